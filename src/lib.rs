@@ -1,1 +1,25 @@
-//! omk
+//! omk finds the images that a Kubernetes cluster needs, packs them into one file, and puts them onto its nodes.
+//!
+//! One sentence describes the whole: *sources yield findings; findings become references; references resolve to a
+//! graph of content-addressed blobs; the graph is copied from store to store; a runtime turns a staged graph into
+//! images.*
+//!
+//! ```text
+//! discover ──▶ registry ──▶ graph ──▶ copy ──▶ bundle ──▶ push plan ──▶ node staging ──▶ runtime ──▶ report
+//! ```
+//!
+//! The library never prints and knows no command line: what happens is told to an [`event::EventSink`].
+//!
+//! ```
+//! use omk::oci::ImageRef;
+//!
+//! let image: ImageRef = "nginx:1.27".parse()?;
+//! assert_eq!(image.to_string(), "docker.io/library/nginx:1.27");
+//! # Ok::<(), omk::oci::ReferenceError>(())
+//! ```
+
+pub mod event;
+pub mod graph;
+pub mod node;
+pub mod oci;
+pub mod store;
