@@ -18,6 +18,8 @@
 //! # Ok::<(), omk::oci::ReferenceError>(())
 //! ```
 
+pub mod bundle;
+pub mod cli;
 pub mod event;
 pub mod graph;
 pub mod node;

@@ -192,7 +192,8 @@ impl Walk {
                 }
             }
             Manifest::Image(manifest) => {
-                for layer in manifest.layers.iter().filter(|l| media::is_foreign_layer(l.media_type())) {
+                if let Some(layer) = manifest.layers.iter().find(|l| media::is_foreign_layer(l.media_type()))
+                {
                     let (digest, media_type) = (layer.digest().clone(), layer.media_type().to_owned());
                     return Err(GraphError::Foreign { image: image(), digest, media_type });
                 }

@@ -67,7 +67,7 @@ pub enum Manifest {
     /// Several platforms.
     Index(ImageIndex),
     /// One.
-    Image(ImageManifest),
+    Image(Box<ImageManifest>),
 }
 
 /// An image index or Docker manifest list.
@@ -182,7 +182,7 @@ impl Manifest {
         }
         let parsed = match descriptor.kind() {
             Kind::Index => Self::Index(serde_json::from_slice(bytes).map_err(json)?),
-            Kind::Manifest => Self::Image(serde_json::from_slice(bytes).map_err(json)?),
+            Kind::Manifest => Self::Image(Box::new(serde_json::from_slice(bytes).map_err(json)?)),
             Kind::Blob => {
                 let hint = if outside.starts_with("application/vnd.docker.distribution.manifest.v1") {
                     ": Docker schema 1 has no stable digest; push the image again with a current tool"

@@ -1,0 +1,30 @@
+//! Exit codes: scripts branch on them, so they never change their meaning.
+
+/// All that was asked for was done.
+pub const OK: u8 = 0;
+/// It failed; the message on standard error says why.
+pub const FAILED: u8 = 1;
+/// The command line is wrong (clap's own code).
+pub const USAGE: u8 = 2;
+/// Some documents could not be read; everything else was done.
+pub const PARTIAL: u8 = 3;
+/// Some nodes are not ready; the others are.
+pub const SOME_NODES_FAILED: u8 = 4;
+/// No node is ready.
+pub const ALL_NODES_FAILED: u8 = 5;
+/// A bundle is damaged.
+pub const DAMAGED: u8 = 6;
+/// Stopped by Ctrl-C or SIGTERM; the same command goes on from there.
+pub const CANCELLED: u8 = 130;
+
+/// The table for `--help`, the manual and the README.
+pub const HELP: &str = "\
+Exit codes:
+  0    done
+  1    failed; standard error says why
+  2    wrong usage
+  3    some documents could not be read, everything else was done
+  4    some nodes are not ready, the others are
+  5    no node is ready
+  6    the bundle is damaged
+  130  stopped by Ctrl-C or SIGTERM; the same command goes on from there";

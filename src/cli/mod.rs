@@ -1,0 +1,130 @@
+//! The command line: the only room that knows clap, prints, or ends the process. One file a command, each with its
+//! `Args` and its `run`.
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+use crate::event::Events;
+
+pub mod bundle;
+pub mod error;
+pub mod exit;
+pub mod generate;
+pub mod output;
+pub mod progress;
+
+pub use error::CliError;
+pub use output::{OutputFormat, say, warn};
+
+/// Air-gap bundles for Kubernetes images: find them, pack them, put them on the nodes.
+#[derive(Debug, Parser)]
+#[command(name = "omk", version, about, propagate_version = true, max_term_width = 110)]
+#[command(after_help = exit::HELP, arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArgs {
+    /// How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs
+    #[arg(long, global = true, value_enum, default_value_t = progress::Mode::Auto, env = "OMK_PROGRESS")]
+    progress: progress::Mode,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build, check and look into bundles
+    #[command(subcommand)]
+    Bundle(bundle::Command),
+    /// Print the completion script of a shell
+    Completions(generate::CompletionsArgs),
+    /// Write the manual pages and completion scripts into a folder
+    #[command(hide = true)]
+    Generate(generate::GenerateArgs),
+}
+
+/// What every command is given.
+#[derive(Clone)]
+pub struct Context {
+    /// Where progress goes.
+    pub events: Events,
+    /// Set by Ctrl-C: stop where the next run can go on.
+    pub cancel: CancellationToken,
+}
+
+/// How a command ended when it is no error: one of [`exit`].
+pub type Outcome = Result<u8, CliError>;
+
+/// Runs the program to its end.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output with status 0, everything else is a usage error.
+            let code = if error.use_stderr() { exit::USAGE } else { exit::OK };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            warn(&format!("error: cannot start: {error}"));
+            return ExitCode::from(exit::FAILED);
+        }
+    };
+    let code = runtime.block_on(run(cli));
+    // A blocking read of standard input must not keep the process alive.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+async fn run(cli: Cli) -> u8 {
+    let cancel = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(cancel.clone()));
+    let sink = progress::Sink::new(cli.global.progress);
+    let context = Context { events: sink.events(), cancel };
+    let outcome = dispatch(cli.command, context).await;
+    sink.finish();
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            error.report();
+            error.code()
+        }
+    }
+}
+
+async fn dispatch(command: Command, context: Context) -> Outcome {
+    match command {
+        Command::Bundle(command) => bundle::run(command, context).await,
+        Command::Completions(args) => generate::completions(&args),
+        Command::Generate(args) => generate::generate(&args),
+    }
+}
+
+/// The first Ctrl-C (or SIGTERM) asks every task to stop at a point from which the next run resumes; the second
+/// ends the process at once.
+async fn cancel_on_signal(cancel: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    for first in [true, false] {
+        tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
+        if first {
+            warn("stopping; run the same command again to go on. Ctrl-C once more ends at once.");
+            cancel.cancel();
+        } else {
+            std::process::exit(i32::from(exit::CANCELLED));
+        }
+    }
+}

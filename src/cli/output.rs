@@ -1,0 +1,95 @@
+//! Standard output is for data, standard error for everything else.
+
+use std::io::Write as _;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::CliError;
+
+/// How data is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people
+    Table,
+    /// For programs; the schema only grows
+    Json,
+}
+
+/// A line of data on standard output. A reader that went away (`| head`) is no error.
+pub fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n"));
+}
+
+/// A line for people on standard error.
+pub fn warn(line: &str) {
+    let mut err = std::io::stderr().lock();
+    let _ = err.write_all(line.as_bytes()).and_then(|()| err.write_all(b"\n"));
+}
+
+/// A value as indented JSON on standard output.
+pub fn json(value: &impl Serialize) -> Result<(), CliError> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|e| CliError::failed(format!("cannot write JSON: {e}")))?;
+    say(&text);
+    Ok(())
+}
+
+/// Rows under a heading, columns as wide as their widest cell, two spaces between them, no spaces at line ends.
+pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let mut width: Vec<usize> = head.iter().map(|h| h.chars().count()).collect();
+    for row in rows {
+        for (w, cell) in width.iter_mut().zip(row) {
+            *w = (*w).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded: Vec<String> = cells.zip(&width).map(|(c, w)| format!("{c:<w$}", w = *w)).collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    let mut lines = vec![line(&mut head.iter().copied())];
+    lines.extend(rows.iter().map(|r| line(&mut r.iter().map(String::as_str))));
+    lines.join("\n")
+}
+
+/// Bytes for people: decimal units, as disks and links are sold.
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    if n < 1000 {
+        return format!("{n} B");
+    }
+    let mut value = n as f64 / 1000.0;
+    let mut unit = 0;
+    while value >= 999.95 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// `1 image`, `2 images`.
+pub fn count(n: usize, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_lines_do_not_trail() {
+        let rows = vec![vec!["a".into(), "1".into()], vec!["longer".into(), String::new()]];
+        assert_eq!(table(&["NAME", "N"], &rows), "NAME    N\na       1\nlonger");
+    }
+
+    #[test]
+    fn bytes_are_decimal() {
+        for (n, text) in
+            [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_949, "999.9 kB"), (1_000_000, "1.0 MB")]
+        {
+            assert_eq!(bytes(n), text);
+        }
+        assert_eq!(bytes(317_000_000), "317.0 MB");
+    }
+}
