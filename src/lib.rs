@@ -25,3 +25,4 @@ pub mod graph;
 pub mod node;
 pub mod oci;
 pub mod store;
+pub mod yaml;

@@ -1,0 +1,412 @@
+//! Text to documents.
+
+use std::collections::HashMap;
+
+use indexmap::IndexMap;
+use libyaml_safer::{Event, EventData, Mark, Parser};
+
+use super::scalar::{resolve_plain, resolve_tagged};
+use super::{Document, Limits, Node, Value, YamlError};
+
+/// Reads every document of `text`.
+///
+/// The text is first cut at its document markers (`---` at the start of a line, which YAML takes for a marker even
+/// within a block scalar), and each piece is parsed for itself: a bad document costs only itself. Documents without
+/// any value are left out. JSON is read too, being YAML.
+///
+/// ```
+/// use omk::yaml::{parse_stream, Limits};
+/// let docs = parse_stream("a: 1\n---\nb: [\n---\nc: yes\n", &Limits::default());
+/// assert_eq!(docs.len(), 3);
+/// assert!(docs[1].result.is_err());
+/// let c = docs[2].result.as_ref().unwrap();
+/// assert_eq!(c.get("c").unwrap().as_bool(), Some(true));
+/// assert_eq!(c.get("c").unwrap().line, 5);
+/// ```
+pub fn parse_stream(text: &str, limits: &Limits) -> Vec<Document> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut out = Vec::new();
+    for chunk in split(text) {
+        parse_chunk(&chunk, limits, &mut out);
+    }
+    out
+}
+
+/// Reads the first document of `text`, or null if there is none.
+///
+/// # Errors
+///
+/// If that document is not YAML or goes beyond `limits`.
+pub fn parse_one(text: &str, limits: &Limits) -> Result<Node, YamlError> {
+    match parse_stream(text, limits).into_iter().next() {
+        Some(doc) => doc.result,
+        None => Ok(Node { value: Value::Null, line: 1, column: 1 }),
+    }
+}
+
+struct Chunk<'a> {
+    text: &'a str,
+    /// Lines of the file before the chunk.
+    lines_before: u32,
+}
+
+fn is_marker(line: &str) -> bool {
+    line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+}
+
+/// Cuts `text` before each document marker. Directives (`%YAML 1.1`) stay with the document they precede.
+fn split(text: &str) -> Vec<Chunk<'_>> {
+    let mut chunks = Vec::new();
+    let (mut start, mut start_line) = (0, 0);
+    let (mut offset, mut line_no) = (0, 0u32);
+    let mut only_prologue = true;
+    for line in text.split_inclusive('\n') {
+        if is_marker(line) {
+            if !only_prologue {
+                chunks.push(Chunk { text: &text[start..offset], lines_before: start_line });
+                (start, start_line) = (offset, line_no);
+            }
+            only_prologue = false;
+        } else if only_prologue {
+            let t = line.trim();
+            only_prologue = t.is_empty() || t.starts_with(['#', '%']);
+        }
+        offset += line.len();
+        line_no = line_no.saturating_add(1);
+    }
+    if start < text.len() {
+        chunks.push(Chunk { text: &text[start..], lines_before: start_line });
+    }
+    chunks
+}
+
+fn parse_chunk(chunk: &Chunk<'_>, limits: &Limits, out: &mut Vec<Document>) {
+    let first_text = || {
+        let lead = chunk.text.lines().take_while(|l| {
+            let l = l.trim();
+            l.is_empty() || l.starts_with('#') || l == "---"
+        });
+        chunk.lines_before.saturating_add(u32::try_from(lead.count()).unwrap_or(u32::MAX)).saturating_add(1)
+    };
+    if chunk.text.len() > limits.max_document_bytes {
+        let reason = format!(
+            "document has {} bytes, more than the {} that are allowed; split it",
+            chunk.text.len(),
+            limits.max_document_bytes
+        );
+        let line = first_text();
+        out.push(Document { index: out.len(), line, result: Err(YamlError { line, column: 1, reason }) });
+        return;
+    }
+    let mut parser = Parser::new();
+    parser.set_input(chunk.text.as_bytes());
+    let mut composer =
+        Composer { parser, limits, lines_before: chunk.lines_before, anchors: HashMap::new(), nodes: 0 };
+    loop {
+        match composer.document() {
+            Ok(None) => return,
+            Ok(Some(node)) if node.is_null() => {}
+            Ok(Some(node)) => {
+                out.push(Document { index: out.len(), line: node.line, result: Ok(node) });
+            }
+            Err(e) => {
+                out.push(Document { index: out.len(), line: first_text(), result: Err(e) });
+                return;
+            }
+        }
+    }
+}
+
+struct Composer<'a> {
+    parser: Parser<&'a [u8]>,
+    limits: &'a Limits,
+    lines_before: u32,
+    /// Value and size in nodes, or none while the anchored value is still open.
+    anchors: HashMap<String, Option<(Node, usize)>>,
+    nodes: usize,
+}
+
+impl Composer<'_> {
+    fn next(&mut self) -> Result<Event, YamlError> {
+        self.parser.parse().map_err(|e| {
+            let mark = e.problem_mark().or_else(|| e.context_mark()).unwrap_or_default();
+            let reason = match e.context() {
+                Some(context) => format!("{} {context}", e.problem()),
+                None => e.problem().to_owned(),
+            };
+            self.error(mark, reason)
+        })
+    }
+
+    fn place(&self, mark: Mark) -> (u32, u32) {
+        let one_based = |n: u64| u32::try_from(n).unwrap_or(u32::MAX).saturating_add(1);
+        (one_based(mark.line).saturating_add(self.lines_before), one_based(mark.column))
+    }
+
+    fn error(&self, mark: Mark, reason: impl Into<String>) -> YamlError {
+        let (line, column) = self.place(mark);
+        YamlError { line, column, reason: reason.into() }
+    }
+
+    /// The next document, or none at the end of the stream.
+    fn document(&mut self) -> Result<Option<Node>, YamlError> {
+        loop {
+            let event = self.next()?;
+            match event.data {
+                EventData::StreamEnd => return Ok(None),
+                EventData::DocumentStart { .. } => break,
+                _ => {}
+            }
+        }
+        self.anchors.clear();
+        self.nodes = 0;
+        let first = self.next()?;
+        let root = self.node(first, 0)?;
+        self.next()?;
+        Ok(Some(root))
+    }
+
+    fn count(&mut self, mark: Mark, n: usize) -> Result<(), YamlError> {
+        self.nodes = self.nodes.saturating_add(n);
+        if self.nodes > self.limits.max_nodes {
+            let reason = format!(
+                "document has more than {} values once its aliases are expanded",
+                self.limits.max_nodes
+            );
+            return Err(self.error(mark, reason));
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, event: Event, depth: usize) -> Result<Node, YamlError> {
+        let mark = event.start_mark;
+        let (line, column) = self.place(mark);
+        if depth > self.limits.max_depth {
+            let reason = format!("nested deeper than {} levels", self.limits.max_depth);
+            return Err(self.error(mark, reason));
+        }
+        self.count(mark, 1)?;
+        let before = self.nodes;
+        let (anchor, value) = match event.data {
+            EventData::Alias { anchor } => {
+                return match self.anchors.get(&anchor) {
+                    Some(Some((node, size))) => {
+                        let (node, size) = (node.clone(), *size);
+                        self.count(mark, size)?;
+                        Ok(node)
+                    }
+                    Some(None) => Err(self.error(mark, format!("anchor '{anchor}' contains itself"))),
+                    None => Err(self.error(mark, format!("unknown anchor '{anchor}'"))),
+                };
+            }
+            EventData::Scalar { anchor, tag, value, plain_implicit, .. } => {
+                let value = match tag.as_deref() {
+                    Some(tag) if tag != "!" => {
+                        resolve_tagged(tag, &value).map_err(|reason| self.error(mark, reason))?
+                    }
+                    _ if plain_implicit => resolve_plain(&value),
+                    _ => Value::Str(value),
+                };
+                (anchor, value)
+            }
+            EventData::SequenceStart { anchor, .. } => {
+                self.open(anchor.as_deref());
+                let mut items = Vec::new();
+                loop {
+                    let event = self.next()?;
+                    if matches!(event.data, EventData::SequenceEnd) {
+                        break;
+                    }
+                    items.push(self.node(event, depth + 1)?);
+                }
+                (anchor, Value::Seq(items))
+            }
+            EventData::MappingStart { anchor, .. } => {
+                self.open(anchor.as_deref());
+                (anchor, Value::Map(self.mapping(depth)?))
+            }
+            other => return Err(self.error(mark, format!("unexpected event {other:?}"))),
+        };
+        let node = Node { value, line, column };
+        if let Some(anchor) = anchor {
+            self.anchors.insert(anchor, Some((node.clone(), self.nodes - before)));
+        }
+        Ok(node)
+    }
+
+    fn open(&mut self, anchor: Option<&str>) {
+        if let Some(anchor) = anchor {
+            self.anchors.insert(anchor.to_owned(), None);
+        }
+    }
+
+    fn mapping(&mut self, depth: usize) -> Result<IndexMap<String, Node>, YamlError> {
+        let mut map: IndexMap<String, Node> = IndexMap::new();
+        // Keys written in this mapping itself; one that a merge brought in may be written again.
+        let mut own: HashMap<String, u32> = HashMap::new();
+        loop {
+            let event = self.next()?;
+            let mark = event.start_mark;
+            let merge = match &event.data {
+                EventData::MappingEnd => return Ok(map),
+                EventData::Scalar { tag, value, plain_implicit, .. } => {
+                    value == "<<" && (*plain_implicit || tag.as_deref() == Some("tag:yaml.org,2002:merge"))
+                }
+                _ => false,
+            };
+            if merge {
+                let event = self.next()?;
+                let mark = event.start_mark;
+                let node = self.node(event, depth + 1)?;
+                self.merge(mark, node, &mut map)?;
+                continue;
+            }
+            let key_node = self.node(event, depth + 1)?;
+            let key = self.key(mark, key_node)?;
+            let event = self.next()?;
+            let value = self.node(event, depth + 1)?;
+            if !self.limits.allow_duplicate_keys {
+                let (line, _) = self.place(mark);
+                if let Some(first) = own.insert(key.clone(), line) {
+                    return Err(self.error(mark, format!("key {key:?} is already set on line {first}")));
+                }
+            }
+            map.insert(key, value);
+        }
+    }
+
+    /// Later keys win, and of several merged mappings the first wins: go-yaml v2's order, in which a merge also
+    /// overrides what was written before it.
+    fn merge(&self, mark: Mark, node: Node, into: &mut IndexMap<String, Node>) -> Result<(), YamlError> {
+        let wrong = || self.error(mark, "a merge key (<<) needs a mapping or a sequence of mappings");
+        match node.value {
+            Value::Map(m) => into.extend(m),
+            Value::Seq(items) => {
+                for item in items.into_iter().rev() {
+                    match item.value {
+                        Value::Map(m) => into.extend(m),
+                        _ => return Err(wrong()),
+                    }
+                }
+            }
+            _ => return Err(wrong()),
+        }
+        Ok(())
+    }
+
+    fn key(&self, mark: Mark, node: Node) -> Result<String, YamlError> {
+        Ok(match node.value {
+            Value::Str(s) => s,
+            Value::Bool(b) => b.to_string(),
+            Value::Int(i) => i.to_string(),
+            Value::UInt(u) => u.to_string(),
+            Value::Float(f) => float_key(f),
+            Value::Null => return Err(self.error(mark, "null cannot be a mapping key")),
+            Value::Seq(_) | Value::Map(_) => {
+                return Err(self.error(
+                    mark,
+                    "a mapping key must be a scalar; is a template left unrendered or unquoted?",
+                ));
+            }
+        })
+    }
+}
+
+/// sigs.k8s.io/yaml formats a float key with the precision of 32 bits.
+fn float_key(f: f64) -> String {
+    #[allow(clippy::cast_possible_truncation)]
+    let narrow = f as f32;
+    if !narrow.is_finite() {
+        return super::format_float(f);
+    }
+    narrow.to_string().parse().map_or_else(|_| narrow.to_string(), super::format_float)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(text: &str) -> Result<Node, YamlError> {
+        parse_one(text, &Limits::default())
+    }
+
+    #[test]
+    fn marks_are_those_of_the_file() {
+        let docs = parse_stream("# c\na: 1\n---\n\nb:\n  - x\n  - k: z\n", &Limits::default());
+        assert_eq!(docs.len(), 2);
+        assert_eq!((docs[0].index, docs[0].line), (0, 2));
+        assert_eq!((docs[1].index, docs[1].line), (1, 5));
+        let b = docs[1].result.as_ref().unwrap().get("b").unwrap();
+        let k = b.as_seq().unwrap()[1].get("k").unwrap();
+        assert_eq!((k.line, k.column, k.as_str()), (7, 8, Some("z")));
+    }
+
+    #[test]
+    fn one_bad_document_does_not_lose_the_others() {
+        let docs = parse_stream("a: 1\n---\nb: {{ x }}\n---\nc: 3\n---\n# nothing\n", &Limits::default());
+        assert_eq!(docs.len(), 3);
+        let err = docs[1].result.as_ref().unwrap_err();
+        assert_eq!(err.line, 3, "{err}");
+        assert_eq!(docs[2].index, 2);
+    }
+
+    #[test]
+    fn markers_inside_block_scalars_end_the_document() {
+        let docs = parse_stream("a: |\n  x\n---\nb: |\n  ---\n  y\n", &Limits::default());
+        assert_eq!(docs.len(), 2);
+        assert_eq!(docs[1].result.as_ref().unwrap().get("b").unwrap().as_str(), Some("---\ny\n"));
+    }
+
+    #[test]
+    fn directives_ends_and_json_are_read() {
+        let docs = parse_stream("%YAML 1.1\n---\na: 1\n...\n---\nb: 2\n", &Limits::default());
+        assert!(docs.iter().all(|d| d.result.is_ok()), "{docs:?}");
+        assert_eq!(docs.len(), 2);
+        assert_eq!(one("{\"a\": [1, 2.5, \"x\"]}").unwrap().get("a").unwrap().as_seq().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn merge_keys_and_aliases() {
+        let n = one("base: &b {x: 1, z: 2}\nd:\n  <<: *b\n  z: 3\n").unwrap();
+        let d = n.get("d").unwrap();
+        assert_eq!(d.get("x").unwrap().value, Value::Int(1));
+        assert_eq!(d.get("z").unwrap().value, Value::Int(3));
+        assert_eq!(d.get("x").unwrap().line, 1);
+    }
+
+    #[test]
+    fn duplicate_keys_are_refused_unless_allowed() {
+        let err = one("a: 1\nb: 2\na: 3\n").unwrap_err();
+        assert_eq!((err.line, err.reason.as_str()), (3, "key \"a\" is already set on line 1"));
+        let lenient = Limits { allow_duplicate_keys: true, ..Limits::default() };
+        assert_eq!(parse_one("a: 1\na: 3\n", &lenient).unwrap().get("a").unwrap().value, Value::Int(3));
+    }
+
+    #[test]
+    fn keys_are_strings_as_in_json() {
+        let n = one("1: a\nyes: b\n1.5: c\n").unwrap();
+        assert_eq!(n.as_map().unwrap().keys().collect::<Vec<_>>(), ["1", "true", "1.5"]);
+    }
+
+    #[test]
+    fn bombs_are_refused() {
+        let mut text = String::from("a: &a [x,x,x,x,x,x,x,x,x,x]\n");
+        for (prev, name) in ('a'..='y').zip('b'..='z') {
+            text += &format!("{name}: &{name} [*{prev},*{prev},*{prev},*{prev},*{prev},*{prev},*{prev}]\n");
+        }
+        assert!(one(&text).unwrap_err().reason.contains("aliases"));
+        assert!(one(&"[".repeat(5000)).unwrap_err().reason.contains("deeper"));
+        assert!(one("a: &a [*a]").unwrap_err().reason.contains("contains itself"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn never_panics(text in "[-a:\\[\\]{}&*!|>'\"%@`#,? \n\t\r0-9.\u{0}\u{e9}\u{feff}]{0,80}") {
+            parse_stream(&text, &Limits::default());
+        }
+        #[test]
+        fn never_panics_on_any_text(text in ".{0,60}") {
+            parse_stream(&text, &Limits::default());
+        }
+    }
+}
