@@ -8,6 +8,14 @@ use async_trait::async_trait;
 
 use crate::store::BlobStore;
 
+pub mod inventory;
+pub mod known_hosts;
+mod secret;
+
+pub use inventory::{Inventory, Node};
+pub use known_hosts::KnownHosts;
+pub use secret::Secret;
+
 /// A command for a node: a POSIX `sh` script, so that every part of it can be read in a log.
 ///
 /// Secrets never go into `script`: it is visible in the node's process list. Build scripts with [`quote`].
@@ -42,6 +50,23 @@ pub fn quote(word: &str) -> String {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Whether `path` may be used as a folder or file on a node: absolute, not the root, no `.`, `..` or empty part, no
+/// control characters, at most 1024 bytes.
+///
+/// # Errors
+/// In words.
+pub fn check_remote_path(path: &str) -> Result<(), String> {
+    let shown: String = path.chars().take(80).collect();
+    let Some(rest) = path.strip_prefix('/') else {
+        return Err(format!("{shown:?} is not absolute: begin it with /"));
+    };
+    let bad = |part: &str| part.is_empty() || part == "." || part == "..";
+    if path.len() > 1024 || path.chars().any(char::is_control) || rest.split('/').any(bad) {
+        return Err(format!("{shown:?} is no plain absolute path: without . or .. or // and not / itself"));
+    }
+    Ok(())
 }
 
 /// What a command left behind. Bounded: more than the session's limit is an error, not a bigger buffer.
@@ -128,9 +153,23 @@ pub enum NodeError {
     /// Staging failed.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    /// The run was cancelled.
+    #[error("cancelled")]
+    Cancelled,
     /// Anything else, in words.
     #[error("{0}")]
     Other(String),
+}
+
+impl NodeError {
+    /// Whether the same step may succeed over a new connection.
+    pub fn may_retry(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Stalled { .. } | Self::Lost(_) => true,
+            Self::Store(e) => e.may_retry(),
+            _ => false,
+        }
+    }
 }
 
 /// An open way to one node.

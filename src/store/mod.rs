@@ -68,12 +68,25 @@ pub enum StoreError {
     /// A store behind a network: the text names the thing, the cause and the way out.
     #[error("{0}")]
     Remote(String),
+    /// The way to the store broke; what is staged stays and can be resumed.
+    #[error("connection to {store} lost: {reason}")]
+    Lost {
+        /// Which store.
+        store: String,
+        /// How.
+        reason: String,
+    },
     /// The run was cancelled; what is staged can be resumed.
     #[error("cancelled")]
     Cancelled,
 }
 
 impl StoreError {
+    /// Whether the same call may succeed over a new connection.
+    pub fn may_retry(&self) -> bool {
+        matches!(self, Self::Lost { .. })
+    }
+
     /// For `map_err` on file operations.
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();

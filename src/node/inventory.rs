@@ -1,0 +1,412 @@
+//! The inventory: which nodes there are and how each is reached.
+//!
+//! ```yaml
+//! defaults:
+//!   user: root
+//!   identity: ~/.ssh/id_ed25519
+//! nodes:
+//!   - name: worker-1
+//!     host: 10.0.0.11
+//!   - name: worker-2
+//!     host: 10.0.0.12
+//!     user: admin
+//!     sudo_password: 'only where sudo asks'
+//! ```
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::Secret;
+use crate::oci::Platform;
+
+/// An inventory is refused when it is larger, in bytes.
+const MAX_BYTES: u64 = 4 << 20;
+/// An inventory is refused when it names more nodes.
+const MAX_NODES: usize = 10_000;
+
+/// One machine that takes images.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Unique in its inventory; what reports and the journal call it. Letters, digits, `.`, `_`, `-`.
+    pub name: String,
+    /// How it is reached.
+    pub address: Address,
+    /// The container runtime, when it is not to be detected.
+    pub runtime: Option<String>,
+    /// A folder that the runtime takes image archives from (k3s, RKE2), when it is not the runtime's usual one.
+    pub image_folder: Option<String>,
+    /// Where blobs are staged on the node, when it is not the default; absolute.
+    pub staging: Option<String>,
+    /// The platform it runs, when it is not to be asked.
+    pub platform: Option<Platform>,
+    /// For `sudo` where it asks for one. Never shown.
+    pub sudo_password: Option<Secret>,
+}
+
+/// How a node is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// This machine, without SSH.
+    Local,
+    /// Over SSH.
+    Ssh {
+        /// Name or IP address, without brackets.
+        host: String,
+        /// TCP port.
+        port: u16,
+        /// Login name.
+        user: String,
+        /// Private key file; `None`: the agent, then the usual files in `~/.ssh`.
+        identity: Option<PathBuf>,
+    },
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("this machine"),
+            Self::Ssh { host, port, .. } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Ssh { host, port, .. } => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// A checked inventory, in the order of the file.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Inventory {
+    /// At least one; names are unique.
+    pub nodes: Vec<Node>,
+    /// Full sentences about what the user should look at.
+    pub warnings: Vec<String>,
+}
+
+/// Why an inventory was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InventoryError {
+    /// The file cannot be read.
+    #[error("cannot read the inventory {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Too large or too many nodes.
+    #[error("inventory {}: {what}, more than the {limit} that are accepted", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// What there is too much of.
+        what: String,
+        /// The bound.
+        limit: u64,
+    },
+    /// No YAML, a field that does not exist, a value of the wrong type. The text has field, line and column.
+    #[error("inventory {}: {text}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// From the YAML parser.
+        text: String,
+    },
+    /// A value that cannot be meant.
+    #[error("inventory {}: nodes[{index}] ({name}): {text}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// Which node, from 0.
+        index: usize,
+        /// Its name as far as known.
+        name: String,
+        /// What is wrong and what to write instead.
+        text: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawInventory {
+    #[serde(default)]
+    defaults: RawDefaults,
+    nodes: Vec<RawNode>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawDefaults {
+    port: Option<u16>,
+    user: Option<String>,
+    identity: Option<String>,
+    sudo_password: Option<Secret>,
+    runtime: Option<String>,
+    image_folder: Option<String>,
+    staging: Option<String>,
+    platform: Option<String>,
+}
+
+/// Spelled out instead of flattening `RawDefaults` into it: serde cannot refuse unknown fields through `flatten`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawNode {
+    name: String,
+    host: Option<String>,
+    #[serde(default)]
+    local: bool,
+    port: Option<u16>,
+    user: Option<String>,
+    identity: Option<String>,
+    sudo_password: Option<Secret>,
+    runtime: Option<String>,
+    image_folder: Option<String>,
+    staging: Option<String>,
+    platform: Option<String>,
+}
+
+impl Inventory {
+    /// Reads and checks a file. `home` is what `~` stands for; a relative `identity` is relative to the file's folder.
+    ///
+    /// # Errors
+    /// [`InventoryError`], naming the file and what in it.
+    pub fn load(path: &Path, home: Option<&Path>) -> Result<Self, InventoryError> {
+        use std::io::Read as _;
+
+        let read = |source| InventoryError::Read { path: path.to_owned(), source };
+        let file = std::fs::File::open(path).map_err(read)?;
+        let mut text = String::new();
+        file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(read)?;
+        if text.len() as u64 > MAX_BYTES {
+            let what = "it is too long, in bytes".to_owned();
+            return Err(InventoryError::TooLarge { path: path.to_owned(), what, limit: MAX_BYTES });
+        }
+        let mut inventory = Self::parse(&text, path, home)?;
+        if inventory.nodes.iter().any(|n| n.sudo_password.is_some()) && readable_by_others(path) {
+            let text = format!(
+                "{} holds a sudo password and other users can read it: chmod 600 {0}",
+                path.display()
+            );
+            inventory.warnings.push(text);
+        }
+        Ok(inventory)
+    }
+
+    /// As [`Inventory::load`], from text. `path` is for messages and for relative `identity` paths.
+    ///
+    /// # Errors
+    /// [`InventoryError`].
+    pub fn parse(text: &str, path: &Path, home: Option<&Path>) -> Result<Self, InventoryError> {
+        let raw: RawInventory = serde_yaml::from_str(text)
+            .map_err(|e| InventoryError::Syntax { path: path.to_owned(), text: e.to_string() })?;
+        if raw.nodes.len() > MAX_NODES {
+            let what = format!("{} nodes", raw.nodes.len());
+            return Err(InventoryError::TooLarge { path: path.to_owned(), what, limit: MAX_NODES as u64 });
+        }
+        if raw.nodes.is_empty() {
+            let text = "nodes is empty: name at least one node".to_owned();
+            return Err(InventoryError::Syntax { path: path.to_owned(), text });
+        }
+        let mut names = BTreeSet::new();
+        let mut nodes = Vec::with_capacity(raw.nodes.len());
+        for (index, node) in raw.nodes.into_iter().enumerate() {
+            let name = clip(&node.name);
+            let refuse = |text| InventoryError::Value { path: path.to_owned(), index, name, text };
+            if !names.insert(node.name.clone()) {
+                return Err(refuse("this name is taken by an earlier node: each needs its own".to_owned()));
+            }
+            nodes.push(convert(node, &raw.defaults, path, home).map_err(refuse)?);
+        }
+        Ok(Self { nodes, warnings: Vec::new() })
+    }
+}
+
+fn convert(raw: RawNode, defaults: &RawDefaults, path: &Path, home: Option<&Path>) -> Result<Node, String> {
+    let name_byte = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    if raw.name.is_empty() || raw.name.len() > 253 || !raw.name.bytes().all(name_byte) {
+        return Err("a name has 1 to 253 letters, digits, '.', '_' or '-'".to_owned());
+    }
+    let either = |own: Option<String>, default: &Option<String>| own.or_else(|| default.clone());
+    let local = raw.local || raw.host.as_deref() == Some("local");
+    let address = if local {
+        if raw.local && raw.host.is_some() {
+            return Err("local: true and host exclude each other".to_owned());
+        }
+        Address::Local
+    } else {
+        let host = host(&raw.host.ok_or("host is missing (or say local: true)")?)?;
+        let user = either(raw.user, &defaults.user).ok_or("user is missing, here and in defaults")?;
+        let odd = |c: char| c.is_control() || c.is_whitespace();
+        if user.is_empty() || user.len() > 255 || user.starts_with('-') || user.contains(odd) {
+            return Err(format!("{:?} is no login name", clip(&user)));
+        }
+        let port = raw.port.or(defaults.port).unwrap_or(22);
+        if port == 0 {
+            return Err("port 0 does not exist: ports are 1 to 65535".to_owned());
+        }
+        let identity = either(raw.identity, &defaults.identity);
+        let identity = identity.map(|i| expand(&i, path, home)).transpose()?;
+        Address::Ssh { host, port, user, identity }
+    };
+    let platform = either(raw.platform, &defaults.platform);
+    let platform = platform.map(|p| p.parse::<Platform>().map_err(|e| e.to_string())).transpose()?;
+    Ok(Node {
+        name: raw.name,
+        address,
+        runtime: either(raw.runtime, &defaults.runtime),
+        image_folder: absolute("image_folder", either(raw.image_folder, &defaults.image_folder))?,
+        staging: absolute("staging", either(raw.staging, &defaults.staging))?,
+        platform,
+        sudo_password: raw.sudo_password.or_else(|| defaults.sudo_password.clone()),
+    })
+}
+
+fn host(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    if bare.parse::<std::net::IpAddr>().is_ok() {
+        return Ok(bare.to_owned());
+    }
+    // Everything that a resolver, a zone (`fe80::1%eth0`) or an SSH alias needs; nothing that could be taken as an
+    // option, a known_hosts pattern or a second field.
+    let byte = |b: u8| b.is_ascii_alphanumeric() || b".-_:%".contains(&b);
+    if bare.is_empty() || bare.len() > 253 || bare.starts_with('-') || !bare.bytes().all(byte) {
+        return Err(format!("{:?} is no host: write a name or an IP address", clip(text)));
+    }
+    if bare.contains(':') && !bare.contains('%') {
+        return Err(format!("{:?} is no host: the port has its own field, port", clip(text)));
+    }
+    Ok(bare.to_ascii_lowercase())
+}
+
+fn absolute(field: &str, value: Option<String>) -> Result<Option<String>, String> {
+    value.map(|v| super::check_remote_path(&v).map(|()| v).map_err(|e| format!("{field}: {e}"))).transpose()
+}
+
+fn expand(text: &str, inventory: &Path, home: Option<&Path>) -> Result<PathBuf, String> {
+    if let Some(rest) = text.strip_prefix('~') {
+        let Some(home) = home else { return Err(format!("{text}: no home folder is known: set HOME")) };
+        return match rest.strip_prefix('/') {
+            Some(rest) => Ok(home.join(rest)),
+            None if rest.is_empty() => Ok(home.to_owned()),
+            None => Err(format!("{}: only ~/ is understood, not other users' folders", clip(text))),
+        };
+    }
+    if text.is_empty() {
+        return Err("identity is empty: name a private key file or leave it out".to_owned());
+    }
+    Ok(inventory.parent().unwrap_or(Path::new("")).join(text))
+}
+
+#[cfg(unix)]
+fn readable_by_others(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o044 != 0)
+}
+
+#[cfg(not(unix))]
+fn readable_by_others(_: &Path) -> bool {
+    false
+}
+
+fn clip(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Inventory, InventoryError> {
+        Inventory::parse(text, Path::new("/inv/nodes.yaml"), Some(Path::new("/home/u")))
+    }
+
+    fn refused(text: &str) -> String {
+        parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_people_write_is_read() {
+        let inventory = parse(
+            "defaults: {user: admin, port: 2222, identity: ~/.ssh/id, platform: linux/arm64}\n\
+             nodes:\n\
+             - {name: a, host: 10.0.0.1}\n\
+             - {name: b, host: '[2001:db8::1]', port: 22, user: root, identity: keys/b, staging: /data/omk}\n\
+             - {name: c, local: true}\n\
+             - {name: d, host: local}\n",
+        )
+        .unwrap();
+        assert_eq!(inventory.nodes.len(), 4);
+        let first = Address::Ssh {
+            host: "10.0.0.1".into(),
+            port: 2222,
+            user: "admin".into(),
+            identity: Some("/home/u/.ssh/id".into()),
+        };
+        assert_eq!(inventory.nodes[0].address, first);
+        assert_eq!(inventory.nodes[0].platform.as_ref().map(ToString::to_string), Some("linux/arm64".into()));
+        assert_eq!(inventory.nodes[1].address.to_string(), "[2001:db8::1]:22");
+        let Address::Ssh { identity, .. } = &inventory.nodes[1].address else { panic!("not ssh") };
+        assert_eq!(identity.as_deref(), Some(Path::new("/inv/keys/b")));
+        assert_eq!(inventory.nodes[1].staging.as_deref(), Some("/data/omk"));
+        assert_eq!(inventory.nodes[2].address, Address::Local);
+        assert_eq!(inventory.nodes[3].address, Address::Local);
+    }
+
+    #[test]
+    fn an_unknown_field_is_named_with_file_and_line() {
+        let text = refused("nodes:\n  - name: a\n    host: h\n    user: u\n    idenity: x\n");
+        assert!(
+            text.contains("/inv/nodes.yaml") && text.contains("idenity") && text.contains("line 5"),
+            "{text}"
+        );
+        assert!(refused("nodes: []\nnode: 1\n").contains("unknown field `node`"));
+    }
+
+    #[test]
+    fn a_node_that_cannot_be_meant_is_refused() {
+        for (bad, why) in [
+            ("[{name: a, host: h, user: u}, {name: a, host: i, user: u}]", "taken"),
+            ("[]", "at least one"),
+            ("[{name: 'a b', host: h, user: u}]", "a name has"),
+            ("[{name: ../a/b, host: h, user: u}]", "a name has"),
+            ("[{name: a, user: u}]", "host is missing"),
+            ("[{name: a, host: h}]", "user is missing"),
+            ("[{name: a, host: -oProxyCommand=x, user: u}]", "no host"),
+            ("[{name: a, host: 'h:22', user: u}]", "own field"),
+            ("[{name: a, host: 'h*', user: u}]", "no host"),
+            ("[{name: a, host: h, user: u, port: 0}]", "port 0"),
+            ("[{name: a, host: h, user: u, staging: relative}]", "staging"),
+            ("[{name: a, host: h, user: u, staging: /var/../etc}]", "staging"),
+            ("[{name: a, host: h, user: u, staging: /}]", "staging"),
+            ("[{name: a, host: h, user: u, platform: nonsense/}]", "platform"),
+            ("[{name: a, host: h, user: u, identity: ~root/x}]", "other users"),
+            ("[{name: a, host: h, local: true}]", "exclude"),
+        ] {
+            let text = refused(&format!("nodes: {bad}\n"));
+            assert!(text.contains(why), "{bad}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_password_shows_nowhere() {
+        let inventory = parse("nodes: [{name: a, host: h, user: u, sudo_password: s3cret}]").unwrap();
+        assert!(!format!("{inventory:?}").contains("s3cret"));
+        let text = refused("nodes: [{name: a, host: h, user: u, sudo_password: 48151623}]");
+        assert!(!text.contains("48151623"), "{text}");
+        let text = refused("nodes: [{name: a, host: h, user: u, sudo_password: [s3cret]}]");
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+
+    #[test]
+    fn a_readable_file_with_a_password_gets_a_warning() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("i.yaml");
+        std::fs::write(&path, "nodes: [{name: a, host: h, user: u, sudo_password: x}]").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(Inventory::load(&path, None).unwrap().warnings.len(), 1);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(Inventory::load(&path, None).unwrap().warnings.is_empty());
+    }
+}

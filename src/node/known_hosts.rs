@@ -1,0 +1,393 @@
+//! Which host keys are trusted: OpenSSH's `known_hosts` (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"), parsed and matched
+//! here because russh's own look-up takes an `@revoked` key for a good one, knows neither wildcards nor negation, and
+//! gives up on the first malformed line.
+//!
+//! A key that is not recorded is never learned: nobody is there to compare fingerprints when forty nodes are reached
+//! at once.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey, PublicKeyOrCertificate};
+use sha1::Sha1;
+
+use super::NodeError;
+
+/// A file is not read beyond this, in bytes.
+const MAX_BYTES: u64 = 16 << 20;
+/// A longer line is no host key, in bytes.
+const MAX_LINE: usize = 64 << 10;
+/// Warnings that are kept; the rest is one more line.
+const MAX_WARNINGS: usize = 20;
+
+/// The host keys of one or more files.
+#[derive(Debug, Clone, Default)]
+pub struct KnownHosts {
+    files: Vec<PathBuf>,
+    entries: Vec<Entry>,
+    /// Full sentences about lines that were skipped.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    marker: Marker,
+    hosts: Hosts,
+    key: PublicKey,
+    file: usize,
+    line: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Marker {
+    None,
+    Revoked,
+    Authority,
+}
+
+#[derive(Debug, Clone)]
+enum Hosts {
+    /// Lower case, each with whether it is negated.
+    Patterns(Vec<(bool, String)>),
+    Hashed {
+        salt: Vec<u8>,
+        hash: Vec<u8>,
+    },
+}
+
+/// A key that a file holds for a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// `ssh-ed25519`, `ssh-rsa`…
+    pub algorithm: String,
+    /// `SHA256:…`
+    pub fingerprint: String,
+    /// Where it stands.
+    pub file: PathBuf,
+    /// Counted from 1.
+    pub line: usize,
+}
+
+/// What the files say about a key that a host presents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Recorded for this host.
+    Known,
+    /// No key is recorded for this host.
+    Unknown {
+        /// A `@cert-authority` line matches the host: its user expects host certificates, which are not supported.
+        authority: bool,
+    },
+    /// Others are recorded for this host, but not this one.
+    Changed {
+        /// The recorded ones; never empty.
+        recorded: Vec<Recorded>,
+    },
+    /// Marked as one that must not be trusted any more. Wins over everything.
+    Revoked {
+        /// The `@revoked` line.
+        by: Recorded,
+    },
+}
+
+impl KnownHosts {
+    /// Without any key: refuses every host.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The files that `ssh` reads by default: `~/.ssh/known_hosts`, `~/.ssh/known_hosts2` and the system's; those that
+    /// do not exist are left out.
+    ///
+    /// # Errors
+    /// When one exists but cannot be read.
+    pub fn load_default(home: Option<&Path>) -> Result<Self, NodeError> {
+        let mut known = Self::default();
+        let own = home.map(|h| h.join(".ssh"));
+        let files = [
+            own.as_ref().map(|d| d.join("known_hosts")),
+            own.as_ref().map(|d| d.join("known_hosts2")),
+            Some(PathBuf::from("/etc/ssh/ssh_known_hosts")),
+        ];
+        for file in files.into_iter().flatten() {
+            if file.exists() {
+                known.load(&file)?;
+            } else {
+                known.files.push(file);
+            }
+        }
+        Ok(known)
+    }
+
+    /// Adds the keys of one file.
+    ///
+    /// # Errors
+    /// When it cannot be read or is too large; a malformed line is only a warning.
+    pub fn load(&mut self, path: &Path) -> Result<(), NodeError> {
+        use std::io::Read as _;
+
+        let fail = |e: std::io::Error| {
+            NodeError::HostKey(format!("cannot read the known hosts file {}: {e}", path.display()))
+        };
+        let mut bytes = Vec::new();
+        std::fs::File::open(path)
+            .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
+            .map_err(fail)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            let text = format!("the known hosts file {} has more than {MAX_BYTES} bytes", path.display());
+            return Err(NodeError::HostKey(text));
+        }
+        self.parse(path, &bytes);
+        Ok(())
+    }
+
+    /// Adds the keys of a file's content; `path` is for messages.
+    pub fn parse(&mut self, path: &Path, bytes: &[u8]) {
+        let file = self.files.len();
+        self.files.push(path.to_owned());
+        for (index, line) in bytes.split(|&b| b == b'\n').enumerate() {
+            match parse_line(line, file, index + 1) {
+                Ok(None) => {}
+                Ok(Some(entry)) => self.entries.push(entry),
+                Err(why) if self.warnings.len() < MAX_WARNINGS => {
+                    let text = format!("{}:{}: skipped: {why}", path.display(), index + 1);
+                    self.warnings.push(text);
+                }
+                Err(_) if self.warnings.len() == MAX_WARNINGS => {
+                    self.warnings.push(format!("{}: more lines were skipped", path.display()));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Judges a key that `host` presents on `port`.
+    ///
+    /// As in OpenSSH, a host on another port than 22 is recorded as `[host]:port`; when nothing is recorded under that
+    /// name, a key that is recorded for the plain name is good too.
+    pub fn check(&self, host: &str, port: u16, key: &PublicKey) -> Verdict {
+        let verdict = self.check_name(&entry_name(host, port), key);
+        if port == 22 || !matches!(verdict, Verdict::Unknown { .. }) {
+            return verdict;
+        }
+        match self.check_name(&entry_name(host, 22), key) {
+            plain @ (Verdict::Known | Verdict::Revoked { .. }) => plain,
+            Verdict::Changed { .. } | Verdict::Unknown { .. } => verdict,
+        }
+    }
+
+    fn check_name(&self, name: &str, key: &PublicKey) -> Verdict {
+        let (mut known, mut authority, mut recorded) = (false, false, Vec::new());
+        for entry in self.entries.iter().filter(|e| e.hosts.matches(name)) {
+            let same = entry.key.key_data() == key.key_data();
+            match entry.marker {
+                Marker::Revoked if same => return Verdict::Revoked { by: self.recorded(entry) },
+                Marker::Revoked => {}
+                Marker::Authority => authority = true,
+                Marker::None if same => known = true,
+                Marker::None => recorded.push(self.recorded(entry)),
+            }
+        }
+        match (known, recorded.is_empty()) {
+            (true, _) => Verdict::Known,
+            (false, false) => Verdict::Changed { recorded },
+            (false, true) => Verdict::Unknown { authority },
+        }
+    }
+
+    fn recorded(&self, entry: &Entry) -> Recorded {
+        Recorded {
+            algorithm: entry.key.algorithm().as_str().to_owned(),
+            fingerprint: entry.key.fingerprint(HashAlg::Sha256).to_string(),
+            file: self.files[entry.file].clone(),
+            line: entry.line,
+        }
+    }
+
+    /// Host key algorithms in the order to ask for: those of the recorded keys first, so that a host with several keys
+    /// presents the one that can be checked. SHA-1 signatures (`ssh-rsa`) are not among them.
+    pub fn algorithms(&self, host: &str, port: u16) -> Vec<Algorithm> {
+        let names = [entry_name(host, port), entry_name(host, 22)];
+        let has = |algorithm: &Algorithm| {
+            self.entries.iter().any(|e| {
+                let rsa = |a: &Algorithm| matches!(a, Algorithm::Rsa { .. });
+                let recorded = e.key.algorithm();
+                let same = recorded == *algorithm || (rsa(&recorded) && rsa(algorithm));
+                same && e.marker == Marker::None && names.iter().any(|n| e.hosts.matches(n))
+            })
+        };
+        let ecdsa = |curve| Algorithm::Ecdsa { curve };
+        let rsa = |hash| Algorithm::Rsa { hash: Some(hash) };
+        let (mut first, rest): (Vec<_>, Vec<_>) = [
+            Algorithm::Ed25519,
+            ecdsa(EcdsaCurve::NistP256),
+            ecdsa(EcdsaCurve::NistP384),
+            ecdsa(EcdsaCurve::NistP521),
+            rsa(HashAlg::Sha512),
+            rsa(HashAlg::Sha256),
+        ]
+        .into_iter()
+        .partition(has);
+        first.extend(rest);
+        first
+    }
+
+    /// As [`KnownHosts::check`], as a refusal that says what was presented, what is recorded and what to do.
+    ///
+    /// # Errors
+    /// [`NodeError::HostKey`] unless the key is known.
+    pub fn accept(&self, host: &str, port: u16, presented: &PublicKeyOrCertificate) -> Result<(), NodeError> {
+        let key = match presented {
+            PublicKeyOrCertificate::PublicKey { key, .. } => key,
+            PublicKeyOrCertificate::Certificate(_) => {
+                let text = format!("{host}:{port} presents a host certificate, which is not supported");
+                return Err(NodeError::HostKey(text));
+            }
+        };
+        let shown = format!("{} {}", key.algorithm().as_str(), key.fingerprint(HashAlg::Sha256));
+        let at =
+            |r: &Recorded| format!("{} {} ({}:{})", r.algorithm, r.fingerprint, r.file.display(), r.line);
+        let text = match self.check(host, port, key) {
+            Verdict::Known => return Ok(()),
+            Verdict::Unknown { authority } => {
+                let files: Vec<_> = self.files.iter().map(|f| f.display().to_string()).collect();
+                let files = if files.is_empty() { "no file".to_owned() } else { files.join(", ") };
+                let note = if authority {
+                    "; a @cert-authority line matches, but host certificates are not supported"
+                } else {
+                    ""
+                };
+                format!(
+                    "the host key of {host}:{port} is unknown: it presents {shown}, nothing is recorded in {files}{note}; \
+                     read the fingerprint on the node itself (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub), compare it, \
+                     then record the key: ssh-keyscan -p {port} {host}"
+                )
+            }
+            Verdict::Changed { recorded } => {
+                let recorded: Vec<_> = recorded.iter().map(at).collect();
+                format!(
+                    "the host key of {host}:{port} has changed: it presents {shown}, recorded is {}; either the node was \
+                     reinstalled or somebody is in between: read the fingerprint on the node itself \
+                     (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub); only if it is the presented one, remove the recorded \
+                     line and record the new key: ssh-keyscan -p {port} {host}",
+                    recorded.join(", ")
+                )
+            }
+            Verdict::Revoked { by } => format!(
+                "the host key of {host}:{port} is revoked: it presents {shown}, which {}:{} marks @revoked; give the \
+                 node a new host key",
+                by.file.display(),
+                by.line
+            ),
+        };
+        Err(NodeError::HostKey(text))
+    }
+}
+
+/// The name under which a host and port are recorded.
+fn entry_name(host: &str, port: u16) -> String {
+    let host = host.to_ascii_lowercase();
+    if port == 22 { host } else { format!("[{host}]:{port}") }
+}
+
+fn parse_line(line: &[u8], file: usize, number: usize) -> Result<Option<Entry>, &'static str> {
+    if line.len() > MAX_LINE {
+        return Err("the line is too long");
+    }
+    let text = std::str::from_utf8(line).map_err(|_| "the line is no UTF-8")?.trim();
+    if text.is_empty() || text.starts_with('#') {
+        return Ok(None);
+    }
+    let mut fields = text.split_ascii_whitespace();
+    let mut next = || fields.next().ok_or("expected HOSTS TYPE KEY");
+    let mut hosts = next()?;
+    let marker = match hosts {
+        "@revoked" => Marker::Revoked,
+        "@cert-authority" => Marker::Authority,
+        other if other.starts_with('@') => return Err("unknown marker"),
+        _ => Marker::None,
+    };
+    if marker != Marker::None {
+        hosts = next()?;
+    }
+    let (kind, key) = (next()?, next()?);
+    let key = russh::keys::parse_public_key_base64(key).map_err(|_| "the key cannot be read")?;
+    if key.algorithm().as_str() != kind {
+        return Err("the key is of another type than the line says");
+    }
+    Ok(Some(Entry { marker, hosts: Hosts::parse(hosts)?, key, file, line: number }))
+}
+
+impl Hosts {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        if let Some(hashed) = text.strip_prefix("|1|") {
+            let (salt, hash) = hashed.split_once('|').ok_or("the hashed host has no salt")?;
+            let decode = |t: &str| BASE64.decode(t).map_err(|_| "the hashed host is no base64");
+            let (salt, hash) = (decode(salt)?, decode(hash)?);
+            if hash.len() != 20 {
+                return Err("the hashed host has not the length of SHA-1");
+            }
+            return Ok(Self::Hashed { salt, hash });
+        }
+        if text.starts_with('|') {
+            return Err("unknown host hash");
+        }
+        let pattern = |p: &str| match p.strip_prefix('!') {
+            Some(rest) => (true, rest.to_ascii_lowercase()),
+            None => (false, p.to_ascii_lowercase()),
+        };
+        Ok(Self::Patterns(text.split(',').map(pattern).collect()))
+    }
+
+    /// A negated pattern that matches rules the whole line out, wherever it stands.
+    fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Patterns(patterns) => {
+                let mut found = false;
+                for (negated, pattern) in patterns {
+                    if glob(pattern.as_bytes(), name.as_bytes()) {
+                        if *negated {
+                            return false;
+                        }
+                        found = true;
+                    }
+                }
+                found
+            }
+            Self::Hashed { salt, hash } => Hmac::<Sha1>::new_from_slice(salt)
+                .is_ok_and(|mac| mac.chain_update(name.as_bytes()).verify_slice(hash).is_ok()),
+        }
+    }
+}
+
+/// `*` is any run of characters, `?` any one. Remembers only the last `*`: time is at most pattern × name.
+fn glob(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut p, mut n) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(&c) if c == b'?' || c == name[n] => {
+                p += 1;
+                n += 1;
+            }
+            _ => match star {
+                Some((at, from)) => {
+                    star = Some((at, from + 1));
+                    (p, n) = (at + 1, from + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|&c| c == b'*')
+}
+
+#[cfg(test)]
+#[path = "known_hosts_tests.rs"]
+mod tests;
