@@ -12,6 +12,7 @@
 # Environment (README.md has the table): OMK_LAB_DIR OMK_LAB_TAG OMK_LAB_BRIDGE OMK_LAB_NET OMK_LAB_CTD OMK_LAB_DISK
 # OMK_LAB_DISCARD OMK_LAB_MAXSTARTUPS OMK_LAB_MAXSESSIONS OMK_LAB_PORT_PLAIN OMK_LAB_PORT_AUTH OMK_LAB_PORT_TLS
 set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin
 
 LAB=${OMK_LAB_DIR:-${TMPDIR:-/tmp}/omk-lab}   # everything the lab writes is in here
 TAG=${OMK_LAB_TAG:-omk}                       # prefix of links and cgroups; two labs need two

@@ -1,0 +1,8 @@
+//! Integration tests, in one binary. Tests that need the lab (`tests/lab`) are functions, or are in modules, whose
+//! names start with `lab_`; `.config/nextest.toml` runs them one at a time.
+
+// Helpers outside of test functions too: clippy.toml permits these in tests, and sees only the functions.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
+
+mod lab;
+mod lab_itself;
