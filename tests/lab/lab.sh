@@ -344,5 +344,5 @@ cmd_registry() {
 
 case ${1:-} in
   up | down | status | exec | stop | start | add-latency | registry) "cmd_${1//-/_}" "${@:2}" ;;
-  *) sed -n '2,14{s/^# \{0,1\}//;p}' "$0" >&2; exit 2 ;;
+  *) sed -n '2,13{s/^# \{0,1\}//;p}' "$0" >&2; exit 2 ;;
 esac
