@@ -207,7 +207,7 @@ impl EventSink for Bars {
                 line(&event).iter().for_each(|l| self.print(l));
             }
             Event::Node { node, state: NodeState::Ready } => {
-                self.bar(Some(node)).finish_with_message("ready")
+                self.bar(Some(node)).finish_with_message("ready");
             }
             Event::Node { node, state } => self.bar(Some(node)).set_message(state_word(state)),
             Event::Retry { .. } | Event::Warning { .. } => line(&event).iter().for_each(|l| self.print(l)),
