@@ -20,6 +20,7 @@
 
 pub mod bundle;
 pub mod cli;
+pub mod copy;
 pub mod event;
 pub mod graph;
 pub mod node;

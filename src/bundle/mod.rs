@@ -1,5 +1,22 @@
 //! Bundles: an OCI image layout in one uncompressed tar file or in a folder, which `ctr images import`, `skopeo`,
 //! `podman load` and `docker load` take without omk.
+//!
+//! ```text
+//! oci-layout  index.json  manifest.json  blobs/sha256/…
+//! ```
+//!
+//! Invariants of a bundle that [`build`] made: a digest never changes, however few platforms were taken; the same
+//! images give the same bytes; the documents (manifests, configs) come first, so looking into it reads little.
+
+mod build;
+mod check;
+mod index;
+mod open;
+
+pub use build::{BuildError, BuildReport, BuildRequest, BuiltImage, Form, Upstream, build};
+pub use check::{BadBlob, VerifyReport, verify};
+pub use index::{CONTAINERD_NAME, INDEX_FILE, Index, LAYOUT, LAYOUT_FILE, REF_NAME};
+pub use open::{Bundle, BundleError};
 
 use crate::graph::ImageGraph;
 
@@ -11,3 +28,6 @@ pub struct BundleImage {
     /// All its blobs.
     pub graph: ImageGraph,
 }
+
+#[cfg(test)]
+mod tests;

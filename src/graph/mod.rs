@@ -121,13 +121,21 @@ pub struct Walk {
     image: ImageRef,
     root: Descriptor,
     platforms: Vec<Platform>,
+    present: Option<BTreeSet<Digest>>,
     documents: BTreeMap<Digest, Bytes>,
 }
 
 impl Walk {
     /// `platforms`: which to take of an index, in this order; empty: all that it has.
     pub fn new(image: ImageRef, root: Descriptor, platforms: &[Platform]) -> Self {
-        Self { image, root, platforms: platforms.to_vec(), documents: BTreeMap::new() }
+        Self { image, root, platforms: platforms.to_vec(), present: None, documents: BTreeMap::new() }
+    }
+
+    /// Takes an index's entry only if its manifest is among `present`: for a layout that does not say which
+    /// platforms were taken into it.
+    #[must_use]
+    pub fn present(self, present: BTreeSet<Digest>) -> Self {
+        Self { present: Some(present), ..self }
     }
 
     /// A verified document that was asked for.
@@ -220,7 +228,8 @@ impl Walk {
 
     /// The entries for the wanted platforms. An exact match is preferred to one that merely runs there.
     fn choose<'a>(&self, entries: &'a [Descriptor]) -> Result<Vec<&'a Descriptor>, GraphError> {
-        let usable = || entries.iter().filter(|e| !e.is_attestation());
+        let here = |e: &&Descriptor| self.present.as_ref().is_none_or(|p| p.contains(e.digest()));
+        let usable = || entries.iter().filter(|e| !e.is_attestation()).filter(here);
         if self.platforms.is_empty() {
             return Ok(usable().collect());
         }

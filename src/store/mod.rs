@@ -14,8 +14,13 @@ use futures_util::Stream;
 
 use crate::oci::{Descriptor, Digest, Hasher};
 
+pub mod archive;
+mod file;
+mod folder;
 mod memory;
 
+pub(crate) use file::{blocking, write_small};
+pub use folder::FolderStore;
 pub use memory::MemoryStore;
 
 /// Bytes of one blob, in order. Ends early or late only with an error.

@@ -1,0 +1,373 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt as _, stream};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::BundleImage;
+use super::index::{self, DOCKER_FILE, INDEX_FILE, Index, LAYOUT, LAYOUT_FILE};
+use crate::copy::{Copied, Job, Transfer, copy_all};
+use crate::event::{Event, Events};
+use crate::graph::ImageGraph;
+use crate::oci::{Descriptor, Digest, ImageRef, Platform};
+use crate::store::archive::{ArchiveWriter, Begun, Layout};
+use crate::store::{BlobSource, FolderStore, MemoryStore, StoreError};
+
+/// Where images come from: a registry, a cache, another bundle.
+#[async_trait]
+pub trait Upstream: Send + Sync {
+    /// Resolves a name and reads its manifests and configs, verified.
+    ///
+    /// # Errors
+    /// A text that names the image, the cause and the way out.
+    async fn graph(
+        &self,
+        image: &ImageRef,
+        platforms: &[Platform],
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<ImageGraph, Box<dyn std::error::Error + Send + Sync>>;
+
+    /// Where the blobs of an image can be read.
+    fn blobs(&self, image: &ImageRef) -> Arc<dyn BlobSource>;
+}
+
+/// How a bundle is laid down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// One uncompressed tar file: what `ctr images import` reads. Layers are compressed already.
+    Tar,
+    /// A folder with the same content.
+    Folder,
+}
+
+/// What to build.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// The images, in any order, also twice.
+    pub images: Vec<ImageRef>,
+    /// Which platforms to take of each; empty: all that it has.
+    pub platforms: Vec<Platform>,
+    /// The file or folder to write.
+    pub output: PathBuf,
+    /// File or folder.
+    pub form: Form,
+    /// Blobs fetched at once.
+    pub parallel: usize,
+}
+
+/// What was built. Sizes are bytes.
+#[derive(Debug, Clone, Serialize)]
+pub struct BuildReport {
+    /// The file or folder.
+    pub output: PathBuf,
+    /// Of the file; of all blobs for a folder.
+    pub size: u64,
+    /// Every image with what it resolved to.
+    pub images: Vec<BuiltImage>,
+    /// Different blobs.
+    pub blobs: usize,
+    /// Bytes that were fetched in this run.
+    pub fetched: u64,
+    /// Bytes that an interrupted run had fetched.
+    pub resumed: u64,
+    /// Milliseconds.
+    pub duration_ms: u64,
+}
+
+/// One image of a bundle.
+#[derive(Debug, Clone, Serialize)]
+pub struct BuiltImage {
+    /// As asked for, complete.
+    pub image: ImageRef,
+    /// What it resolved to.
+    pub digest: Digest,
+    /// The platforms that were taken.
+    pub platforms: Vec<Platform>,
+    /// Bytes of its blobs, shared ones too.
+    pub size: u64,
+}
+
+/// Why a bundle was not built. What was fetched stays beside the output and is used by the next run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Nothing to put into it.
+    #[error("there are no images to put into the bundle")]
+    Empty,
+    /// Images that cannot be had; one line each.
+    #[error("{} of {asked} images cannot be had:\n  {}", failed.len(), failed.join("\n  "))]
+    Images {
+        /// A text for each.
+        failed: Vec<String>,
+        /// How many were asked for.
+        asked: usize,
+    },
+    /// Fetching or writing failed.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The output is there and is something else.
+    #[error("{} is {found}; choose another output or remove it", path.display())]
+    Output {
+        /// The path.
+        path: PathBuf,
+        /// What is there.
+        found: &'static str,
+    },
+    /// One name for two images: a runtime could hold only one of them.
+    #[error("{name} is asked for as {first} and as {second}; leave one out")]
+    Conflict {
+        /// The name.
+        name: String,
+        /// What one reference resolved to.
+        first: Digest,
+        /// What the other resolved to.
+        second: Digest,
+    },
+    /// Stopped.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// Images resolved at once: each is a few small requests.
+const RESOLVE_PARALLEL: usize = 8;
+
+/// Resolves every image, then fetches every blob once, straight into its place.
+///
+/// # Errors
+/// When any image cannot be had: nothing is fetched then. An interrupted fetch resumes when the same build is run
+/// again.
+pub async fn build(
+    request: &BuildRequest,
+    upstream: &dyn Upstream,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<BuildReport, BuildError> {
+    let started = Instant::now();
+    let wanted: BTreeSet<&ImageRef> = request.images.iter().collect();
+    if wanted.is_empty() {
+        return Err(BuildError::Empty);
+    }
+    check_output(&request.output, request.form)?;
+    let graphs = resolve(&wanted, &request.platforms, upstream, events, cancel).await?;
+    let images = merge(graphs)?;
+    let documents: BTreeMap<Digest, bytes::Bytes> =
+        images.iter().flat_map(|i| i.graph.documents.clone()).collect();
+    let blobs = ordered(&images);
+    let texts = texts(&images, &request.platforms)?;
+    events.emit(Event::Phase { name: "pull", total: Some(blobs.len() as u64) });
+    let transfers = transfers(&images, &documents, upstream);
+    let parallel = request.parallel;
+    let job = Job { events: Arc::clone(events), cancel: cancel.clone(), node: None, parallel };
+    let (copied, size) = match request.form {
+        Form::Tar => into_tar(&request.output, &blobs, texts, transfers, &job).await?,
+        Form::Folder => into_folder(&request.output, &blobs, texts, transfers, &job).await?,
+    };
+    Ok(BuildReport {
+        output: request.output.clone(),
+        size,
+        images: images.iter().flat_map(built).collect(),
+        blobs: blobs.len(),
+        fetched: copied.moved,
+        resumed: copied.resumed,
+        duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+fn check_output(path: &Path, form: Form) -> Result<(), BuildError> {
+    let found = match (std::fs::metadata(path), form) {
+        (Err(_), _) => return Ok(()),
+        (Ok(meta), Form::Tar) if meta.is_dir() => "a folder",
+        (Ok(meta), Form::Folder) if !meta.is_dir() => "a file",
+        (Ok(_), Form::Tar) => return Ok(()),
+        (Ok(_), Form::Folder) => {
+            let ours = path.join(LAYOUT_FILE).exists() || path.join("partial").exists();
+            let empty = std::fs::read_dir(path).is_ok_and(|mut d| d.next().is_none());
+            if ours || empty {
+                return Ok(());
+            }
+            "a folder with other things in it"
+        }
+    };
+    Err(BuildError::Output { path: path.to_owned(), found })
+}
+
+async fn resolve(
+    wanted: &BTreeSet<&ImageRef>,
+    platforms: &[Platform],
+    upstream: &dyn Upstream,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Vec<(ImageRef, ImageGraph)>, BuildError> {
+    events.emit(Event::Phase { name: "resolve", total: Some(wanted.len() as u64) });
+    let one = |image: ImageRef| async move {
+        let graph = upstream.graph(&image, platforms, events, cancel).await;
+        if let Ok(graph) = &graph {
+            let digest = graph.root.digest().clone();
+            events.emit(Event::Resolved { image: image.familiar(), digest });
+        }
+        (image, graph)
+    };
+    let all = stream::iter(wanted.iter().map(|i| (*i).clone())).map(one).buffer_unordered(RESOLVE_PARALLEL);
+    let done: Vec<_> = tokio::select! {
+        done = all.collect() => done,
+        () = cancel.cancelled() => return Err(BuildError::Cancelled),
+    };
+    let asked = done.len();
+    let (mut good, mut failed) = (Vec::new(), Vec::new());
+    for (image, graph) in done {
+        match graph {
+            Ok(graph) => good.push((image, graph)),
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    if cancel.is_cancelled() {
+        return Err(BuildError::Cancelled);
+    }
+    if !failed.is_empty() {
+        failed.sort();
+        return Err(BuildError::Images { failed, asked });
+    }
+    good.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(good)
+}
+
+/// Names that resolved to the same root are one image with several names.
+fn merge(graphs: Vec<(ImageRef, ImageGraph)>) -> Result<Vec<BundleImage>, BuildError> {
+    let mut owner: BTreeMap<String, Digest> = BTreeMap::new();
+    let mut by_root: BTreeMap<Digest, BundleImage> = BTreeMap::new();
+    for (image, graph) in graphs {
+        let names = image.runtime_names(graph.root.digest());
+        for name in &names {
+            let root = graph.root.digest();
+            let first = owner.entry(name.clone()).or_insert_with(|| root.clone()).clone();
+            if first != *root {
+                return Err(BuildError::Conflict { name: name.clone(), first, second: root.clone() });
+            }
+        }
+        let slot = by_root
+            .entry(graph.root.digest().clone())
+            .or_insert_with(|| BundleImage { names: Vec::new(), graph });
+        slot.names.extend(names);
+        slot.names.sort();
+        slot.names.dedup();
+    }
+    Ok(by_root.into_values().collect())
+}
+
+/// Documents first, so that looking into a bundle reads one stretch; then everything else. Each sorted by digest:
+/// the order must not depend on the order in which images were asked for.
+fn ordered(images: &[BundleImage]) -> Vec<Descriptor> {
+    let blobs: BTreeMap<&Digest, &Descriptor> =
+        images.iter().flat_map(|i| &i.graph.blobs).map(|b| (b.digest(), b)).collect();
+    let (documents, rest): (Vec<_>, Vec<_>) = blobs.into_values().partition(|b| super::open::is_document(b));
+    documents.into_iter().chain(rest).cloned().collect()
+}
+
+fn texts(images: &[BundleImage], platforms: &[Platform]) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    let json = |e: serde_json::Error| StoreError::Remote(format!("cannot write the index: {e}"));
+    Ok(vec![
+        (LAYOUT_FILE.to_owned(), LAYOUT.to_vec()),
+        (INDEX_FILE.to_owned(), serde_json::to_vec(&Index::new(images, platforms)).map_err(json)?),
+        (DOCKER_FILE.to_owned(), index::docker_manifest(images).map_err(json)?),
+    ])
+}
+
+/// Documents are in memory already; every other blob is read from the repository of the first image that has it.
+fn transfers(
+    images: &[BundleImage],
+    documents: &BTreeMap<Digest, bytes::Bytes>,
+    upstream: &dyn Upstream,
+) -> Vec<Transfer> {
+    let memory = MemoryStore::new();
+    documents.values().for_each(|b| drop(memory.insert("", b.clone())));
+    let memory: Arc<dyn BlobSource> = Arc::new(memory);
+    let mut all = Vec::new();
+    for image in images {
+        let remote = upstream.blobs(&image.graph.image);
+        for blob in &image.graph.blobs {
+            let source = if documents.contains_key(blob.digest()) { &memory } else { &remote };
+            all.push(Transfer { blob: blob.clone(), source: Arc::clone(source) });
+        }
+    }
+    all
+}
+
+async fn into_tar(
+    out: &Path,
+    blobs: &[Descriptor],
+    texts: Vec<(String, Vec<u8>)>,
+    transfers: Vec<Transfer>,
+    job: &Job,
+) -> Result<(Copied, u64), BuildError> {
+    let heads = texts.iter().map(|(name, bytes)| (name.clone(), bytes.len() as u64));
+    let layout = Layout::new(heads.chain(blobs.iter().map(|b| (b.digest().layout_path(), b.size()))));
+    let size = layout.size();
+    let (path, owned) = (out.to_owned(), blobs.to_vec());
+    let begin = move || ArchiveWriter::begin(&path, layout, &owned, &texts);
+    let (writer, begun) = crate::store::blocking(begin).await?;
+    if begun == Begun::Replaced {
+        let message = format!(
+            "what an earlier build left beside {} is of another content; starting anew",
+            out.display()
+        );
+        job.events.emit(Event::Warning { message });
+    }
+    let copied = copy_all(transfers, &writer, job).await?;
+    crate::store::blocking(move || writer.finish()).await?;
+    Ok((copied, size))
+}
+
+/// The index comes last: a folder without one is no bundle.
+async fn into_folder(
+    out: &Path,
+    blobs: &[Descriptor],
+    texts: Vec<(String, Vec<u8>)>,
+    transfers: Vec<Transfer>,
+    job: &Job,
+) -> Result<(Copied, u64), BuildError> {
+    let store = FolderStore::new(out);
+    let copied = copy_all(transfers, &store, job).await?;
+    let (root, keep): (PathBuf, BTreeSet<String>) =
+        (out.to_owned(), blobs.iter().map(|b| b.digest().hex().to_owned()).collect());
+    crate::store::blocking(move || {
+        for (name, bytes) in texts {
+            crate::store::write_small(&root.join(name), &bytes)?;
+        }
+        store.discard_partial()?;
+        sweep(&root, &keep)
+    })
+    .await?;
+    Ok((copied, blobs.iter().map(Descriptor::size).sum()))
+}
+
+/// Blobs of an earlier build into the same folder that the new index does not need: same input, same content.
+fn sweep(root: &Path, keep: &BTreeSet<String>) -> Result<(), StoreError> {
+    let folder = root.join("blobs/sha256");
+    for entry in std::fs::read_dir(&folder).map_err(StoreError::io("read", &folder))?.flatten() {
+        if !entry.file_name().to_str().is_some_and(|name| keep.contains(name)) {
+            std::fs::remove_file(entry.path()).map_err(StoreError::io("remove", entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+fn built(image: &BundleImage) -> Vec<BuiltImage> {
+    let names = image.names.iter().filter(|n| !n.contains('@'));
+    let mut parsed: Vec<ImageRef> = names.filter_map(|n| n.parse().ok()).collect();
+    if parsed.is_empty() {
+        parsed.push(image.graph.image.clone());
+    }
+    let platforms: Vec<Platform> = image.graph.images.iter().filter_map(|i| i.platform.clone()).collect();
+    let entry = |name: ImageRef| BuiltImage {
+        image: name,
+        digest: image.graph.root.digest().clone(),
+        platforms: platforms.clone(),
+        size: image.graph.size(),
+    };
+    parsed.into_iter().map(entry).collect()
+}

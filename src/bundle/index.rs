@@ -1,0 +1,107 @@
+//! `index.json` and `manifest.json` of a bundle: pure.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::BundleImage;
+use crate::oci::{Descriptor, Platform, media};
+
+/// The file that makes a folder an image layout, and its only content (image-spec, "oci-layout file").
+pub const LAYOUT_FILE: &str = "oci-layout";
+/// Its bytes.
+pub const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+/// The entry point of an image layout.
+pub const INDEX_FILE: &str = "index.json";
+/// The entry point of what `docker save` writes, for `docker load` and `podman load`.
+pub(super) const DOCKER_FILE: &str = "manifest.json";
+
+/// The name that `ctr images import` gives an image, verbatim.
+pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
+/// The name by which `skopeo` finds an image in a layout.
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// Which version of this form the bundle has; on the index.
+pub(super) const VERSION: &str = "omk.bundle.version";
+/// The platforms that were taken, separated by commas, none for all that an image has; on the index.
+pub(super) const PLATFORMS: &str = "omk.bundle.platforms";
+
+/// `index.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Index {
+    schema_version: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    media_type: Option<String>,
+    /// One entry a name.
+    pub manifests: Vec<Descriptor>,
+    /// What the bundle says of itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Index {
+    /// One entry for every name of every image, sorted by name. CRI finds `repository@digest` only if that is a
+    /// name of its own, so both are listed.
+    pub fn new(images: &[BundleImage], platforms: &[Platform]) -> Self {
+        let mut manifests: Vec<(String, Descriptor)> = images
+            .iter()
+            .flat_map(|i| i.names.iter().map(|n| (n.clone(), i.graph.root.clone())))
+            .map(|(name, root)| {
+                let entry =
+                    root.with_annotations([(CONTAINERD_NAME, name.as_str()), (REF_NAME, name.as_str())]);
+                (name, entry)
+            })
+            .collect();
+        manifests.sort_by(|a, b| a.0.cmp(&b.0));
+        manifests.dedup_by(|a, b| a.0 == b.0);
+        let taken: Vec<String> = platforms.iter().map(ToString::to_string).collect();
+        let annotations =
+            BTreeMap::from([(VERSION.to_owned(), "1".to_owned()), (PLATFORMS.to_owned(), taken.join(","))]);
+        Self {
+            schema_version: 2,
+            media_type: Some(media::OCI_INDEX.to_owned()),
+            manifests: manifests.into_iter().map(|(_, d)| d).collect(),
+            annotations,
+        }
+    }
+
+    /// The name an entry gives its image, by the rule of containerd.
+    pub fn name(entry: &Descriptor) -> Option<&str> {
+        let a = entry.annotations();
+        a.get(CONTAINERD_NAME).or_else(|| a.get(REF_NAME)).map(String::as_str).filter(|n| !n.is_empty())
+    }
+
+    /// The platforms that the bundle was built for; `None` for a layout of another tool.
+    pub fn platforms(&self) -> Option<Vec<Platform>> {
+        let text = self.annotations.get(PLATFORMS)?;
+        text.split(',').filter(|p| !p.is_empty()).map(|p| p.parse().ok()).collect()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerEntry {
+    config: String,
+    repo_tags: Vec<String>,
+    layers: Vec<String>,
+}
+
+/// `manifest.json`: what `docker load` before version 25 and `podman load` of several images read. It knows one
+/// platform an image: the first that was taken.
+///
+/// # Errors
+/// Never for valid images; the error is serde's.
+pub(super) fn docker_manifest(images: &[BundleImage]) -> Result<Vec<u8>, serde_json::Error> {
+    let entry = |image: &BundleImage| {
+        let first = image.graph.images.iter().find(|i| i.platform.is_some())?;
+        let tagged = image.names.iter().filter(|n| !n.contains('@')).cloned().collect();
+        Some(DockerEntry {
+            config: first.config.digest().layout_path(),
+            repo_tags: tagged,
+            layers: first.layers.iter().map(|l| l.digest().layout_path()).collect(),
+        })
+    };
+    let mut all: Vec<DockerEntry> = images.iter().filter_map(entry).collect();
+    all.sort_by(|a, b| (&a.repo_tags, &a.config).cmp(&(&b.repo_tags, &b.config)));
+    serde_json::to_vec(&all)
+}

@@ -1,0 +1,187 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::event::{Events, silent};
+use crate::graph::{Step, Walk};
+use crate::oci::{Descriptor, Digest, ImageRef, Platform, media};
+use crate::store::{BlobSource, MemoryStore};
+
+/// Images in memory by name.
+#[derive(Default)]
+struct Fake {
+    store: MemoryStore,
+    roots: std::collections::BTreeMap<String, Descriptor>,
+}
+
+#[async_trait]
+impl Upstream for Fake {
+    async fn graph(
+        &self,
+        image: &ImageRef,
+        platforms: &[Platform],
+        _: &Events,
+        _: &CancellationToken,
+    ) -> Result<ImageGraph, Box<dyn std::error::Error + Send + Sync>> {
+        let name = image.familiar();
+        let root = self.roots.get(&name).ok_or_else(|| format!("{name} is nowhere"))?;
+        let mut walk = Walk::new(image.clone(), root.clone(), platforms);
+        loop {
+            match walk.step()? {
+                Step::Done(graph) => return Ok(*graph),
+                Step::Need(need) => {
+                    need.iter().for_each(|d| walk.give(d.digest(), self.store.get(d.digest()).unwrap()));
+                }
+            }
+        }
+    }
+
+    fn blobs(&self, _: &ImageRef) -> Arc<dyn BlobSource> {
+        Arc::new(self.store.clone())
+    }
+}
+
+impl Fake {
+    fn manifest(&self, arch: &str, layers: &[&str]) -> Descriptor {
+        let diffs: Vec<Digest> = layers.iter().map(|l| Digest::sha256(l.as_bytes())).collect();
+        let config = serde_json::json!({"architecture": arch, "os": "linux", "rootfs": {"type": "layers", "diff_ids": diffs}});
+        let config = self.store.insert(media::OCI_CONFIG, config.to_string());
+        let layers: Vec<Descriptor> =
+            layers.iter().map(|l| self.store.insert(media::OCI_LAYER, (*l).to_owned())).collect();
+        let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": layers});
+        self.store.insert(media::OCI_MANIFEST, manifest.to_string())
+    }
+
+    fn standard() -> Self {
+        let mut fake = Self::default();
+        let web = fake.manifest("amd64", &["base", "web"]);
+        let amd = fake.manifest("amd64", &["base", "tool"]).with_platform(&"linux/amd64".parse().unwrap());
+        let arm = fake.manifest("arm64", &["arm"]).with_platform(&"linux/arm64".parse().unwrap());
+        let tool = serde_json::json!({"schemaVersion": 2, "manifests": [amd, arm]});
+        let tool = fake.store.insert(media::OCI_INDEX, tool.to_string());
+        fake.roots =
+            [("web:1".to_owned(), web.clone()), ("web:stable".to_owned(), web), ("tool:2".to_owned(), tool)]
+                .into();
+        fake
+    }
+
+    async fn build(&self, images: &[&str], output: &Path, form: Form) -> Result<BuildReport, BuildError> {
+        let request = BuildRequest {
+            images: images.iter().map(|i| i.parse().unwrap()).collect(),
+            platforms: vec![Platform::linux_amd64()],
+            output: output.to_owned(),
+            form,
+            parallel: 4,
+        };
+        build(&request, self, &silent(), &CancellationToken::new()).await
+    }
+}
+
+async fn check(path: &Path) -> Result<VerifyReport, BundleError> {
+    verify(path, &silent(), &CancellationToken::new()).await
+}
+
+#[tokio::test]
+async fn same_input_same_bytes_whatever_the_order() {
+    let (fake, dir) = (Fake::standard(), tempfile::tempdir().unwrap());
+    let (a, b) = (dir.path().join("a.tar"), dir.path().join("b.tar"));
+    fake.build(&["web:1", "tool:2"], &a, Form::Tar).await.unwrap();
+    fake.build(&["tool:2", "web:1", "web:1"], &b, Form::Tar).await.unwrap();
+    assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
+}
+
+#[tokio::test]
+async fn names_are_those_that_cri_looks_for_and_the_index_digest_stays() {
+    let (fake, dir) = (Fake::standard(), tempfile::tempdir().unwrap());
+    let root = fake.roots["tool:2"].digest().clone();
+    for (form, name) in [(Form::Tar, "x.tar"), (Form::Folder, "x")] {
+        let out = dir.path().join(name);
+        let report = fake.build(&["tool:2", "web:1", "web:stable"], &out, form).await.unwrap();
+        assert_eq!(report.images.len(), 3);
+        let bundle = Bundle::open(&out).await.unwrap();
+        let tool = bundle.images().iter().find(|i| i.graph.root.digest() == &root).unwrap();
+        assert_eq!(
+            tool.names,
+            ["docker.io/library/tool:2".to_owned(), format!("docker.io/library/tool@{root}")]
+        );
+        assert_eq!(tool.graph.images.len(), 1, "one platform was taken");
+        let web = bundle.images().iter().find(|i| i.graph.root.digest() != &root).unwrap();
+        assert_eq!(web.names.len(), 3, "{:?}", web.names);
+        assert_eq!(bundle.platforms(), [Platform::linux_amd64()]);
+        assert!(check(&out).await.unwrap().whole());
+    }
+}
+
+#[tokio::test]
+async fn each_bad_blob_is_named_with_the_image_that_needs_it() {
+    let (fake, dir) = (Fake::standard(), tempfile::tempdir().unwrap());
+    let out = dir.path().join("x.tar");
+    fake.build(&["web:1", "tool:2"], &out, Form::Tar).await.unwrap();
+    let mut bytes = std::fs::read(&out).unwrap();
+    for layer in ["web", "tool"] {
+        let path = Digest::sha256(layer.as_bytes()).layout_path();
+        let at = bytes.windows(path.len()).rposition(|w| w == path.as_bytes()).unwrap();
+        bytes[at + 512] ^= 1;
+    }
+    std::fs::write(&out, &bytes).unwrap();
+    let report = check(&out).await.unwrap();
+    let named: Vec<&str> = report.bad.iter().map(|b| b.entry.as_str()).collect();
+    let mut expected = ["web", "tool"].map(|l| Digest::sha256(l.as_bytes()).layout_path());
+    expected.sort();
+    assert_eq!(named, expected);
+    assert!(report.bad.iter().any(|b| b.reason.contains("needed by docker.io/library/web:1")), "{report:?}");
+}
+
+#[tokio::test]
+async fn a_cut_bundle_is_refused_and_a_damaged_document_too() {
+    let (fake, dir) = (Fake::standard(), tempfile::tempdir().unwrap());
+    let out = dir.path().join("x.tar");
+    fake.build(&["web:1"], &out, Form::Tar).await.unwrap();
+    let whole = std::fs::read(&out).unwrap();
+    std::fs::write(&out, &whole[..whole.len() - 1536]).unwrap();
+    let error = Bundle::open(&out).await.unwrap_err();
+    assert!(error.is_damage() && error.to_string().contains("blobs/sha256/"), "{error}");
+    assert!(!check(&out).await.unwrap().whole());
+
+    let manifest = fake.roots["web:1"].digest().layout_path();
+    let at = whole.windows(manifest.len()).rposition(|w| w == manifest.as_bytes()).unwrap();
+    let mut broken = whole.clone();
+    broken[at + 512 + 5] ^= 1;
+    std::fs::write(&out, &broken).unwrap();
+    let error = Bundle::open(&out).await.unwrap_err();
+    assert!(error.is_damage() && error.to_string().contains(fake.roots["web:1"].digest().hex()), "{error}");
+}
+
+#[tokio::test]
+async fn images_that_cannot_be_had_are_all_named_and_nothing_is_written() {
+    let (fake, dir) = (Fake::standard(), tempfile::tempdir().unwrap());
+    let error =
+        fake.build(&["web:1", "gone:1", "lost:2"], &dir.path().join("x.tar"), Form::Tar).await.unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.starts_with("2 of 3 images") && text.contains("gone:1") && text.contains("lost:2"),
+        "{text}"
+    );
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn one_name_for_two_images_is_refused() {
+    let (mut fake, dir) = (Fake::standard(), tempfile::tempdir().unwrap());
+    let pinned = format!("web:1@{}", fake.roots["tool:2"].digest());
+    fake.roots.insert(pinned.clone(), fake.roots["tool:2"].clone());
+    let error = fake.build(&["web:1", &pinned], &dir.path().join("x.tar"), Form::Tar).await.unwrap_err();
+    assert!(matches!(error, BuildError::Conflict { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_folder_that_is_something_else_is_left_alone() {
+    let (fake, dir) = (Fake::standard(), tempfile::tempdir().unwrap());
+    std::fs::write(dir.path().join("precious"), "x").unwrap();
+    let error = fake.build(&["web:1"], dir.path(), Form::Folder).await.unwrap_err();
+    assert!(matches!(error, BuildError::Output { .. }), "{error}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}

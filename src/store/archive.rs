@@ -1,0 +1,359 @@
+//! An OCI image layout in one uncompressed tar file, written in place and read in place.
+//!
+//! The sizes of all entries are known before the first byte of a blob arrives, so the whole file is laid out first
+//! ([`Layout`]) and blobs are written straight to where they belong, several at once: every byte is written once,
+//! and the file is the same whatever the order in which things arrived. It carries the name `OUT.partial` until all
+//! of it is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::OpenOptions;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::file::{HashingWriter, OpenFile, sync_folder};
+use super::{BlobSource, BlobStore, ByteStream, Ingest, StoreError};
+use crate::oci::{Algorithm, Descriptor, Digest, Hasher};
+
+mod journal;
+mod scan;
+
+use journal::Journal;
+pub use scan::{Archive, ArchiveError, EntryProblem};
+
+const BLOCK: u64 = 512;
+/// Between two notes in the journal about the same blob.
+const NOTE_EVERY: u64 = 16 << 20;
+
+/// Where everything stands in a tar file. Pure: the same entries give the same layout.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    entries: Vec<Placed>,
+    total: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Placed {
+    path: String,
+    header: u64,
+    size: u64,
+}
+
+impl Placed {
+    fn data(&self) -> u64 {
+        self.header + BLOCK
+    }
+}
+
+impl Layout {
+    /// For entries (path, size in bytes) in this order. Paths are at most 100 bytes, as `blobs/sha256/HEX` is.
+    pub fn new(entries: impl IntoIterator<Item = (String, u64)>) -> Self {
+        let mut at = 0;
+        let mut placed = Vec::new();
+        for (path, size) in entries {
+            placed.push(Placed { path, header: at, size });
+            at += BLOCK + size.next_multiple_of(BLOCK);
+        }
+        // Two empty blocks end an archive (POSIX pax, "ustar Interchange Format").
+        Self { entries: placed, total: at + 2 * BLOCK }
+    }
+
+    /// Bytes of the whole file.
+    pub fn size(&self) -> u64 {
+        self.total
+    }
+
+    fn header(entry: &Placed) -> Result<tar::Header, StoreError> {
+        let mut header = tar::Header::new_gnu();
+        header.set_path(&entry.path).map_err(StoreError::io("name an entry", &entry.path))?;
+        header.set_size(entry.size);
+        header.set_mode(0o644);
+        header.set_mtime(0);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_cksum();
+        Ok(header)
+    }
+
+    /// Two runs with the same identity write the same file, so one can go on where the other stopped.
+    fn identity(&self) -> Digest {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        for e in &self.entries {
+            hasher.update(format!("{} {}\n", e.path, e.size).as_bytes());
+        }
+        hasher.finish()
+    }
+}
+
+/// A tar file being written: a blob store whose blobs are entries of the layout.
+pub struct ArchiveWriter {
+    target: OpenFile,
+    out: PathBuf,
+    layout: Layout,
+    places: BTreeMap<Digest, Placed>,
+    journal: Arc<Journal>,
+    done: Done,
+}
+
+/// The blobs that are complete in the file.
+type Done = Arc<Mutex<BTreeSet<Digest>>>;
+
+impl std::fmt::Debug for ArchiveWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ArchiveWriter").field("out", &self.out).finish_non_exhaustive()
+    }
+}
+
+/// What was found when a file was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// Nothing of use.
+    Fresh,
+    /// A file of another layout: its content was thrown away.
+    Replaced,
+    /// The same file, in part.
+    Resumed,
+}
+
+impl ArchiveWriter {
+    /// Begins `out`, or goes on with what an interrupted run with the same layout left beside it. Entries that are
+    /// no blobs are given with their bytes and written at once. Blocks on the file system.
+    ///
+    /// # Errors
+    /// When another process writes the same file, the disk is too small, or the file system says no.
+    pub fn begin(
+        out: &Path,
+        layout: Layout,
+        blobs: &[Descriptor],
+        texts: &[(String, Vec<u8>)],
+    ) -> Result<(Self, Begun), StoreError> {
+        let path = with_suffix(out, ".partial");
+        let mut options = OpenOptions::new();
+        let file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(StoreError::io("create", &path))?;
+        super::folder::lock(&file, &path)?;
+        let by_path: BTreeMap<String, Placed> =
+            layout.entries.iter().map(|e| (e.path.clone(), e.clone())).collect();
+        let place = |name: &str| {
+            let text = format!("{name} has no place in the layout of {}", out.display());
+            by_path.get(name).cloned().ok_or(StoreError::Remote(text))
+        };
+        let mut places = BTreeMap::new();
+        for blob in blobs {
+            places.insert(blob.digest().clone(), place(&blob.digest().layout_path())?);
+        }
+        let target = OpenFile { file: Arc::new(file), path: path.clone() };
+        let (journal, found) = Journal::open(&with_suffix(out, ".partial.journal"), &layout.identity())?;
+        let len = target.file.metadata().map_err(StoreError::io("read", &path))?.len();
+        let begun = match (found.is_some() && len == layout.total, len) {
+            (true, _) => Begun::Resumed,
+            (false, 0) => Begun::Fresh,
+            (false, _) => Begun::Replaced,
+        };
+        let writer = Self {
+            target,
+            out: out.to_owned(),
+            layout,
+            places,
+            journal: Arc::new(journal),
+            done: Done::default(),
+        };
+        match (begun, found) {
+            (Begun::Resumed, Some(trusted)) => writer.recover(trusted)?,
+            _ => writer.lay_out()?,
+        }
+        for (name, bytes) in texts {
+            writer.write_at(bytes, place(name)?.data())?;
+        }
+        Ok((writer, begun))
+    }
+
+    /// A new file: its full length, all headers. What was in it is gone first, so that a digest can never match
+    /// stale bytes.
+    fn lay_out(&self) -> Result<(), StoreError> {
+        let sizing = |n: u64| self.target.file.set_len(n).map_err(StoreError::io("write", &self.target.path));
+        sizing(0)?;
+        room(&self.target.path, self.layout.total)?;
+        sizing(self.layout.total)?;
+        for entry in &self.layout.entries {
+            self.write_at(Layout::header(entry)?.as_bytes(), entry.header)?;
+        }
+        self.journal.start(&self.layout.identity())
+    }
+
+    /// Blobs that the journal calls done are, if the kernel that took their bytes still runs; else they are hashed,
+    /// because they were never synced one by one.
+    fn recover(&self, trusted: bool) -> Result<(), StoreError> {
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        for digest in self.journal.done() {
+            let Some(place) = self.places.get(&digest) else { continue };
+            if !trusted {
+                let mut hasher = Hasher::new(digest.algorithm());
+                self.target.hash(place.data(), place.size, &mut hasher)?;
+                if hasher.finish() != digest {
+                    self.journal.note(&digest, 0)?;
+                    continue;
+                }
+            }
+            done.insert(digest);
+        }
+        Ok(())
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> Result<(), StoreError> {
+        use std::os::unix::fs::FileExt as _;
+        self.target.file.write_all_at(bytes, at).map_err(StoreError::io("write", &self.target.path))
+    }
+
+    /// Makes the file durable and gives it its name. Blocks.
+    ///
+    /// # Errors
+    /// When a blob is not complete, or the file system's.
+    pub fn finish(&self) -> Result<(), StoreError> {
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(digest) = self.places.keys().find(|d| !done.contains(*d)) {
+            let store = self.target.path.display().to_string();
+            return Err(StoreError::NotFound { digest: digest.clone(), store });
+        }
+        self.target.file.sync_all().map_err(StoreError::io("sync", &self.target.path))?;
+        std::fs::rename(&self.target.path, &self.out).map_err(StoreError::io("rename to", &self.out))?;
+        sync_folder(self.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+        self.journal.remove()
+    }
+
+    fn place(&self, digest: &Digest) -> Option<&Placed> {
+        self.places.get(digest)
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Refuses early what would not fit.
+fn room(path: &Path, need: u64) -> Result<(), StoreError> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let fs = rustix::fs::statvfs(folder).map_err(|e| StoreError::io("measure", folder)(e.into()))?;
+    let free = fs.f_bavail.saturating_mul(fs.f_frsize);
+    if free < need {
+        return Err(StoreError::Remote(format!(
+            "{} needs {need} bytes, its disk has {free} free: free {} bytes or write it elsewhere",
+            path.display(),
+            need - free
+        )));
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl BlobSource for ArchiveWriter {
+    fn label(&self) -> String {
+        self.out.display().to_string()
+    }
+
+    async fn size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(done.get(digest).and_then(|d| self.place(d)).map(|p| p.size))
+    }
+
+    async fn read(&self, blob: &Descriptor, range: Range<u64>) -> Result<ByteStream, StoreError> {
+        let digest = blob.digest();
+        let place = match self.size(digest).await? {
+            Some(size) if range.end <= size => self.place(digest),
+            _ => None,
+        };
+        let missing = || StoreError::NotFound { digest: digest.clone(), store: self.label() };
+        let start = place.ok_or_else(missing)?.data() + range.start;
+        Ok(self.target.stream(start, range.end.saturating_sub(range.start)))
+    }
+}
+
+#[async_trait]
+impl BlobStore for ArchiveWriter {
+    async fn ingest(&self, blob: &Descriptor) -> Result<Box<dyn Ingest>, StoreError> {
+        let missing = || StoreError::NotFound { digest: blob.digest().clone(), store: self.label() };
+        let place = self.place(blob.digest()).filter(|p| p.size == blob.size()).ok_or_else(missing)?;
+        let offset = self.journal.offset(blob.digest()).min(blob.size());
+        let writer = HashingWriter::resume(self.target.clone(), blob, place.data(), offset).await?;
+        let note = Note {
+            digest: blob.digest().clone(),
+            journal: Arc::clone(&self.journal),
+            noted: offset,
+            certain: offset,
+        };
+        Ok(Box::new(ArchiveIngest { note, writer, offset, done: Arc::clone(&self.done) }))
+    }
+}
+
+struct ArchiveIngest {
+    note: Note,
+    writer: HashingWriter,
+    offset: u64,
+    done: Done,
+}
+
+/// How far a blob is. Dropped when a copy is cancelled, it leaves its last word in the journal.
+struct Note {
+    digest: Digest,
+    journal: Arc<Journal>,
+    noted: u64,
+    certain: u64,
+}
+
+impl Note {
+    fn write(&mut self) -> Result<(), StoreError> {
+        self.noted = self.certain;
+        self.journal.note(&self.digest, self.noted)
+    }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        if self.certain > self.noted {
+            // Without the note the next run fetches a little more; nothing is lost.
+            let _ = self.write();
+        }
+    }
+}
+
+#[async_trait]
+impl Ingest for ArchiveIngest {
+    fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    async fn put(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        self.note.certain = self.writer.put(&bytes).await?;
+        if self.note.certain - self.note.noted >= NOTE_EVERY {
+            self.note.write()?;
+        }
+        Ok(())
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        let Self { mut note, writer, done, .. } = *self;
+        let checked = writer.finish().await;
+        if let Err(StoreError::DigestMismatch { .. }) = checked {
+            note.certain = 0;
+            note.write()?;
+        }
+        checked?;
+        note.noted = note.certain;
+        note.journal.complete(&note.digest)?;
+        done.lock().unwrap_or_else(PoisonError::into_inner).insert(note.digest.clone());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! Reading a tar file in place: only the headers are read, blobs stay where they are.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+
+use super::super::file::OpenFile;
+use super::super::{BlobSource, ByteStream, StoreError};
+use crate::oci::{Descriptor, Digest};
+
+/// Entries of one archive: a hundred times the largest platform anybody ships.
+const MAX_ENTRIES: usize = 1_000_000;
+/// A pax header that says no more than a path and a time.
+const MAX_PAX_BYTES: u64 = 64 * 1024;
+
+/// A tar file whose entries are known.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    file: OpenFile,
+    entries: BTreeMap<String, Range<u64>>,
+    problems: Vec<EntryProblem>,
+}
+
+/// Why a file is no archive that can be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The file system said no.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Not a tar file.
+    #[error("{} is no tar archive: {reason}", path.display())]
+    NotTar {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        reason: String,
+    },
+    /// More entries than are accepted.
+    #[error("{} has more than {MAX_ENTRIES} entries", path.display())]
+    TooMany {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// An entry that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct EntryProblem {
+    /// As it stands in the archive, control characters replaced.
+    pub entry: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl Archive {
+    /// Reads the headers. Entries that cannot be used are collected, not skipped silently: see
+    /// [`Archive::problems`]. Blocks.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no tar file.
+    pub fn open(path: &Path) -> Result<Self, ArchiveError> {
+        let file = OpenFile::open(path)?;
+        let len = file.file.metadata().map_err(StoreError::io("read", path))?.len();
+        let mut this = Self { file, entries: BTreeMap::new(), problems: Vec::new() };
+        let reader = File::open(path).map_err(StoreError::io("read", path))?;
+        let mut archive = tar::Archive::new(reader);
+        let not_tar =
+            |e: std::io::Error| ArchiveError::NotTar { path: path.to_owned(), reason: e.to_string() };
+        let mut renamed = None;
+        let mut seen = 0;
+        // Raw: the library would read a pax header or long name of any size into memory.
+        for entry in archive.entries_with_seek().map_err(not_tar)?.raw(true) {
+            seen += 1;
+            if seen > MAX_ENTRIES {
+                return Err(ArchiveError::TooMany { path: path.to_owned() });
+            }
+            let mut entry = match entry {
+                Ok(entry) => entry,
+                // What came before can be used to name what is missing.
+                Err(e) if seen > 1 => {
+                    this.problem("(end of archive)", format!("unreadable: {e}"));
+                    break;
+                }
+                Err(e) => return Err(not_tar(e)),
+            };
+            let start = entry.raw_file_position();
+            let size = entry.header().entry_size().map_err(not_tar)?;
+            let kind = entry.header().entry_type();
+            if kind.is_pax_global_extensions() || kind.is_pax_local_extensions() {
+                let mut text = Vec::new();
+                entry.by_ref().take(MAX_PAX_BYTES).read_to_end(&mut text).map_err(not_tar)?;
+                if size > MAX_PAX_BYTES {
+                    this.problem("(pax header)", format!("{size} bytes, more than {MAX_PAX_BYTES}"));
+                }
+                if kind.is_pax_local_extensions() {
+                    renamed = this.pax_path(&text);
+                }
+                continue;
+            }
+            let name =
+                renamed.take().unwrap_or_else(|| String::from_utf8_lossy(&entry.path_bytes()).into_owned());
+            this.entry(&name, kind, start, size, len);
+        }
+        Ok(this)
+    }
+
+    fn pax_path(&mut self, text: &[u8]) -> Option<String> {
+        let mut path = None;
+        for record in tar::PaxExtensions::new(text).flatten() {
+            match record.key() {
+                Ok("path") => path = record.value().ok().map(str::to_owned),
+                Ok("size") => self.problem("(pax header)", "a size record, which is not supported"),
+                _ => {}
+            }
+        }
+        path
+    }
+
+    fn entry(&mut self, name: &str, kind: tar::EntryType, start: u64, size: u64, len: u64) {
+        let clean = name.strip_prefix("./").unwrap_or(name).trim_end_matches('/').to_owned();
+        if kind.is_dir() {
+            return;
+        }
+        if !kind.is_file() {
+            return self.problem(name, "no regular file: links and devices have no place in a bundle");
+        }
+        if clean.starts_with('/') || clean.split('/').any(|p| matches!(p, "" | "." | "..")) {
+            return self.problem(name, "its path leads out of the archive");
+        }
+        let end = start.saturating_add(size);
+        if end > len {
+            self.problem(&clean, format!("cut off: {} of {size} bytes are there", len.saturating_sub(start)));
+        }
+        if self.entries.insert(clean.clone(), start..end).is_some() {
+            self.problem(&clean, "it is there twice, and readers would disagree which one counts");
+        }
+    }
+
+    fn problem(&mut self, entry: &str, reason: impl Into<String>) {
+        let entry = entry.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(200).collect();
+        self.problems.push(EntryProblem { entry, reason: reason.into() });
+    }
+
+    /// What cannot be used, in the order in which it stands in the file.
+    pub fn problems(&self) -> &[EntryProblem] {
+        &self.problems
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// Bytes of a small entry; `None` when there is none of this name.
+    ///
+    /// # Errors
+    /// When it has more than `limit` bytes or cannot be read.
+    pub fn text(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        use std::os::unix::fs::FileExt as _;
+        let Some(range) = self.entries.get(name) else { return Ok(None) };
+        let size = range.end - range.start;
+        if size > limit {
+            let path = self.path().display();
+            return Err(StoreError::Remote(format!("{name} in {path} has {size} bytes, more than {limit}")));
+        }
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+        let read = self.file.file.read_exact_at(&mut bytes, range.start);
+        read.map_err(StoreError::io("read", self.path()))?;
+        Ok(Some(bytes))
+    }
+
+    /// Every blob with its size in bytes, by the name it has; whether the bytes fit the name is another matter.
+    pub fn blobs(&self) -> BTreeMap<Digest, u64> {
+        let blob = |(path, range): (&String, &Range<u64>)| {
+            let (algorithm, hex) = path.strip_prefix("blobs/")?.split_once('/')?;
+            Some((format!("{algorithm}:{hex}").parse().ok()?, range.end - range.start))
+        };
+        self.entries.iter().filter_map(blob).collect()
+    }
+
+    /// Hashes a blob. Blocks.
+    pub(crate) fn hash(&self, digest: &Digest) -> Result<Digest, StoreError> {
+        let missing = || StoreError::NotFound { digest: digest.clone(), store: self.label() };
+        let range = self.entries.get(&digest.layout_path()).ok_or_else(missing)?;
+        let mut hasher = crate::oci::Hasher::new(digest.algorithm());
+        self.file.hash(range.start, range.end - range.start, &mut hasher)?;
+        Ok(hasher.finish())
+    }
+}
+
+#[async_trait]
+impl BlobSource for Archive {
+    fn label(&self) -> String {
+        self.path().display().to_string()
+    }
+
+    async fn size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        Ok(self.entries.get(&digest.layout_path()).map(|r| r.end - r.start))
+    }
+
+    async fn read(&self, blob: &Descriptor, range: Range<u64>) -> Result<ByteStream, StoreError> {
+        let digest = blob.digest();
+        let missing = || StoreError::NotFound { digest: digest.clone(), store: self.label() };
+        let place = self.entries.get(&digest.layout_path()).ok_or_else(missing)?;
+        let size = place.end - place.start;
+        if range.end > size {
+            let (digest, expected, store) = (digest.clone(), blob.size(), self.label());
+            return Err(StoreError::SizeMismatch { digest, expected, found: size, store });
+        }
+        Ok(self.file.stream(place.start + range.start, range.end.saturating_sub(range.start)))
+    }
+}

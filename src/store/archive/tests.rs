@@ -1,0 +1,145 @@
+use super::*;
+use crate::copy::{Job, copy_blob};
+use crate::event::silent;
+use crate::oci::media;
+use crate::store::MemoryStore;
+use tokio_util::sync::CancellationToken;
+
+fn job() -> Job {
+    Job { events: silent(), cancel: CancellationToken::new(), node: None, parallel: 2 }
+}
+
+fn layout(blobs: &[Descriptor], texts: &[(String, Vec<u8>)]) -> Layout {
+    let texts = texts.iter().map(|(n, b)| (n.clone(), b.len() as u64));
+    Layout::new(texts.chain(blobs.iter().map(|b| (b.digest().layout_path(), b.size()))))
+}
+
+struct Case {
+    _dir: tempfile::TempDir,
+    out: PathBuf,
+    source: MemoryStore,
+    blobs: Vec<Descriptor>,
+    texts: Vec<(String, Vec<u8>)>,
+}
+
+fn case() -> Case {
+    let dir = tempfile::tempdir().unwrap();
+    let source = MemoryStore::new();
+    let blobs = vec![
+        source.insert(media::OCI_LAYER, vec![7_u8; 3 * super::super::file::CHUNK + 17]),
+        source.insert(media::OCI_LAYER, "small"),
+        source.insert(media::OCI_LAYER, ""),
+    ];
+    let texts = vec![("index.json".to_owned(), b"{}".to_vec())];
+    Case { out: dir.path().join("x.tar"), _dir: dir, source, blobs, texts }
+}
+
+impl Case {
+    fn begin(&self) -> (ArchiveWriter, Begun) {
+        ArchiveWriter::begin(&self.out, layout(&self.blobs, &self.texts), &self.blobs, &self.texts).unwrap()
+    }
+
+    async fn whole(&self) {
+        let (writer, _) = self.begin();
+        for blob in self.blobs.iter().rev() {
+            copy_blob(&self.source, &writer, blob, &job()).await.unwrap();
+        }
+        writer.finish().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_is_a_tar_that_the_tar_library_reads() {
+    let case = case();
+    case.whole().await;
+    let mut archive = tar::Archive::new(std::fs::File::open(&case.out).unwrap());
+    let names: Vec<String> =
+        archive.entries().unwrap().map(|e| e.unwrap().path().unwrap().display().to_string()).collect();
+    let expected: Vec<String> = ["index.json".to_owned()]
+        .into_iter()
+        .chain(case.blobs.iter().map(|b| b.digest().layout_path()))
+        .collect();
+    assert_eq!(names, expected);
+    let read = Archive::open(&case.out).unwrap();
+    assert_eq!(read.problems(), []);
+    assert_eq!(read.text("index.json", 10).unwrap().unwrap(), b"{}");
+    for blob in &case.blobs {
+        assert_eq!(read.hash(blob.digest()).unwrap(), *blob.digest());
+    }
+    let beside: Vec<_> = std::fs::read_dir(case.out.parent().unwrap()).unwrap().collect();
+    assert_eq!(beside.len(), 1, "nothing is left beside the archive: {beside:?}");
+}
+
+#[tokio::test]
+async fn nothing_has_the_final_name_before_all_is_there_and_the_next_run_resumes() {
+    let case = case();
+    let (writer, begun) = case.begin();
+    assert_eq!(begun, Begun::Fresh);
+    copy_blob(&case.source, &writer, &case.blobs[1], &job()).await.unwrap();
+    let mut half = writer.ingest(&case.blobs[0]).await.unwrap();
+    half.put(vec![7_u8; 2 * super::super::file::CHUNK].into()).await.unwrap();
+    half.put(vec![7_u8; super::super::file::CHUNK].into()).await.unwrap();
+    drop(half);
+    assert!(writer.finish().is_err());
+    assert!(!case.out.exists());
+    drop(writer);
+
+    let (writer, begun) = case.begin();
+    assert_eq!(begun, Begun::Resumed);
+    assert_eq!(writer.size(case.blobs[1].digest()).await.unwrap(), Some(5));
+    let copied = copy_blob(&case.source, &writer, &case.blobs[0], &job()).await.unwrap();
+    assert_eq!(copied.resumed, 2 * super::super::file::CHUNK as u64);
+    copy_blob(&case.source, &writer, &case.blobs[2], &job()).await.unwrap();
+    writer.finish().unwrap();
+    let resumed = std::fs::read(&case.out).unwrap();
+    case.whole().await;
+    assert_eq!(resumed, std::fs::read(&case.out).unwrap(), "same input, same bytes");
+}
+
+#[tokio::test]
+async fn another_layout_starts_anew_and_two_writers_exclude_each_other() {
+    let mut case = case();
+    let (writer, _) = case.begin();
+    let again = ArchiveWriter::begin(&case.out, layout(&case.blobs, &case.texts), &case.blobs, &case.texts);
+    assert!(again.unwrap_err().to_string().contains("another omk"));
+    drop(writer);
+    case.texts[0].1 = b"{\"changed\": true}".to_vec();
+    assert_eq!(case.begin().1, Begun::Replaced);
+}
+
+#[test]
+fn hostile_archives_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("evil.tar");
+    let mut builder = tar::Builder::new(std::fs::File::create(&path).unwrap());
+    let mut add = |name: &str, kind: tar::EntryType, data: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_size(data.len() as u64);
+        header.set_entry_type(kind);
+        header.set_cksum();
+        builder.append(&header, data).unwrap();
+    };
+    add("../up", tar::EntryType::Regular, b"x");
+    add("/abs", tar::EntryType::Regular, b"x");
+    add("index.json", tar::EntryType::Symlink, b"");
+    add("a", tar::EntryType::Regular, b"1");
+    add("./a", tar::EntryType::Regular, b"2");
+    builder.finish().unwrap();
+    drop(builder);
+    let archive = Archive::open(&path).unwrap();
+    let named: Vec<&str> = archive.problems().iter().map(|p| p.entry.as_str()).collect();
+    assert_eq!(named, ["../up", "/abs", "index.json", "a"]);
+}
+
+#[tokio::test]
+async fn a_cut_archive_names_the_blob() {
+    let case = case();
+    case.whole().await;
+    let file = OpenOptions::new().write(true).open(&case.out).unwrap();
+    file.set_len(3000).unwrap();
+    let archive = Archive::open(&case.out).unwrap();
+    assert_eq!(archive.problems().len(), 1);
+    assert_eq!(archive.problems()[0].entry, case.blobs[0].digest().layout_path());
+    assert!(archive.problems()[0].reason.starts_with("cut off"), "{:?}", archive.problems());
+}

@@ -1,0 +1,163 @@
+use std::fs::{File, OpenOptions, TryLockError};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::file::{HashingWriter, OpenFile, blocking, sync_folder};
+use super::{BlobSource, BlobStore, ByteStream, Ingest, StoreError};
+use crate::oci::{Descriptor, Digest};
+
+/// A folder in the form of an OCI image layout: `blobs/sha256/HEX`.
+///
+/// A blob being written is `partial/HEX`; its length says how far it is, because it is written front to back. What
+/// a crash left there is read back into the hash when the blob is resumed, so nothing in it is believed.
+#[derive(Debug, Clone)]
+pub struct FolderStore {
+    root: PathBuf,
+}
+
+/// Where partial blobs live below the root.
+const PARTIAL: &str = "partial";
+
+impl FolderStore {
+    /// A folder that may or may not have blobs yet; nothing is created before something is written.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The folder that holds `blobs/`.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Removes what interrupted runs left.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn discard_partial(&self) -> Result<(), StoreError> {
+        let folder = self.root.join(PARTIAL);
+        match std::fs::remove_dir_all(&folder) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io("remove", folder)(e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.root.join(digest.layout_path())
+    }
+}
+
+#[async_trait]
+impl BlobSource for FolderStore {
+    fn label(&self) -> String {
+        format!("folder {}", self.root.display())
+    }
+
+    async fn size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        let path = self.path(digest);
+        match std::fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_file() => Ok(Some(meta.len())),
+            Ok(_) => Err(StoreError::Remote(format!("{} is no regular file", path.display()))),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(StoreError::io("read", path)(e)),
+        }
+    }
+
+    async fn read(&self, blob: &Descriptor, range: Range<u64>) -> Result<ByteStream, StoreError> {
+        let digest = blob.digest();
+        let not_found = || StoreError::NotFound { digest: digest.clone(), store: self.label() };
+        let size = self.size(digest).await?.ok_or_else(not_found)?;
+        if range.end > size {
+            let expected = blob.size();
+            return Err(StoreError::SizeMismatch {
+                digest: digest.clone(),
+                expected,
+                found: size,
+                store: self.label(),
+            });
+        }
+        let file = OpenFile::open(&self.path(digest))?;
+        Ok(file.stream(range.start, range.end.saturating_sub(range.start)))
+    }
+}
+
+#[async_trait]
+impl BlobStore for FolderStore {
+    async fn ingest(&self, blob: &Descriptor) -> Result<Box<dyn Ingest>, StoreError> {
+        let (folder, done) = (self.root.join(PARTIAL), self.path(blob.digest()));
+        let path = folder.join(blob.digest().hex());
+        let size = blob.size();
+        let (file, offset) = blocking({
+            let (path, done) = (path.clone(), done.clone());
+            move || {
+                std::fs::create_dir_all(&folder).map_err(StoreError::io("create", &folder))?;
+                if let Some(parent) = done.parent() {
+                    std::fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
+                }
+                let mut options = OpenOptions::new();
+                let opened = options.read(true).write(true).create(true).truncate(false).open(&path);
+                let file = opened.map_err(StoreError::io("write", &path))?;
+                lock(&file, &path)?;
+                let len = file.metadata().map_err(StoreError::io("read", &path))?.len();
+                // A longer one belongs to no blob with this digest.
+                let offset = if len > size { 0 } else { len };
+                file.set_len(offset).map_err(StoreError::io("write", &path))?;
+                Ok((file, offset))
+            }
+        })
+        .await?;
+        let target = OpenFile { file: Arc::new(file), path: path.clone() };
+        let writer = HashingWriter::resume(target.clone(), blob, 0, offset).await?;
+        Ok(Box::new(FolderIngest { target, done, offset, writer }))
+    }
+}
+
+/// Two processes must not write the same partial blob. The lock goes with the process, however it ends.
+pub(super) fn lock(file: &File, path: &Path) -> Result<(), StoreError> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            let text = format!("{} is being written by another omk; wait for it to end", path.display());
+            Err(StoreError::Remote(text))
+        }
+        Err(TryLockError::Error(e)) => Err(StoreError::io("lock", path)(e)),
+    }
+}
+
+struct FolderIngest {
+    target: OpenFile,
+    done: PathBuf,
+    offset: u64,
+    writer: HashingWriter,
+}
+
+#[async_trait]
+impl Ingest for FolderIngest {
+    fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    async fn put(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        self.writer.put(&bytes).await.map(|_| ())
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        let Self { target, done, writer, .. } = *self;
+        let checked = writer.finish().await;
+        blocking(move || {
+            if let Err(error) = checked {
+                if matches!(error, StoreError::DigestMismatch { .. }) {
+                    let _ = std::fs::remove_file(&target.path);
+                }
+                return Err(error);
+            }
+            target.file.sync_all().map_err(StoreError::io("sync", &target.path))?;
+            std::fs::rename(&target.path, &done).map_err(StoreError::io("rename to", &done))?;
+            done.parent().map_or(Ok(()), sync_folder)
+        })
+        .await
+    }
+}
