@@ -11,11 +11,13 @@
 mod build;
 mod check;
 mod index;
+mod inspect;
 mod open;
 
 pub use build::{BuildError, BuildReport, BuildRequest, BuiltImage, Form, Upstream, build};
 pub use check::{BadBlob, VerifyReport, verify};
 pub use index::{CONTAINERD_NAME, INDEX_FILE, Index, LAYOUT, LAYOUT_FILE, REF_NAME};
+pub use inspect::{InspectedImage, Inspection, Layer, Variant};
 pub use open::{Bundle, BundleError};
 
 use crate::graph::ImageGraph;

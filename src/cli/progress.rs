@@ -41,7 +41,7 @@ impl Sink {
         };
         if mode == Mode::Bar {
             let bars = MultiProgress::new();
-            let sink = Bars { all: bars.clone(), lines: Mutex::default() };
+            let sink = Bars { all: bars.clone(), lines: Mutex::default(), phase: Mutex::new("") };
             return Self { events: Arc::new(sink), bars: Some(bars) };
         }
         Self { events: Arc::new(Lines { mode, moved: Mutex::default() }), bars: None }
@@ -169,6 +169,7 @@ fn state_word(state: &NodeState) -> &'static str {
 struct Bars {
     all: MultiProgress,
     lines: Mutex<HashMap<Option<String>, ProgressBar>>,
+    phase: Mutex<&'static str>,
 }
 
 impl Bars {
@@ -179,7 +180,8 @@ impl Bars {
             bar.set_style(style(
                 "{prefix:>16} {wide_bar} {bytes:>10}/{total_bytes:<10} {bytes_per_sec:>12} {msg}",
             ));
-            bar.set_prefix(node.unwrap_or("pull").to_owned());
+            let phase = *self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+            bar.set_prefix(node.unwrap_or(phase).to_owned());
             bar
         });
         made.clone()
@@ -200,6 +202,7 @@ fn style(template: &str) -> ProgressStyle {
 impl EventSink for Bars {
     fn emit(&self, event: Event) {
         match &event {
+            Event::Phase { name, .. } => *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = name,
             Event::TransferPlanned { node, bytes, .. } => self.bar(node.as_deref()).set_length(*bytes),
             Event::TransferProgress { node, bytes, .. } => self.bar(node.as_deref()).inc(*bytes),
             Event::Node { node, state: NodeState::Failed(_) } => {

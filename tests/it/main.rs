@@ -4,5 +4,6 @@
 // Helpers outside of test functions too: clippy.toml permits these in tests, and sees only the functions.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
+mod house;
 mod lab;
 mod lab_itself;
