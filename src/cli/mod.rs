@@ -12,8 +12,10 @@ pub mod bundle;
 pub mod error;
 pub mod exit;
 pub mod generate;
+pub mod image;
 pub mod output;
 pub mod progress;
+pub mod sources;
 
 pub use error::CliError;
 pub use output::{OutputFormat, say, warn};
@@ -43,6 +45,9 @@ enum Command {
     /// Build, check and look into bundles
     #[command(subcommand)]
     Bundle(bundle::Command),
+    /// Find the images that an input needs
+    #[command(subcommand)]
+    Image(image::Command),
     /// Print the completion script of a shell
     Completions(generate::CompletionsArgs),
     /// Write the manual pages and completion scripts into a folder
@@ -105,6 +110,7 @@ async fn run(cli: Cli) -> u8 {
 async fn dispatch(command: Command, context: Context) -> Outcome {
     match command {
         Command::Bundle(command) => bundle::run(command, context).await,
+        Command::Image(command) => image::run(command, context).await,
         Command::Completions(args) => generate::completions(&args),
         Command::Generate(args) => generate::generate(&args),
     }

@@ -1,0 +1,77 @@
+//! `omk image`: which images an input needs.
+
+use clap::{Args, Subcommand};
+
+use super::sources::{SourceArgs, code, tell};
+use super::{CliError, Context, Outcome, OutputFormat, exit, output, say};
+use crate::discover::Findings;
+use crate::oci::ImageRef;
+
+/// Subcommands of `omk image`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the images that manifests and charts need, and where they are named
+    #[command(visible_alias = "ls")]
+    Discover(DiscoverArgs),
+}
+
+/// Arguments of `omk image discover`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  omk image discover deploy/
+  omk image discover ./web-chart -f values.prod.yaml --set web.replicas=3
+  kubectl get pods -A -o yaml | omk image discover - -o json
+  omk image discover deploy/ --why nginx:1.27
+
+Exit code 3 says that something could not be read and images may be missing.")]
+pub struct DiscoverArgs {
+    #[command(flatten)]
+    sources: SourceArgs,
+    /// Show every place that names this image, and nothing else
+    #[arg(long, value_name = "IMAGE")]
+    why: Option<ImageRef>,
+    /// How the result is printed
+    #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
+    output: OutputFormat,
+}
+
+pub(super) async fn run(command: Command, context: Context) -> Outcome {
+    match command {
+        Command::Discover(args) => run_discover(args, context).await,
+    }
+}
+
+async fn run_discover(args: DiscoverArgs, context: Context) -> Outcome {
+    let mut found = args.sources.discover(&context).await?;
+    let code = code(&found);
+    if let Some(why) = &args.why {
+        found.findings.retain(|f| f.image == *why);
+    }
+    match (args.output, &args.why) {
+        (OutputFormat::Json, _) => output::json(&found.report())?,
+        (OutputFormat::Table, None) => say(&table(&found)),
+        (OutputFormat::Table, Some(_)) => found.findings.iter().for_each(|f| say(&f.origin.to_string())),
+    }
+    tell(&found);
+    match args.why {
+        Some(why) if found.findings.is_empty() => {
+            let error = CliError::failed(format!("nothing names {why}"));
+            Err(if code == exit::PARTIAL { error.with_code(code) } else { error })
+        }
+        _ => Ok(code),
+    }
+}
+
+/// A line an image: its name, the first place that names it, and how many more there are.
+fn table(found: &Findings) -> String {
+    let row = |image: crate::discover::Needed<'_>| {
+        let mut place = image.origins[0].to_string();
+        if image.origins.len() > 1 {
+            place += &format!(" (+{} more)", image.origins.len() - 1);
+        }
+        vec![image.image.to_string(), place]
+    };
+    let rows: Vec<_> = found.by_image().into_iter().map(row).collect();
+    output::table(&["IMAGE", "WHERE"], &rows)
+}

@@ -1,0 +1,81 @@
+//! What every command that looks for images is given to look in.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{CliError, Context, exit, warn};
+use crate::discover::{Documents, Findings, Inputs, Scope, discover};
+use crate::oci::ImageRef;
+
+/// Where to look for images; flatten it into the arguments of a command.
+#[derive(Debug, Clone, Args)]
+pub struct SourceArgs {
+    /// Manifests, folders of manifests, charts (folder or .tgz); - is standard input
+    #[arg(value_name = "SOURCES", required_unless_present = "images")]
+    paths: Vec<PathBuf>,
+    /// A values file for the charts; the last one wins
+    #[arg(short = 'f', long = "values", value_name = "VALUES")]
+    values: Vec<PathBuf>,
+    /// A value for the charts, stronger than the files
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// An image that is needed whatever the sources say
+    #[arg(long = "image", value_name = "REF")]
+    images: Vec<ImageRef>,
+}
+
+impl SourceArgs {
+    /// Looks into all of it.
+    ///
+    /// # Errors
+    /// When it was cancelled. What cannot be read is in [`Findings::problems`]; see [`tell`].
+    pub async fn discover(&self, context: &Context) -> Result<Findings, CliError> {
+        let inputs = Inputs {
+            paths: self.paths.clone(),
+            values: self.values.clone(),
+            sets: self.sets.clone(),
+            images: self.images.clone(),
+        };
+        let scope = Scope { cancel: context.cancel.clone(), ..Scope::default() };
+        let work = tokio::task::spawn_blocking(move || discover(&inputs, &scope));
+        tokio::select! {
+            // Reading from a terminal ends with the next line only.
+            () = context.cancel.cancelled() => Err(CliError::cancelled()),
+            done = work => done.map_err(|e| CliError::failed(format!("reading broke off: {e}")))?
+                .map_err(|_| CliError::cancelled()),
+        }
+    }
+}
+
+/// Tells the problems and the summary on standard error.
+pub fn tell(found: &Findings) {
+    found.problems.iter().for_each(|p| warn(&format!("{}: {p}", p.severity)));
+    warn(&summary(found));
+}
+
+/// The exit code that the findings alone stand for.
+pub fn code(found: &Findings) -> u8 {
+    if found.is_failure() {
+        exit::FAILED
+    } else if found.is_partial() {
+        exit::PARTIAL
+    } else {
+        exit::OK
+    }
+}
+
+/// `3 images in 12 documents; 1 document could not be read`.
+fn summary(found: &Findings) -> String {
+    use super::output::count;
+    let Documents { read, skipped, failed, .. } = found.documents;
+    let images = count(found.by_image().len(), "image");
+    let mut text = format!("{images} in {}", count(read + failed, "document"));
+    if skipped > 0 {
+        text += &format!("; {} without a kind skipped", count(skipped, "document"));
+    }
+    if failed > 0 {
+        text += &format!("; {} could not be read in full", count(failed, "document"));
+    }
+    text
+}

@@ -1,0 +1,319 @@
+use std::borrow::Cow;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Serialize, Serializer};
+
+use crate::oci::ImageRef;
+
+/// An image that an input needs, and why.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Finding {
+    /// What is needed.
+    pub image: ImageRef,
+    /// Where it is said.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// How sure it is that the text names an image that will run.
+    pub confidence: Confidence,
+}
+
+/// How sure a finding is; greater is surer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Confidence {
+    /// The field is defined as an image that the cluster pulls, or a user named the image.
+    Certain,
+}
+
+/// Where a document came from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "source", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum SourceName {
+    /// A file, by the path that the user gave or that was found below it.
+    File {
+        /// That path.
+        #[serde(serialize_with = "lossy")]
+        path: PathBuf,
+    },
+    /// A rendered chart.
+    Chart {
+        /// Its folder or archive.
+        #[serde(serialize_with = "lossy")]
+        path: PathBuf,
+        /// The template within it, `web/templates/deploy.yaml`; `None` for the chart as a whole.
+        template: Option<String>,
+    },
+    /// Standard input.
+    Stdin,
+    /// An image that the user named.
+    Argument,
+}
+
+/// Why an image is needed: the place that names it.
+///
+/// Lines and columns count from 1. In a chart's template they are those of the rendered text, which is all there is
+/// after rendering.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Origin {
+    /// The file, chart or stream.
+    #[serde(flatten)]
+    pub source: SourceName,
+    /// Which document of the file, counted from 1; empty documents do not count.
+    pub document: Option<usize>,
+    /// Line of the image.
+    pub line: Option<u32>,
+    /// Column of the image, in characters.
+    pub column: Option<u32>,
+    /// `kind` of the object.
+    pub kind: Option<String>,
+    /// `metadata.namespace`, where the object has one.
+    pub namespace: Option<String>,
+    /// `metadata.name`, or `metadata.generateName`.
+    pub name: Option<String>,
+    /// The way from the root of the document: `items[1].spec.containers[0].image`.
+    pub field: Option<String>,
+    /// The rule that saw it: `container`, `init-container`, `ephemeral-container`, `image-volume`, `argument`.
+    pub rule: Cow<'static, str>,
+}
+
+impl Origin {
+    /// The origin of an image that a user named.
+    pub fn argument() -> Self {
+        Self {
+            source: SourceName::Argument,
+            document: None,
+            line: None,
+            column: None,
+            kind: None,
+            namespace: None,
+            name: None,
+            field: None,
+            rule: Cow::Borrowed("argument"),
+        }
+    }
+}
+
+/// Whether a problem may have cost images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Something could not be read: the list of images may lack some. Makes the result partial.
+    Error,
+    /// Something was left out on purpose, and the user should know.
+    Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
+    }
+}
+
+/// Something in the input that could not be read, with its place as far as that is known.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Problem {
+    /// The file, chart or stream.
+    #[serde(flatten)]
+    pub source: SourceName,
+    /// Which document of the file, counted from 1.
+    pub document: Option<usize>,
+    /// Counted from 1.
+    pub line: Option<u32>,
+    /// Counted from 1, in characters.
+    pub column: Option<u32>,
+    /// The field, where the document itself could be read.
+    pub field: Option<String>,
+    /// What is wrong and what can be done, as a lowercase fragment.
+    pub reason: String,
+    /// Whether images may be missing because of it.
+    pub severity: Severity,
+}
+
+impl Problem {
+    /// A problem with a source as a whole.
+    pub fn of_source(severity: Severity, source: SourceName, reason: impl Into<String>) -> Self {
+        Self {
+            severity,
+            source,
+            document: None,
+            line: None,
+            column: None,
+            field: None,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// How many documents were seen. Their sum is all of them; empty documents do not count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Documents {
+    /// Read in full, with images or without.
+    pub read: usize,
+    /// Those of `read` that need no image, such as a Service.
+    pub without_images: usize,
+    /// Not Kubernetes objects: there is no `kind`. A values file, for instance.
+    pub skipped: usize,
+    /// Could not be read, or not in full: there is a [`Problem`] for each.
+    pub failed: usize,
+}
+
+/// What was found in one source, or in all of them together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Sorted by image, then by place, once [`Findings::sort`] ran.
+    pub findings: Vec<Finding>,
+    /// Sorted by place.
+    pub problems: Vec<Problem>,
+    /// How much was read.
+    pub documents: Documents,
+}
+
+/// An image and every place that needs it; see [`Findings::by_image`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Needed<'a> {
+    /// The image.
+    pub image: &'a ImageRef,
+    /// That of its surest finding.
+    pub confidence: Confidence,
+    /// At least one, sorted by place.
+    pub origins: Vec<&'a Origin>,
+}
+
+impl Findings {
+    /// Takes over what another source found. Call [`Findings::sort`] when all are in.
+    pub fn merge(&mut self, other: Self) {
+        self.findings.extend(other.findings);
+        self.problems.extend(other.problems);
+        self.documents.read += other.documents.read;
+        self.documents.without_images += other.documents.without_images;
+        self.documents.skipped += other.documents.skipped;
+        self.documents.failed += other.documents.failed;
+    }
+
+    /// Brings findings and problems into an order that depends on nothing but themselves, each once.
+    pub fn sort(&mut self) {
+        self.findings.sort_unstable();
+        self.findings.dedup();
+        self.problems.sort_unstable();
+        self.problems.dedup();
+    }
+
+    /// Whether images may be missing because something could not be read.
+    pub fn is_partial(&self) -> bool {
+        self.documents.failed > 0 || self.problems.iter().any(|p| p.severity == Severity::Error)
+    }
+
+    /// Whether there was something to read and nothing of it could be read.
+    pub fn is_failure(&self) -> bool {
+        self.is_partial() && self.findings.is_empty() && self.documents.read + self.documents.skipped == 0
+    }
+
+    /// Each image once, with all its origins. Wants sorted findings.
+    pub fn by_image(&self) -> Vec<Needed<'_>> {
+        self.findings
+            .chunk_by(|a, b| a.image == b.image)
+            .map(|same| Needed {
+                image: &same[0].image,
+                confidence: same.iter().map(|f| f.confidence).max().unwrap_or(same[0].confidence),
+                origins: same.iter().map(|f| &f.origin).collect(),
+            })
+            .collect()
+    }
+
+    /// Each image once, in order. Wants sorted findings.
+    pub fn images(&self) -> Vec<ImageRef> {
+        self.by_image().into_iter().map(|n| n.image.clone()).collect()
+    }
+
+    /// The report that scripts read: see the module's documentation for its shape.
+    pub fn report(&self) -> Report<'_> {
+        Report { images: self.by_image(), problems: &self.problems, documents: self.documents }
+    }
+}
+
+/// [`Findings`] in the shape of the JSON output.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report<'a> {
+    /// Sorted.
+    pub images: Vec<Needed<'a>>,
+    /// Sorted.
+    pub problems: &'a [Problem],
+    /// How much was read.
+    pub documents: Documents,
+}
+
+fn lossy<S: Serializer>(path: &Path, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(&path.to_string_lossy())
+}
+
+/// Text of a foreign document for a terminal: control characters are spelled out, so that no name can move the
+/// cursor or recolour what follows.
+struct Clean<'a>(&'a str);
+
+impl fmt::Display for Clean<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write as _;
+        self.0.chars().try_for_each(|c| {
+            if c.is_control() || is_bidi(c) { write!(f, "{}", c.escape_unicode()) } else { f.write_char(c) }
+        })
+    }
+}
+
+/// The characters that change the direction of the text around them.
+fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path } => Clean(&path.to_string_lossy()).fmt(f),
+            Self::Chart { path, template: None } => write!(f, "chart {}", Clean(&path.to_string_lossy())),
+            Self::Chart { path, template: Some(template) } => {
+                write!(f, "chart {} {}", Clean(&path.to_string_lossy()), Clean(template))
+            }
+            Self::Stdin => f.write_str("standard input"),
+            Self::Argument => f.write_str("--image"),
+        }
+    }
+}
+
+fn place(
+    f: &mut fmt::Formatter<'_>,
+    source: &SourceName,
+    line: Option<u32>,
+    column: Option<u32>,
+) -> fmt::Result {
+    fmt::Display::fmt(source, f)?;
+    line.iter().try_for_each(|l| write!(f, ":{l}"))?;
+    column.iter().filter(|_| line.is_some()).try_for_each(|c| write!(f, ":{c}"))
+}
+
+/// `web.yaml:12 Deployment shop/web spec.template.spec.containers[0].image`, in one line.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        place(f, &self.source, self.line, None)?;
+        self.kind.iter().try_for_each(|k| write!(f, " {}", Clean(k)))?;
+        match (&self.namespace, &self.name) {
+            (Some(namespace), Some(name)) => write!(f, " {}/{}", Clean(namespace), Clean(name))?,
+            (None, Some(name)) => write!(f, " {}", Clean(name))?,
+            _ => {}
+        }
+        self.field.iter().try_for_each(|field| write!(f, " {}", Clean(field)))
+    }
+}
+
+/// `web.yaml:12:9: spec.containers[0].image: …`, in one line.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        place(f, &self.source, self.line, self.column)?;
+        self.field.iter().try_for_each(|field| write!(f, ": {}", Clean(field)))?;
+        write!(f, ": {}", Clean(&self.reason))
+    }
+}

@@ -1,0 +1,225 @@
+//! Which images does an input need, and why.
+//!
+//! A [`Source`] reads something — a folder of manifests, standard input, a chart — and yields [`Findings`]: images,
+//! each with the place that names it, and problems, each with the place that could not be read. One bad document
+//! costs only itself. [`discover`] runs all sources of a command and sorts what they found.
+//!
+//! The walk over a parsed document is pure and driven by data: which kinds run pods, which of a pod's fields name
+//! images. Reading is in one file at the edge.
+//!
+//! # Report
+//!
+//! [`Findings::report`] is what `-o json` prints. Fields that are unknown are `null`; new fields may be added.
+//!
+//! ```json
+//! {
+//!   "images": [
+//!     {
+//!       "image": "docker.io/library/nginx:1.27",
+//!       "confidence": "certain",
+//!       "origins": [
+//!         {
+//!           "source": "file",
+//!           "path": "deploy/web.yaml",
+//!           "document": 1,
+//!           "line": 12,
+//!           "column": 18,
+//!           "kind": "Deployment",
+//!           "namespace": "shop",
+//!           "name": "web",
+//!           "field": "spec.template.spec.containers[0].image",
+//!           "rule": "container"
+//!         }
+//!       ]
+//!     }
+//!   ],
+//!   "problems": [
+//!     {
+//!       "source": "file",
+//!       "path": "deploy/bad.yaml",
+//!       "document": 2,
+//!       "line": 7,
+//!       "column": 3,
+//!       "field": null,
+//!       "reason": "not YAML: ...",
+//!       "severity": "error"
+//!     }
+//!   ],
+//!   "documents": { "read": 4, "without_images": 2, "skipped": 0, "failed": 1 }
+//! }
+//! ```
+//!
+//! `source` is `file` (with `path`), `chart` (with `path` and `template`), `stdin` or `argument`. `document`, `line`
+//! and `column` count from 1; in a chart they are those of the rendered template. `severity` is `error` when images
+//! may be missing because of it, else `warning`. The four counts are explained at [`Documents`].
+
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::oci::ImageRef;
+
+mod argument;
+mod finding;
+mod input;
+mod json;
+mod manifest;
+mod rules;
+mod walk;
+
+pub use argument::ArgumentSource;
+pub use finding::{
+    Confidence, Documents, Finding, Findings, Needed, Origin, Problem, Report, Severity, SourceName,
+};
+pub use manifest::{ManifestSource, StdinSource};
+pub use walk::scan;
+
+/// What a command was given to look for images in.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs {
+    /// Files, folders and charts; `-` is standard input.
+    pub paths: Vec<PathBuf>,
+    /// Values files for the charts among them, the last one wins.
+    pub values: Vec<PathBuf>,
+    /// `key=value` for the charts, stronger than the files.
+    pub sets: Vec<String>,
+    /// Images that are needed whatever the rest says.
+    pub images: Vec<ImageRef>,
+}
+
+/// Bounds on what is read, and when to stop. The defaults are far above what real inputs need.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// Bytes of one file or of standard input. Default 64 MiB.
+    pub max_file_bytes: u64,
+    /// Entries below one folder, of any kind but hidden. Default one million.
+    pub max_entries: usize,
+    /// Levels of folders. Default 64.
+    pub max_depth: usize,
+    /// Asks to stop between two files.
+    pub cancel: CancellationToken,
+}
+
+impl Default for Scope {
+    fn default() -> Self {
+        Self {
+            max_file_bytes: 64 << 20,
+            max_entries: 1_000_000,
+            max_depth: 64,
+            cancel: CancellationToken::new(),
+        }
+    }
+}
+
+impl Scope {
+    fn check(&self, path: &Path) -> Result<(), SourceError> {
+        if self.cancel.is_cancelled() {
+            return Err(SourceError::file(path, Cause::Cancelled));
+        }
+        Ok(())
+    }
+}
+
+/// Something that says which images are needed.
+pub trait Source {
+    /// Everything that is found. What is wrong with a part of the source is a [`Problem`] among the findings, and
+    /// the rest is read all the same. Order does not matter.
+    ///
+    /// # Errors
+    /// When nothing of the source can be read, or reading was cancelled.
+    fn findings(&self, scope: &Scope) -> Result<Findings, SourceError>;
+}
+
+/// Why nothing of a source could be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{name}: {cause}")]
+pub struct SourceError {
+    /// Which.
+    pub name: SourceName,
+    /// Where in it, if that is known.
+    pub line: Option<u32>,
+    /// As `line`.
+    pub column: Option<u32>,
+    /// What happened.
+    pub cause: Cause,
+}
+
+/// The kinds of [`SourceError`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The file system said no.
+    #[error("cannot be read: {0}")]
+    Read(std::io::Error),
+    /// More bytes than [`Scope::max_file_bytes`].
+    #[error("is larger than {0} bytes; split it")]
+    TooLarge(u64),
+    /// More entries than [`Scope::max_entries`].
+    #[error("has more than {0} entries; name the folders that matter")]
+    TooMany(usize),
+    /// The bytes are not UTF-8.
+    #[error("is not UTF-8 text")]
+    NotText,
+    /// The bytes start as UTF-16 does.
+    #[error("is UTF-16 text; save it as UTF-8")]
+    Utf16,
+    /// Charts need rendering first.
+    #[error("is a chart; render it with `helm template` and give the result as a source")]
+    Chart,
+    /// [`Scope::cancel`] was set.
+    #[error("reading was cancelled")]
+    Cancelled,
+}
+
+impl SourceError {
+    fn file(path: &Path, cause: Cause) -> Self {
+        Self { name: SourceName::File { path: path.into() }, line: None, column: None, cause }
+    }
+}
+
+impl From<SourceError> for Problem {
+    fn from(error: SourceError) -> Self {
+        let problem = Self::of_source(Severity::Error, error.name, error.cause.to_string());
+        Self { line: error.line, column: error.column, ..problem }
+    }
+}
+
+/// Reading was cancelled before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("looking for images was cancelled")]
+pub struct Cancelled;
+
+/// Everything that `inputs` need, sorted. Reads files, so it blocks; a source that cannot be read is a [`Problem`]
+/// among the findings.
+///
+/// # Errors
+/// Only when `scope` was cancelled.
+pub fn discover(inputs: &Inputs, scope: &Scope) -> Result<Findings, Cancelled> {
+    let mut all = Findings::default();
+    for source in sources(inputs) {
+        match source.findings(scope) {
+            Ok(found) => all.merge(found),
+            Err(SourceError { cause: Cause::Cancelled, .. }) => return Err(Cancelled),
+            Err(error) => all.problems.push(error.into()),
+        }
+    }
+    all.sort();
+    Ok(all)
+}
+
+fn sources(inputs: &Inputs) -> Vec<Box<dyn Source + '_>> {
+    let mut all: Vec<Box<dyn Source + '_>> = vec![Box::new(ArgumentSource { images: &inputs.images })];
+    let mut named: Vec<&Path> = Vec::new();
+    for path in &inputs.paths {
+        if named.contains(&path.as_path()) {
+            continue;
+        }
+        named.push(path);
+        if path.as_os_str() == "-" {
+            all.push(Box::new(StdinSource));
+        } else {
+            all.push(Box::new(ManifestSource { path }));
+        }
+    }
+    all
+}

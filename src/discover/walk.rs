@@ -1,0 +1,310 @@
+//! From a document to the images it names. Pure: text in, findings out.
+
+use std::borrow::Cow;
+
+use crate::oci::ImageRef;
+use crate::yaml::{self, Node, Value, YamlError};
+
+use super::json;
+use super::rules::{self, PodField, Required, Workload};
+use super::{Confidence, Finding, Findings, Origin, Problem, Severity, SourceName};
+
+/// Problems that are told one by one; the rest of a file's are counted.
+const MAX_PROBLEMS: usize = 1000;
+/// Characters of a foreign name that an origin keeps: the longest that Kubernetes takes.
+const MAX_NAME: usize = 253;
+
+/// Every image in the documents of `text`, which came from `source`; not yet sorted.
+///
+/// Repeated keys are taken as `kubectl` and Helm take them: the last one wins.
+pub fn scan(text: &str, source: &SourceName) -> Findings {
+    let limits = yaml::Limits { allow_duplicate_keys: true, ..yaml::Limits::default() };
+    let mut out = Findings::default();
+    let mut documents = 0;
+    let mut dropped = false;
+    for piece in json::pieces(text) {
+        let mut lines = None;
+        for document in yaml::parse_stream(&piece.text, &limits) {
+            documents += 1;
+            let (lines_before, out_of_one) = (piece.lines_before, Findings::default());
+            let mut walk =
+                Walk { source, document: documents, lines_before, out: out_of_one, dropped: false };
+            match &document.result {
+                Ok(root) => walk.root(root),
+                Err(error) => {
+                    let lines = lines.get_or_insert_with(|| piece.text.split('\n').collect::<Vec<_>>());
+                    walk.unparsable(error, lines);
+                }
+            }
+            let room = MAX_PROBLEMS.saturating_sub(out.problems.len());
+            dropped |= walk.dropped || walk.out.problems.len() > room;
+            walk.out.problems.truncate(room);
+            out.merge(walk.out);
+        }
+    }
+    if dropped {
+        let reason = format!("there are more problems than the first {MAX_PROBLEMS}");
+        out.problems.push(Problem::of_source(Severity::Error, source.clone(), reason));
+    }
+    out
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// Something with a kind.
+    Object,
+    /// No Kubernetes object.
+    Nothing,
+}
+
+/// The kind of a typed list's items, which the API server leaves out of the items themselves.
+#[derive(Debug, Clone, Copy)]
+struct ItemKind<'a> {
+    api_version: Option<&'a str>,
+    kind: &'a str,
+}
+
+struct Object<'a> {
+    kind: &'a str,
+    namespace: Option<&'a str>,
+    name: Option<&'a str>,
+}
+
+struct Walk<'a> {
+    source: &'a SourceName,
+    document: usize,
+    /// Lines of the file before the text in which lines are counted.
+    lines_before: u32,
+    out: Findings,
+    /// There were more problems than are kept.
+    dropped: bool,
+}
+
+impl Walk<'_> {
+    fn root(&mut self, root: &Node) {
+        let seen = self.object(root, "", None);
+        let counts = &mut self.out.documents;
+        if self.out.problems.iter().any(|p| p.severity == Severity::Error) {
+            counts.failed = 1;
+        } else if seen == Seen::Nothing {
+            counts.skipped = 1;
+        } else {
+            counts.read = 1;
+            counts.without_images = usize::from(self.out.findings.is_empty());
+        }
+    }
+
+    fn object(&mut self, node: &Node, path: &str, item_of: Option<ItemKind<'_>>) -> Seen {
+        let text = |key| node.get(key).and_then(Node::as_str);
+        let api_version = text("apiVersion").or(item_of.and_then(|i| i.api_version));
+        let Some(kind) = text("kind").or(item_of.map(|i| i.kind)) else {
+            return Seen::Nothing;
+        };
+        if let (Some(item_kind), Some(items)) = (kind.strip_suffix("List"), node.get("items")) {
+            let items_of = (!item_kind.is_empty()).then_some(ItemKind { api_version, kind: item_kind });
+            self.list(items, &join(path, "items"), items_of);
+        } else if let Some(workload) = rules::workload(api_version, kind) {
+            let meta = |key| node.get("metadata")?.get(key)?.as_str().filter(|s| !s.is_empty());
+            let name = meta("name").or_else(|| meta("generateName"));
+            let object = Object { kind, namespace: meta("namespace"), name };
+            self.workload(node, path, workload, &object);
+        }
+        Seen::Object
+    }
+
+    fn list(&mut self, items: &Node, path: &str, item_kind: Option<ItemKind<'_>>) {
+        for (item, path) in self.items(items, path) {
+            if !item.is_null() && self.object(item, &path, item_kind) == Seen::Nothing {
+                self.problem(item, path, "the item has no kind, so nobody can tell what it is");
+            }
+        }
+    }
+
+    fn workload(&mut self, root: &Node, path: &str, workload: &Workload, object: &Object<'_>) {
+        let mut path = path.to_owned();
+        let Some(spec) = self.descend(root, &mut path, workload.pod_spec) else { return };
+        if !self.is_map(spec, &path) {
+            return;
+        }
+        for field in rules::POD_FIELDS {
+            let Some(list) = spec.get(field.list) else { continue };
+            for (item, mut path) in self.items(list, &join(&path, field.list)) {
+                if !item.is_null() {
+                    self.item(item, &mut path, field, object);
+                }
+            }
+        }
+    }
+
+    fn item(&mut self, item: &Node, path: &mut String, field: &PodField, object: &Object<'_>) {
+        let (last, parents) = field.image.split_last().unwrap_or((&"", &[]));
+        let Some(parent) = self.descend(item, path, parents) else { return };
+        if !self.is_map(parent, path) {
+            return;
+        }
+        let path = join(path, last);
+        match parent.get(last) {
+            Some(node) if !node.is_null() && node.as_str() != Some("") => {
+                self.image(node, path, field, object);
+            }
+            missing => {
+                let required = match field.required {
+                    Required::Always => true,
+                    Required::InPods => object.kind == "Pod",
+                };
+                if required {
+                    let reason = "no image is named, and Kubernetes refuses the object without one";
+                    self.problem(missing.unwrap_or(parent), path, reason);
+                }
+            }
+        }
+    }
+
+    fn image(&mut self, node: &Node, path: String, field: &PodField, object: &Object<'_>) {
+        let Some(text) = node.as_str() else {
+            let scalar = node.as_seq().is_none() && node.as_map().is_none();
+            let advice = if scalar { "; put it in quotes" } else { "" };
+            let reason = format!("an image is a string, this is {}{advice}", describe(node));
+            return self.problem(node, path, reason);
+        };
+        if let Some(expression) = rules::template_leftover(text) {
+            return self.problem(node, path, unrendered(expression));
+        }
+        if let Some((_, advice)) = rules::PLACEHOLDERS.iter().find(|(name, _)| *name == text) {
+            return self.report(Severity::Warning, node, path, *advice);
+        }
+        match text.parse::<ImageRef>() {
+            Ok(image) => self.out.findings.push(Finding {
+                image,
+                confidence: Confidence::Certain,
+                origin: Origin {
+                    source: self.source.clone(),
+                    document: Some(self.document),
+                    line: Some(self.line(node.line)),
+                    column: Some(node.column),
+                    kind: Some(bounded(object.kind)),
+                    namespace: object.namespace.map(bounded),
+                    name: object.name.map(bounded),
+                    field: Some(path),
+                    rule: Cow::Borrowed(field.rule),
+                },
+            }),
+            Err(error) => self.problem(node, path, error.to_string()),
+        }
+    }
+
+    /// The value at the end of `keys`, with `path` made longer on the way; `None` when it is not there.
+    fn descend<'n>(&mut self, root: &'n Node, path: &mut String, keys: &[&str]) -> Option<&'n Node> {
+        let mut node = root;
+        for key in keys {
+            if !self.is_map(node, path) {
+                return None;
+            }
+            node = node.get(key).filter(|n| !n.is_null())?;
+            *path = join(path, key);
+        }
+        Some(node)
+    }
+
+    fn is_map(&mut self, node: &Node, path: &str) -> bool {
+        let map = node.as_map().is_some();
+        if !map {
+            self.mistyped(node, path, "a mapping");
+        }
+        map
+    }
+
+    /// The items of a list with their paths; null is an empty list.
+    fn items<'n>(
+        &mut self,
+        node: &'n Node,
+        path: &str,
+    ) -> impl Iterator<Item = (&'n Node, String)> + use<'n> {
+        if !node.is_null() && node.as_seq().is_none() {
+            self.mistyped(node, path, "a list");
+        }
+        let path = path.to_owned();
+        node.as_seq().unwrap_or_default().iter().enumerate().map(move |(i, n)| (n, format!("{path}[{i}]")))
+    }
+
+    fn mistyped(&mut self, node: &Node, path: &str, wanted: &str) {
+        let leftover = node.as_str().and_then(rules::template_leftover).map(unrendered);
+        let reason = leftover.unwrap_or_else(|| format!("{wanted} is expected, this is {}", describe(node)));
+        self.problem(node, path.to_owned(), reason);
+    }
+
+    fn problem(&mut self, at: &Node, path: String, reason: impl Into<String>) {
+        self.report(Severity::Error, at, path, reason);
+    }
+
+    fn report(&mut self, severity: Severity, at: &Node, path: String, reason: impl Into<String>) {
+        if self.out.problems.len() == MAX_PROBLEMS {
+            self.dropped = true;
+            return;
+        }
+        self.out.problems.push(Problem {
+            severity,
+            source: self.source.clone(),
+            document: Some(self.document),
+            line: Some(self.line(at.line)),
+            column: Some(at.column),
+            field: Some(path).filter(|p| !p.is_empty()),
+            reason: reason.into(),
+        });
+    }
+
+    /// libyaml stumbles over a template expression on its line or at the start of the next.
+    fn unparsable(&mut self, error: &YamlError, lines: &[&str]) {
+        let at = |back: u32| {
+            let number = error.line.checked_sub(back)?;
+            let line = lines.get(usize::try_from(number).ok()?.checked_sub(1)?)?;
+            rules::template_leftover(line)
+        };
+        let reason = match at(0).or_else(|| at(1)) {
+            Some(expression) => unrendered(expression),
+            None => format!("not YAML: {}", error.reason),
+        };
+        self.out.problems.push(Problem {
+            severity: Severity::Error,
+            source: self.source.clone(),
+            document: Some(self.document),
+            line: Some(self.line(error.line)),
+            column: Some(error.column),
+            field: None,
+            reason,
+        });
+        self.out.documents.failed = 1;
+    }
+
+    fn line(&self, in_piece: u32) -> u32 {
+        in_piece.saturating_add(self.lines_before)
+    }
+}
+
+fn unrendered(expression: &str) -> String {
+    let short: String = expression.chars().take(60).collect();
+    format!("{short:?} looks like an unrendered template; render it, or give the chart itself as the source")
+}
+
+fn describe(node: &Node) -> &'static str {
+    match node.value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "a boolean",
+        Value::Int(_) | Value::UInt(_) | Value::Float(_) => "a number",
+        Value::Str(_) => "a string",
+        Value::Seq(_) => "a list",
+        Value::Map(_) => "a mapping",
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+fn bounded(name: &str) -> String {
+    name.chars().take(MAX_NAME).collect()
+}
+
+#[cfg(test)]
+#[path = "walk_tests.rs"]
+mod tests;
