@@ -2,6 +2,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -115,16 +116,18 @@ impl BlobStore for FolderStore {
     }
 }
 
-/// Two processes must not write the same partial blob. The lock goes with the process, however it ends.
+/// Two processes must not write the same partial blob. The lock goes with the process, however it ends; a chunk that
+/// a cancelled copy of this process is still writing holds it a moment longer, hence the short wait. Blocks.
 pub(super) fn lock(file: &File, path: &Path) -> Result<(), StoreError> {
-    match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => {
-            let text = format!("{} is being written by another omk; wait for it to end", path.display());
-            Err(StoreError::Remote(text))
+    for _ in 0..40 {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(50)),
+            Err(TryLockError::Error(e)) => return Err(StoreError::io("lock", path)(e)),
         }
-        Err(TryLockError::Error(e)) => Err(StoreError::io("lock", path)(e)),
     }
+    let text = format!("{} is being written by another omk; wait for it to end", path.display());
+    Err(StoreError::Remote(text))
 }
 
 struct FolderIngest {
