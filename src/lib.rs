@@ -26,5 +26,7 @@ pub mod event;
 pub mod graph;
 pub mod node;
 pub mod oci;
+pub mod registry;
+pub mod serve;
 pub mod store;
 pub mod yaml;

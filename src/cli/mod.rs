@@ -16,6 +16,7 @@ pub mod image;
 pub mod output;
 pub mod progress;
 pub mod sources;
+pub mod registry;
 
 pub use error::CliError;
 pub use output::{OutputFormat, say, warn};

@@ -1,0 +1,291 @@
+//! Logging in: what a registry asks for, and the token that answers it (distribution's token authentication, which
+//! every registry follows; OAuth2 refresh tokens aside).
+
+use std::time::{Duration, Instant};
+
+use http_auth::parser::ChallengeParser;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::{StatusCode, Url};
+use serde::Deserialize;
+
+use super::credentials::{Login, Secret};
+use super::http::{Http, Target, read_bounded};
+use super::retry::Failure;
+use super::{RegistryError, error};
+
+/// What a registry asks for with 401.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Challenge {
+    Basic,
+    Bearer { realm: String, service: Option<String> },
+}
+
+/// The challenge to answer among all that were sent: a token goes before a password, for it is worth less when lost.
+pub(super) fn choose<'a>(headers: impl IntoIterator<Item = &'a str>) -> Option<Challenge> {
+    let mut found = None;
+    for value in headers {
+        // After a syntax error the parser ends; what came before it counts.
+        for challenge in ChallengeParser::new(value).map_while(Result::ok) {
+            let parameter = |name: &str| {
+                let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+                found.map(|(_, value)| value.to_unescaped())
+            };
+            if challenge.scheme.eq_ignore_ascii_case("bearer") {
+                if let Some(realm) = parameter("realm") {
+                    return Some(Challenge::Bearer { realm, service: parameter("service") });
+                }
+            } else if challenge.scheme.eq_ignore_ascii_case("basic") {
+                found = Some(Challenge::Basic);
+            }
+        }
+    }
+    found
+}
+
+/// Where we stand with one repository: tokens are good for one.
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    header: Option<HeaderValue>,
+    until: Option<Instant>,
+    challenge: Option<Challenge>,
+    /// Counts logins, so that of many requests that were refused at once only the first logs in again.
+    generation: u64,
+}
+
+impl Session {
+    /// The header to send, and which login it is of.
+    pub(super) fn current(&self) -> (Option<HeaderValue>, u64) {
+        (self.header.clone(), self.generation)
+    }
+
+    fn is_stale(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
+    }
+
+    /// Gets a new token when the one at hand has run out, without first being refused.
+    pub(super) async fn refresh(&mut self, http: &Http, target: &Target<'_>) -> Result<(), Failure> {
+        match self.challenge.clone() {
+            Some(challenge) if self.is_stale() => self.log_in(http, target, challenge).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Answers a 401 that was given to the login `seen`.
+    pub(super) async fn answer(
+        &mut self,
+        http: &Http,
+        target: &Target<'_>,
+        headers: &HeaderMap,
+        seen: u64,
+    ) -> Result<(), Failure> {
+        if self.generation != seen {
+            return Ok(());
+        }
+        let values = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|v| v.to_str().ok());
+        let challenge = choose(values).ok_or_else(|| {
+            let reason = "401 without a Basic or Bearer challenge".to_owned();
+            Failure::last(target.protocol(reason))
+        })?;
+        self.log_in(http, target, challenge).await
+    }
+
+    async fn log_in(
+        &mut self,
+        http: &Http,
+        target: &Target<'_>,
+        challenge: Challenge,
+    ) -> Result<(), Failure> {
+        let login = http.options.credentials.find(target.registry, target.repository).await;
+        let login = login.map_err(Failure::last)?;
+        let (header, until) = match &challenge {
+            Challenge::Basic => {
+                let login = login.ok_or_else(|| Failure::last(refused(target, None, String::new())))?;
+                (login.basic(), None)
+            }
+            Challenge::Bearer { realm, service } => {
+                let token = fetch_token(http, target, realm, service.as_deref(), login.as_ref()).await?;
+                (Secret::new(format!("Bearer {}", token.value.expose())), Some(token.until))
+            }
+        };
+        let mut header = HeaderValue::from_str(header.expose())
+            .map_err(|_| Failure::last(target.protocol("a token that is no header value".to_owned())))?;
+        header.set_sensitive(true);
+        self.header = Some(header);
+        self.until = until;
+        self.challenge = Some(challenge);
+        self.generation += 1;
+        Ok(())
+    }
+}
+
+/// The error for a 401 that stays.
+pub(super) fn refused(target: &Target<'_>, login: Option<&Login>, detail: String) -> RegistryError {
+    let hint = match login {
+        Some(login) => {
+            let user = error::said(&login.user);
+            format!(
+                "the login of the user{user} was refused: check the password or access token and its rights"
+            )
+        }
+        None => format!(
+            "pass --auth-file FILE, or --registry-host {} with --username and --password-stdin",
+            target.registry
+        ),
+    };
+    RegistryError::Unauthorized {
+        what: target.what.to_owned(),
+        registry: target.registry.to_owned(),
+        detail,
+        hint,
+    }
+}
+
+struct Token {
+    value: Secret,
+    until: Instant,
+}
+
+/// Tokens are some kilobytes at most.
+const MAX_TOKEN_BYTES: usize = 256 * 1024;
+
+async fn fetch_token(
+    http: &Http,
+    target: &Target<'_>,
+    realm: &str,
+    service: Option<&str>,
+    login: Option<&Login>,
+) -> Result<Token, Failure> {
+    let url = token_url(target, realm, service).map_err(|r| Failure::last(target.protocol(r)))?;
+    let mut request = http.client.get(url);
+    if let Some(login) = login {
+        let mut value = HeaderValue::from_str(login.basic().expose())
+            .map_err(|_| Failure::last(target.protocol("a login that is no header value".to_owned())))?;
+        value.set_sensitive(true);
+        request = request.header(AUTHORIZATION, value);
+    }
+    let mut response = request.send().await.map_err(|e| http.failure(target, &e))?;
+    match response.status() {
+        StatusCode::OK => {}
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            let body = read_bounded(&mut response, MAX_TOKEN_BYTES).await.ok().flatten().unwrap_or_default();
+            return Err(Failure::last(refused(target, login, error::detail(&body))));
+        }
+        _ => return Err(http.status_failure(target, response).await),
+    }
+    let body = read_bounded(&mut response, MAX_TOKEN_BYTES).await.map_err(|e| http.failure(target, &e))?;
+    let too_large = || {
+        let limit = format!("{MAX_TOKEN_BYTES} bytes of a token");
+        let (what, registry) = (target.what.to_owned(), target.registry.to_owned());
+        Failure::last(RegistryError::TooLarge { what, registry, limit })
+    };
+    let (value, lifetime) = parse_token(&body.ok_or_else(too_large)?)
+        .ok_or_else(|| Failure::last(target.protocol("a token answer without a token".to_owned())))?;
+    // Renewed a little early: the request that carries it takes time to arrive.
+    Ok(Token { value, until: Instant::now() + lifetime.mul_f64(0.9) })
+}
+
+/// The token and how long it is good for; 60 s where the answer does not say (the specification's default).
+fn parse_token(body: &[u8]) -> Option<(Secret, Duration)> {
+    #[derive(Deserialize)]
+    struct Answer {
+        #[serde(default)]
+        token: Option<String>,
+        #[serde(default)]
+        access_token: Option<String>,
+        #[serde(default)]
+        expires_in: Option<f64>,
+    }
+    let answer: Answer = serde_json::from_slice(body).ok()?;
+    let value = [answer.token, answer.access_token].into_iter().flatten().find(|t| !t.is_empty())?;
+    let seconds = answer.expires_in.filter(|s| s.is_finite()).unwrap_or(60.0).clamp(0.0, 86_400.0);
+    Some((Secret::new(value), Duration::from_secs_f64(seconds)))
+}
+
+/// The scope is always to pull this repository, whatever the challenge asks for.
+fn token_url(target: &Target<'_>, realm: &str, service: Option<&str>) -> Result<Url, String> {
+    let mut url = Url::parse(realm).map_err(|e| format!("its token realm is no URL: {e}"))?;
+    match (url.scheme(), target.plain) {
+        ("https", _) | ("http", true) => {}
+        ("http", false) => {
+            return Err(
+                "it is reached by HTTPS but wants tokens fetched by plain HTTP, where a login could be read"
+                    .to_owned(),
+            );
+        }
+        _ => return Err("its token realm is neither http nor https".to_owned()),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("its token realm has a login in it".to_owned());
+    }
+    {
+        let mut query = url.query_pairs_mut();
+        if let Some(service) = service {
+            query.append_pair("service", service);
+        }
+        query.append_pair("scope", &format!("repository:{}:pull", target.repository));
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn target(plain: bool) -> Target<'static> {
+        Target { what: "x", registry: "r.io", repository: "a/b", plain }
+    }
+
+    #[test]
+    fn bearer_goes_before_basic_wherever_it_stands() {
+        let bearer = Challenge::Bearer {
+            realm: "https://auth.docker.io/token".to_owned(),
+            service: Some("registry.docker.io".to_owned()),
+        };
+        let hub = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull""#;
+        assert_eq!(choose([hub]), Some(bearer.clone()));
+        assert_eq!(choose(["Basic realm=\"x\"", hub]), Some(bearer.clone()));
+        assert_eq!(choose([format!("Basic realm=\"x\", {hub}").as_str()]), Some(bearer));
+        assert_eq!(choose(["basic realm=lab"]), Some(Challenge::Basic));
+        assert_eq!(choose(["Negotiate", "Bearer service=\"no realm\""]), None);
+        assert_eq!(choose([]), None);
+    }
+
+    #[test]
+    fn a_login_never_goes_over_plain_http_unless_the_registry_does() {
+        assert!(token_url(&target(false), "http://r.io/token", None).unwrap_err().contains("plain HTTP"));
+        assert!(token_url(&target(true), "http://r.io/token", None).is_ok());
+        assert!(token_url(&target(true), "file:///etc/passwd", None).is_err());
+        assert!(token_url(&target(true), "https://u:p@r.io/token", None).is_err());
+        let url = token_url(&target(false), "https://r.io/token?x=1", Some("s v")).unwrap();
+        assert_eq!(url.as_str(), "https://r.io/token?x=1&service=s+v&scope=repository%3Aa%2Fb%3Apull");
+    }
+
+    #[test]
+    fn both_spellings_of_a_token_are_read() {
+        let read = |s: &str| parse_token(s.as_bytes()).map(|(t, d)| (t.expose().to_owned(), d.as_secs()));
+        assert_eq!(read(r#"{"token":"a","expires_in":300}"#), Some(("a".to_owned(), 300)));
+        assert_eq!(read(r#"{"access_token":"b","token":""}"#), Some(("b".to_owned(), 60)));
+        assert_eq!(read(r#"{"token":"a","expires_in":-5}"#), Some(("a".to_owned(), 0)));
+        assert_eq!(read("{}"), None);
+        assert_eq!(read("nope"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_and_answer_is_survived(header in "\\PC{0,120}", body in "\\PC{0,120}") {
+            let _ = choose([header.as_str(), header.as_str()]);
+            let _ = parse_token(body.as_bytes());
+            let _ = token_url(&target(false), &header, Some(&body));
+        }
+
+        #[test]
+        fn what_a_registry_quotes_is_read(realm in "[a-z:/.?=&]{1,40}", service in "[ -~&&[^\"\\\\]]{0,30}") {
+            let header = format!("Bearer realm=\"{realm}\", service=\"{service}\"");
+            prop_assert_eq!(
+                choose([header.as_str()]),
+                Some(Challenge::Bearer { realm, service: Some(service) })
+            );
+        }
+    }
+}

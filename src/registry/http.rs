@@ -1,0 +1,352 @@
+//! One request: URL, login, status, and the words for what went wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error as _;
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::time::SystemTime;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{ACCEPT, AUTHORIZATION, RANGE, RETRY_AFTER};
+use reqwest::{Certificate, Client, Method, Response, StatusCode};
+
+use super::auth::{self, Session};
+use super::credentials::canonical;
+use super::retry::{Again, Failure, Retries, retry_after};
+use super::{RegistryError, RegistryOptions, error};
+use crate::event::Events;
+use crate::oci::{ImageRef, media};
+
+const MAX_REDIRECTS: usize = 5;
+const MAX_ERROR_BYTES: usize = 16 * 1024;
+
+/// By registry and repository.
+type Sessions = BTreeMap<(String, String), Arc<tokio::sync::Mutex<Session>>>;
+
+pub(super) struct Http {
+    pub(super) client: Client,
+    pub(super) options: RegistryOptions,
+    sessions: Mutex<Sessions>,
+    /// Registries that answered once: when one of them cannot be reached it will be back, one that never answered
+    /// is probably misspelled.
+    reached: Mutex<BTreeSet<String>>,
+}
+
+/// What a request is about, for URLs and messages.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub(super) what: &'a str,
+    pub(super) registry: &'a str,
+    pub(super) repository: &'a str,
+    pub(super) plain: bool,
+}
+
+impl Target<'_> {
+    pub(super) fn protocol(&self, reason: String) -> RegistryError {
+        RegistryError::Protocol { what: self.what.to_owned(), registry: self.registry.to_owned(), reason }
+    }
+
+    fn url(&self, path: &str) -> String {
+        let scheme = if self.plain { "http" } else { "https" };
+        // Docker Hub's API does not live at its name.
+        let host = if self.registry == "docker.io" { "registry-1.docker.io" } else { self.registry };
+        format!("{scheme}://{host}/v2/{}/{path}", self.repository)
+    }
+}
+
+/// A request below `/v2/REPOSITORY/`.
+#[derive(Clone)]
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) range: Option<Range<u64>>,
+}
+
+impl Http {
+    pub(super) fn new(options: RegistryOptions) -> Result<Self, RegistryError> {
+        static PROVIDER: Once = Once::new();
+        PROVIDER.call_once(|| {
+            // Whoever embeds the library may have chosen another one before: that is fine too.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        });
+        let mut roots = Vec::new();
+        for path in &options.ca_files {
+            roots.extend(read_ca(path)?);
+        }
+        let builder = || {
+            Client::builder()
+                .user_agent(concat!("omk/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(options.connect_timeout)
+                .read_timeout(options.stall_timeout)
+                .redirect(reqwest::redirect::Policy::limited(MAX_REDIRECTS))
+                .pool_max_idle_per_host(options.concurrency.max(1) * 2)
+        };
+        // A machine without any system roots still reaches plain HTTP and registries whose CA is given.
+        let client = builder()
+            .tls_certs_merge(roots.clone())
+            .build()
+            .or_else(|_| builder().tls_certs_only(roots).build())
+            .map_err(|e| RegistryError::Client(reason(&e)))?;
+        Ok(Self { client, options, sessions: Mutex::default(), reached: Mutex::default() })
+    }
+
+    pub(super) fn target<'a>(&self, image: &'a ImageRef, what: &'a str) -> Target<'a> {
+        let name = canonical(image.registry());
+        let plain = self.options.plain_http.iter().any(|host| canonical(host) == name);
+        Target { what, registry: image.registry(), repository: image.repository(), plain }
+    }
+
+    /// Does something until it works or is not worth another try.
+    pub(super) async fn retrying<T, F>(
+        &self,
+        what: &str,
+        events: &Events,
+        mut f: impl FnMut() -> F,
+    ) -> Result<T, RegistryError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let mut retries = Retries::new(&self.options.retries, what, events);
+        loop {
+            match f().await {
+                Ok(done) => return Ok(done),
+                Err(failure) => retries.wait(failure).await?,
+            }
+        }
+    }
+
+    /// Sends one request, logging in when the registry asks for it. Success is 200 or 206, nothing else.
+    pub(super) async fn once(&self, target: &Target<'_>, call: &Call) -> Result<Response, Failure> {
+        let session = self.session(target);
+        let (header, seen) = {
+            let mut session = session.lock().await;
+            session.refresh(self, target).await?;
+            session.current()
+        };
+        let mut response = self.fire(target, call, header.as_ref()).await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            let header = {
+                let mut session = session.lock().await;
+                session.answer(self, target, response.headers(), seen).await?;
+                session.current().0
+            };
+            response = self.fire(target, call, header.as_ref()).await?;
+        }
+        match response.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
+            _ => Err(self.status_failure(target, response).await),
+        }
+    }
+
+    async fn fire(
+        &self,
+        target: &Target<'_>,
+        call: &Call,
+        authorization: Option<&reqwest::header::HeaderValue>,
+    ) -> Result<Response, Failure> {
+        let mut request = self.client.request(call.method.clone(), target.url(&call.path));
+        if call.path.starts_with("manifests/") {
+            request = request.header(ACCEPT, media::ACCEPT.join(", "));
+        }
+        if let Some(range) = &call.range {
+            request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
+        }
+        if let Some(value) = authorization {
+            request = request.header(AUTHORIZATION, value.clone());
+        }
+        let response = request.send().await.map_err(|e| self.failure(target, &e))?;
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner).insert(target.registry.to_owned());
+        Ok(response)
+    }
+
+    fn session(&self, target: &Target<'_>) -> Arc<tokio::sync::Mutex<Session>> {
+        let key = (target.registry.to_owned(), target.repository.to_owned());
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone()
+    }
+
+    /// What a status that is no success means.
+    pub(super) async fn status_failure(&self, target: &Target<'_>, mut response: Response) -> Failure {
+        let status = response.status();
+        let asked = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok());
+        let asked = asked.and_then(|v| retry_after(v, SystemTime::now()));
+        let body = read_bounded(&mut response, MAX_ERROR_BYTES).await.ok().flatten().unwrap_or_default();
+        let detail = error::detail(&body);
+        let (what, registry) = (target.what.to_owned(), target.registry.to_owned());
+        let later = asked.map_or(Again::Later, Again::After);
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                let login = self.options.credentials.find(target.registry, target.repository).await;
+                Failure::last(auth::refused(target, login.ok().flatten().as_ref(), detail))
+            }
+            StatusCode::FORBIDDEN => Failure::last(RegistryError::Denied { what, registry, detail }),
+            StatusCode::NOT_FOUND => Failure::last(RegistryError::NotFound { what, registry, detail }),
+            StatusCode::TOO_MANY_REQUESTS => {
+                let advice = match asked {
+                    Some(wait) => format!("it asks to wait {} s; run again then, or log in", wait.as_secs()),
+                    None => "run again later, or log in, which often raises the limit".to_owned(),
+                };
+                let error = RegistryError::RateLimited { what, registry, detail, advice };
+                Failure { error, again: later }
+            }
+            StatusCode::REQUEST_TIMEOUT => {
+                Failure::passing(RegistryError::Server { what, registry, status, detail })
+            }
+            s if s.is_server_error() => {
+                Failure { error: RegistryError::Server { what, registry, status, detail }, again: later }
+            }
+            StatusCode::BAD_REQUEST if target.plain && find(&body, b"HTTPS server") => Failure::last(
+                target.protocol("it speaks HTTPS; leave out --plain-http for this registry".to_owned()),
+            ),
+            _ => Failure::last(RegistryError::Status { what, registry, status, detail }),
+        }
+    }
+
+    /// What a request that got no answer, or a body that broke off, means.
+    pub(super) fn failure(&self, target: &Target<'_>, error: &reqwest::Error) -> Failure {
+        let (what, registry) = (target.what.to_owned(), target.registry.to_owned());
+        let known = self.reached.lock().unwrap_or_else(PoisonError::into_inner).contains(target.registry);
+        let again = if known { Again::Later } else { Again::Never };
+        if error.is_timeout() {
+            let limit =
+                if error.is_connect() { self.options.connect_timeout } else { self.options.stall_timeout };
+            let again = if error.is_connect() { again } else { Again::Later };
+            return Failure {
+                error: RegistryError::Timeout { what, registry, seconds: limit.as_secs() },
+                again,
+            };
+        }
+        match cause(error) {
+            Cause::Dns => {
+                let reason = reason(error);
+                Failure { error: RegistryError::Dns { what, registry, reason }, again }
+            }
+            Cause::Refused => Failure { error: RegistryError::Refused { what, registry }, again },
+            Cause::NoTls => {
+                let host = registry.clone();
+                Failure::last(RegistryError::PlainHttp { what, registry, host })
+            }
+            Cause::Tls(tls) => {
+                let (reason, hint) = self.explain_tls(&tls);
+                Failure::last(RegistryError::Tls { what, registry, reason, hint })
+            }
+            Cause::Other if error.is_redirect() => {
+                let reason = format!("more than {MAX_REDIRECTS} redirects");
+                Failure::last(target.protocol(reason))
+            }
+            Cause::Other => {
+                Failure::passing(RegistryError::Network { what, registry, reason: reason(error) })
+            }
+        }
+    }
+
+    fn explain_tls(&self, error: &rustls::Error) -> (String, String) {
+        use rustls::{CertificateError as C, Error as E};
+        let files = self.options.ca_files.iter().map(|p| p.display().to_string()).collect::<Vec<_>>();
+        let trusted = match files.as_slice() {
+            [] => "the system's authorities".to_owned(),
+            files => format!("the system's authorities and {}", files.join(", ")),
+        };
+        match error {
+            E::InvalidCertificate(C::UnknownIssuer) => (
+                format!("its certificate is signed by none of {trusted}"),
+                "pass --registry-ca FILE with the certificate of the authority that signed it".to_owned(),
+            ),
+            E::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. }) => (
+                error.to_string(),
+                "use a name of the registry that its certificate is made for".to_owned(),
+            ),
+            E::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => {
+                (error.to_string(), "have the certificate renewed, or check this machine's clock".to_owned())
+            }
+            E::InvalidCertificate(C::Other(_)) => (
+                error.to_string(),
+                "have the registry's certificate made anew as a server certificate with a subjectAltName, signed by an authority"
+                    .to_owned(),
+            ),
+            _ => (error.to_string(), "check what listens there, and any proxy between".to_owned()),
+        }
+    }
+}
+
+fn read_ca(path: &PathBuf) -> Result<Vec<Certificate>, RegistryError> {
+    let fail = |reason: String| RegistryError::CaFile { path: path.clone(), reason };
+    let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
+    let found = Certificate::from_pem_bundle(&bytes).map_err(|_| fail("not readable as PEM".to_owned()))?;
+    if found.is_empty() {
+        return Err(fail("there is no certificate in it".to_owned()));
+    }
+    Ok(found)
+}
+
+/// The rest of a body; `None` when it has more than `limit` bytes, of which no more are then read.
+pub(super) async fn read_bounded(
+    response: &mut Response,
+    limit: usize,
+) -> Result<Option<Bytes>, reqwest::Error> {
+    let mut all = BytesMut::new();
+    while let Some(chunk) = response.chunk().await? {
+        if all.len() + chunk.len() > limit {
+            return Ok(None);
+        }
+        all.extend_from_slice(&chunk);
+    }
+    Ok(Some(all.freeze()))
+}
+
+fn find(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|w| w == word)
+}
+
+enum Cause {
+    Dns,
+    Refused,
+    NoTls,
+    Tls(rustls::Error),
+    Other,
+}
+
+/// Looks through the layers of HTTP clients for what the operating system or TLS said.
+fn cause(error: &reqwest::Error) -> Cause {
+    let mut next = error.source();
+    while let Some(layer) = next {
+        if layer.to_string() == "dns error" {
+            return Cause::Dns;
+        }
+        if let Some(found) = layer.downcast_ref::<rustls::Error>() {
+            return tls(found);
+        }
+        if let Some(io) = layer.downcast_ref::<io::Error>() {
+            if io.kind() == io::ErrorKind::ConnectionRefused {
+                return Cause::Refused;
+            }
+            // What an io::Error wraps is not among its sources.
+            if let Some(found) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                return tls(found);
+            }
+        }
+        next = layer.source();
+    }
+    Cause::Other
+}
+
+fn tls(error: &rustls::Error) -> Cause {
+    match error {
+        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => Cause::NoTls,
+        other => Cause::Tls(other.clone()),
+    }
+}
+
+/// The innermost layer's words: the outer ones hold the URL, which may carry a signature.
+pub(super) fn reason(error: &reqwest::Error) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    if error.source().is_none() {
+        return "the request could not be sent".to_owned();
+    }
+    let text = innermost.to_string();
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
+}

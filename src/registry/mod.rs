@@ -1,0 +1,338 @@
+//! Registries (OCI distribution-spec 1.1) as something to read from: names become digests, digests become graphs
+//! and streams of bytes.
+//!
+//! A registry is hostile until its bytes are verified. What is held in memory is bounded before it is read
+//! (manifests, configs, tokens, error texts); what is large is streamed and verified by whoever writes it; a login
+//! is only sent to the registry that it is for, and to the token service that this registry names.
+//!
+//! # Why the requests are made here and not by `oci-client`
+//!
+//! `oci-client` 0.18 can stream a blob from an offset, but it reads every manifest, token and error body whole,
+//! however long a registry makes it; it hides the status and headers of a failure, so `Retry-After` cannot be obeyed;
+//! a failed login is taken for an anonymous request; a registry without logins is asked for `/v2/` again before every
+//! blob; and a whole blob is hashed a second time. What is left of it after working around that is a URL. It is kept
+//! as an independent client in the tests of [`crate::serve`].
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use tokio_util::sync::CancellationToken;
+
+use crate::event::{Event, Events};
+use crate::graph::{ImageGraph, Step, Walk};
+use crate::oci::media::{self, Kind};
+use crate::oci::{Descriptor, Digest, Hasher, ImageRef, MAX_MANIFEST_BYTES, Platform};
+
+mod auth;
+mod blob;
+mod credentials;
+mod error;
+mod http;
+mod retry;
+
+pub use blob::Repository;
+pub use credentials::{Credentials, Login, Secret};
+pub use error::RegistryError;
+pub use retry::RetryOptions;
+
+use http::{Call, Http, Target};
+use retry::Failure;
+
+/// The largest image config that is read. Real ones have some kilobytes.
+pub const MAX_CONFIG_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Documents of one image. The largest real index has about 60 entries, so 2 documents each and itself.
+const MAX_DOCUMENTS: usize = 1024;
+/// Bytes of all documents of one image.
+const MAX_DOCUMENT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How registries are reached.
+#[derive(Debug, Clone)]
+pub struct RegistryOptions {
+    /// Registries (`HOST[:PORT]`) that are spoken to by plain HTTP. All others by HTTPS, `localhost` too.
+    pub plain_http: Vec<String>,
+    /// PEM files with authorities to trust beside the system's.
+    pub ca_files: Vec<PathBuf>,
+    /// Who is logged in where.
+    pub credentials: Credentials,
+    /// Requests at the same time while a graph is read; how many blobs a copy should read at once.
+    pub concurrency: usize,
+    /// For TCP and TLS to come up.
+    pub connect_timeout: Duration,
+    /// Without a single byte, be it of the answer's head or of a body.
+    pub stall_timeout: Duration,
+    /// For a whole manifest, config or token.
+    pub document_timeout: Duration,
+    /// What is done about passing failures.
+    pub retries: RetryOptions,
+}
+
+impl Default for RegistryOptions {
+    fn default() -> Self {
+        Self {
+            plain_http: Vec::new(),
+            ca_files: Vec::new(),
+            credentials: Credentials::anonymous(),
+            concurrency: 4,
+            connect_timeout: Duration::from_secs(15),
+            stall_timeout: Duration::from_secs(60),
+            document_timeout: Duration::from_secs(180),
+            retries: RetryOptions::default(),
+        }
+    }
+}
+
+/// A client of any number of registries. Cheap to clone; connections and tokens are shared by the clones.
+///
+/// Proxies are taken from the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY` and their lower-case forms).
+#[derive(Clone)]
+pub struct Registry {
+    http: Arc<Http>,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("options", &self.http.options).finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// Reads the CA files; no request is made. Installs the process's TLS provider if there is none yet.
+    ///
+    /// # Errors
+    /// [`RegistryError::CaFile`], [`RegistryError::Client`].
+    pub fn new(options: RegistryOptions) -> Result<Self, RegistryError> {
+        Ok(Self { http: Arc::new(Http::new(options)?) })
+    }
+
+    /// As given to [`Registry::new`].
+    pub fn options(&self) -> &RegistryOptions {
+        &self.http.options
+    }
+
+    /// What a name stands for: type, digest and size of its index or manifest. A digest in the name wins over a tag
+    /// beside it, as with Docker, and is then verified against the bytes; of a tag only the head is asked for, which
+    /// registries with rate limits do not count, so that its answer is as good as the registry's word.
+    ///
+    /// # Errors
+    /// Any [`RegistryError`]; passing failures were tried again before.
+    pub async fn resolve(
+        &self,
+        image: &ImageRef,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<Descriptor, RegistryError> {
+        until_cancelled(cancel, async {
+            if image.digest().is_none()
+                && let Some(root) = self.head(image, events).await
+            {
+                return Ok(root);
+            }
+            self.root(image, events).await.map(|(root, _)| root)
+        })
+        .await
+    }
+
+    /// All that belongs to an image for the given platforms (empty: all that it has). Every document in it is
+    /// verified.
+    ///
+    /// # Errors
+    /// Any [`RegistryError`]; passing failures were tried again before.
+    pub async fn graph(
+        &self,
+        image: &ImageRef,
+        platforms: &[Platform],
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<ImageGraph, RegistryError> {
+        until_cancelled(cancel, self.walk(image, platforms, events)).await
+    }
+
+    /// The image's repository as a source of blobs. `events` hears of retries.
+    pub fn repository(&self, image: &ImageRef, events: &Events) -> Repository {
+        Repository::new(Arc::clone(&self.http), image, events)
+    }
+
+    async fn walk(
+        &self,
+        image: &ImageRef,
+        platforms: &[Platform],
+        events: &Events,
+    ) -> Result<ImageGraph, RegistryError> {
+        let (root, bytes) = self.root(image, events).await?;
+        events.emit(Event::Resolved { image: image.to_string(), digest: root.digest().clone() });
+        let (mut documents, mut budget) = (1usize, MAX_DOCUMENT_BYTES);
+        let mut walk = Walk::new(image.clone(), root.clone(), platforms);
+        walk.give(root.digest(), bytes);
+        loop {
+            let mut need = match walk.step()? {
+                Step::Done(graph) => return Ok(*graph),
+                Step::Need(need) => need,
+            };
+            need.sort_by(|a, b| a.digest().cmp(b.digest()));
+            need.dedup_by(|a, b| a.digest() == b.digest());
+            documents += need.len();
+            let size = need.iter().fold(0u64, |sum, d| sum.saturating_add(d.size()));
+            if documents > MAX_DOCUMENTS || size > budget {
+                let limit = format!("{MAX_DOCUMENTS} documents or {MAX_DOCUMENT_BYTES} bytes of one image");
+                return Err(too_large(&self.http.target(image, &image.to_string()), limit));
+            }
+            budget -= size;
+            let reads = need
+                .into_iter()
+                .map(|d| async move { self.document(image, &d, events).await.map(|bytes| (d, bytes)) });
+            let mut reads = stream::iter(reads).buffer_unordered(self.http.options.concurrency.max(1));
+            while let Some(read) = reads.next().await {
+                let (descriptor, bytes) = read?;
+                walk.give(descriptor.digest(), bytes);
+            }
+        }
+    }
+
+    /// The answer to HEAD, if it says all that is needed. Whatever is wrong is told by the GET that follows.
+    async fn head(&self, image: &ImageRef, events: &Events) -> Option<Descriptor> {
+        let what = image.to_string();
+        let target = self.http.target(image, &what);
+        let call = Call { method: Method::HEAD, path: manifest_path(image), range: None };
+        let response = self.http.retrying(&what, events, || self.http.once(&target, &call)).await.ok()?;
+        let headers = response.headers();
+        let size = blob::content_length(headers).filter(|size| *size <= MAX_MANIFEST_BYTES)?;
+        let media_type = content_type(headers).filter(|t| media::kind(t) != Kind::Blob)?;
+        Some(Descriptor::new(media_type, stated_digest(headers)?, size))
+    }
+
+    /// The index or manifest that a name stands for, verified against the digest of the name, or the one that the
+    /// registry states.
+    async fn root(&self, image: &ImageRef, events: &Events) -> Result<(Descriptor, Bytes), RegistryError> {
+        let what = image.to_string();
+        let target = self.http.target(image, &what);
+        let (headers, bytes) = self.fetch(&target, manifest_path(image), MAX_MANIFEST_BYTES, events).await?;
+        let expected = image.digest().cloned().or_else(|| stated_digest(&headers));
+        let digest = match expected {
+            Some(expected) => verified(&target, &expected, &bytes)?,
+            None => Digest::sha256(&bytes),
+        };
+        let media_type = match content_type(&headers).filter(|t| media::kind(t) != Kind::Blob) {
+            Some(known) => known,
+            // Files behind a web server: the document says itself what it is.
+            None => stated_type(&bytes).or_else(|| content_type(&headers)).unwrap_or_default(),
+        };
+        Ok((Descriptor::new(media_type, digest, bytes.len() as u64), bytes))
+    }
+
+    /// A manifest, index or config by its descriptor, verified.
+    async fn document(
+        &self,
+        image: &ImageRef,
+        descriptor: &Descriptor,
+        events: &Events,
+    ) -> Result<Bytes, RegistryError> {
+        let (kind, limit, word) = match descriptor.kind() {
+            Kind::Blob => ("blobs", MAX_CONFIG_BYTES, "config"),
+            _ => ("manifests", MAX_MANIFEST_BYTES, "manifest"),
+        };
+        let what = format!("{image}: {word} {}", descriptor.digest());
+        let target = self.http.target(image, &what);
+        if descriptor.size() > limit {
+            return Err(too_large(&target, format!("{limit} bytes of a {word}")));
+        }
+        let path = format!("{kind}/{}", descriptor.digest());
+        let (_, bytes) = self.fetch(&target, path, descriptor.size(), events).await?;
+        if bytes.len() as u64 != descriptor.size() {
+            let reason = format!("{} bytes where its descriptor says {}", bytes.len(), descriptor.size());
+            return Err(target.protocol(reason));
+        }
+        verified(&target, descriptor.digest(), &bytes)?;
+        Ok(bytes)
+    }
+
+    /// A whole body of at most `limit` bytes.
+    async fn fetch(
+        &self,
+        target: &Target<'_>,
+        path: String,
+        limit: u64,
+        events: &Events,
+    ) -> Result<(HeaderMap, Bytes), RegistryError> {
+        let call = Call { method: Method::GET, path, range: None };
+        let limit_bytes = usize::try_from(limit).unwrap_or(usize::MAX);
+        let patience = self.http.options.document_timeout;
+        let attempt = || async {
+            let read = async {
+                let mut response = self.http.once(target, &call).await?;
+                let headers = response.headers().clone();
+                let body = http::read_bounded(&mut response, limit_bytes).await;
+                let body = body.map_err(|e| self.http.failure(target, &e))?;
+                let body = body.ok_or_else(|| {
+                    Failure::last(too_large(target, format!("{limit} bytes of a document")))
+                })?;
+                Ok((headers, body))
+            };
+            tokio::time::timeout(patience, read).await.unwrap_or_else(|_| {
+                let (what, registry) = (target.what.to_owned(), target.registry.to_owned());
+                let reason = format!("a document took longer than {} s", patience.as_secs());
+                Err(Failure::last(RegistryError::Network { what, registry, reason }))
+            })
+        };
+        self.http.retrying(target.what, events, attempt).await
+    }
+}
+
+async fn until_cancelled<T>(
+    cancel: &CancellationToken,
+    work: impl Future<Output = Result<T, RegistryError>>,
+) -> Result<T, RegistryError> {
+    tokio::select! {
+        () = cancel.cancelled() => Err(RegistryError::Cancelled),
+        done = work => done,
+    }
+}
+
+fn manifest_path(image: &ImageRef) -> String {
+    match (image.digest(), image.tag()) {
+        (Some(digest), _) => format!("manifests/{digest}"),
+        (None, tag) => format!("manifests/{}", tag.unwrap_or("latest")),
+    }
+}
+
+fn too_large(target: &Target<'_>, limit: String) -> RegistryError {
+    RegistryError::TooLarge { what: target.what.to_owned(), registry: target.registry.to_owned(), limit }
+}
+
+fn verified(target: &Target<'_>, expected: &Digest, bytes: &[u8]) -> Result<Digest, RegistryError> {
+    let mut hasher = Hasher::new(expected.algorithm());
+    hasher.update(bytes);
+    let found = hasher.finish();
+    if found == *expected {
+        return Ok(found);
+    }
+    let (what, registry) = (target.what.to_owned(), target.registry.to_owned());
+    Err(RegistryError::Digest { what, registry, expected: expected.clone(), found })
+}
+
+/// Without parameters such as `; charset=utf-8`.
+fn content_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let bare = value.split(';').next().unwrap_or(value).trim();
+    (!bare.is_empty()).then(|| bare.chars().take(200).collect())
+}
+
+fn stated_digest(headers: &HeaderMap) -> Option<Digest> {
+    headers.get("docker-content-digest")?.to_str().ok()?.trim().parse().ok()
+}
+
+/// `mediaType` of a document.
+fn stated_type(bytes: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Typed {
+        #[serde(rename = "mediaType")]
+        media_type: String,
+    }
+    let typed: Typed = serde_json::from_slice(bytes).ok()?;
+    Some(typed.media_type).filter(|t| media::kind(t) != Kind::Blob)
+}
