@@ -5,5 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 mod house;
+mod images;
 mod lab;
 mod lab_itself;
+mod registry;
