@@ -15,8 +15,8 @@ pub mod generate;
 pub mod image;
 pub mod output;
 pub mod progress;
-pub mod sources;
 pub mod registry;
+pub mod sources;
 
 pub use error::CliError;
 pub use output::{OutputFormat, say, warn};
