@@ -24,7 +24,7 @@ pub fn scan(text: &str, source: &SourceName) -> Findings {
     let mut dropped = false;
     for piece in json::pieces(text) {
         let mut lines = None;
-        for document in yaml::parse_stream(&piece.text, &limits) {
+        for document in yaml::documents(&piece.text, &limits) {
             documents += 1;
             let (lines_before, out_of_one) = (piece.lines_before, Findings::default());
             let mut walk =

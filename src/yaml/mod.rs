@@ -15,5 +15,5 @@ mod parse;
 mod scalar;
 
 pub use node::{Document, Limits, Node, Value, YamlError};
-pub use parse::{parse_one, parse_stream};
+pub use parse::{documents, parse_one, parse_stream};
 pub use scalar::{format_float, resolve_plain};

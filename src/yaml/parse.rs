@@ -24,12 +24,20 @@ use super::{Document, Limits, Node, Value, YamlError};
 /// assert_eq!(c.get("c").unwrap().line, 5);
 /// ```
 pub fn parse_stream(text: &str, limits: &Limits) -> Vec<Document> {
+    documents(text, limits).collect()
+}
+
+/// [`parse_stream`] one document at a time, for streams of many: what the caller dropped takes no memory any more.
+pub fn documents<'a>(text: &'a str, limits: &'a Limits) -> impl Iterator<Item = Document> + use<'a> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut out = Vec::new();
-    for chunk in split(text) {
-        parse_chunk(&chunk, limits, &mut out);
-    }
-    out
+    let mut before = 0;
+    split(text).into_iter().flat_map(move |chunk| {
+        let mut found = Vec::new();
+        parse_chunk(&chunk, limits, &mut found);
+        found.iter_mut().for_each(|d| d.index += before);
+        before += found.len();
+        found
+    })
 }
 
 /// Reads the first document of `text`, or null if there is none.
@@ -38,7 +46,7 @@ pub fn parse_stream(text: &str, limits: &Limits) -> Vec<Document> {
 ///
 /// If that document is not YAML or goes beyond `limits`.
 pub fn parse_one(text: &str, limits: &Limits) -> Result<Node, YamlError> {
-    match parse_stream(text, limits).into_iter().next() {
+    match documents(text, limits).next() {
         Some(doc) => doc.result,
         None => Ok(Node { value: Value::Null, line: 1, column: 1 }),
     }

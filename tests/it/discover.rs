@@ -1,0 +1,203 @@
+//! `omk image discover` as users run it: the program, real files, its output and exit code.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Runs omk in the folder of the fixtures; the command, both outputs and the exit code as one text.
+fn omk(arguments: &[&str], input: &str) -> String {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_omk"))
+        .args(["image", "discover"])
+        .args(arguments)
+        .current_dir(fixtures)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let done = child.wait_with_output().unwrap();
+    let mut text = String::from_utf8(done.stdout).unwrap();
+    let _ = write!(text, "-- {}\n{}", done.status.code().unwrap(), String::from_utf8(done.stderr).unwrap());
+    text
+}
+
+#[test]
+fn a_folder_as_a_table() {
+    insta::assert_snapshot!(omk(&["manifests/good"], ""), @r##"
+    IMAGE                                                                                                  WHERE
+    docker.io/library/busybox:1.36                                                                         manifests/good/db.yml:11 StatefulSet shop/db spec.template.spec.initContainers[0].image (+2 more)
+    docker.io/library/nginx:1.27                                                                           manifests/good/jobs/export.json:10 Pod shop/debug items[0].spec.containers[0].image (+1 more)
+    docker.io/library/postgres:16@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  manifests/good/db.yml:14 StatefulSet shop/db spec.template.spec.containers[0].image
+    quay.io/shop/log-forwarder:v2.4.1                                                                      manifests/good/shop.yaml:36 Deployment shop/web spec.template.spec.containers[1].image
+    registry.example:5000/shop/backup:1.4                                                                  manifests/good/jobs/night.yaml:12 CronJob shop/backup spec.jobTemplate.spec.template.spec.containers[0].image
+    registry.example:5000/shop/site:2025-06                                                                manifests/good/shop.yaml:40 Deployment shop/web spec.template.spec.volumes[0].image.reference
+    -- 0
+    6 images in 6 documents; 1 document without a kind skipped
+    "##);
+}
+
+#[test]
+fn bad_documents_cost_only_themselves() {
+    insta::assert_snapshot!(omk(&["manifests/bad", "manifests/nowhere.yaml"], ""), @r##"
+    IMAGE                 WHERE
+    good.example/fine:1   manifests/bad/mixed.yaml:17 Pod wrong spec.containers[2].image
+    good.example/first:1  manifests/bad/mixed.yaml:4 Pod first spec.containers[0].image
+    good.example/last:1   manifests/bad/mixed.yaml:22 Pod last spec.containers[0].image
+    -- 3
+    error: manifests/bad/mixed.yaml:9:1: not YAML: did not find expected ',' or '}' while parsing a flow mapping
+    error: manifests/bad/mixed.yaml:15:26: spec.containers[0].image: "good.example/Upper:1" is not an image reference: the repository name must be lower case; did you mean "good.example/upper:1"?
+    error: manifests/bad/mixed.yaml:16:26: spec.containers[1].image: no image is named, and Kubernetes refuses the object without one
+    error: manifests/bad/template.yaml:4:10: "{{ .Release.Name }}" looks like an unrendered template; render it, or give the chart itself as the source
+    error: manifests/nowhere.yaml: cannot be read: No such file or directory (os error 2)
+    3 images in 5 documents; 3 documents could not be read in full
+    "##);
+}
+
+#[test]
+fn json_is_for_programs() {
+    insta::assert_snapshot!(omk(&["manifests/bad/mixed.yaml", "--image", "pause:3.9", "-o", "json"], ""), @r##"
+    {
+      "images": [
+        {
+          "image": "docker.io/library/pause:3.9",
+          "confidence": "certain",
+          "origins": [
+            {
+              "source": "argument",
+              "document": null,
+              "line": null,
+              "column": null,
+              "kind": null,
+              "namespace": null,
+              "name": null,
+              "field": null,
+              "rule": "argument"
+            }
+          ]
+        },
+        {
+          "image": "good.example/fine:1",
+          "confidence": "certain",
+          "origins": [
+            {
+              "source": "file",
+              "path": "manifests/bad/mixed.yaml",
+              "document": 3,
+              "line": 17,
+              "column": 25,
+              "kind": "Pod",
+              "namespace": null,
+              "name": "wrong",
+              "field": "spec.containers[2].image",
+              "rule": "container"
+            }
+          ]
+        },
+        {
+          "image": "good.example/first:1",
+          "confidence": "certain",
+          "origins": [
+            {
+              "source": "file",
+              "path": "manifests/bad/mixed.yaml",
+              "document": 1,
+              "line": 4,
+              "column": 38,
+              "kind": "Pod",
+              "namespace": null,
+              "name": "first",
+              "field": "spec.containers[0].image",
+              "rule": "container"
+            }
+          ]
+        },
+        {
+          "image": "good.example/last:1",
+          "confidence": "certain",
+          "origins": [
+            {
+              "source": "file",
+              "path": "manifests/bad/mixed.yaml",
+              "document": 4,
+              "line": 22,
+              "column": 38,
+              "kind": "Pod",
+              "namespace": null,
+              "name": "last",
+              "field": "spec.containers[0].image",
+              "rule": "container"
+            }
+          ]
+        }
+      ],
+      "problems": [
+        {
+          "source": "file",
+          "path": "manifests/bad/mixed.yaml",
+          "document": 2,
+          "line": 9,
+          "column": 1,
+          "field": null,
+          "reason": "not YAML: did not find expected ',' or '}' while parsing a flow mapping",
+          "severity": "error"
+        },
+        {
+          "source": "file",
+          "path": "manifests/bad/mixed.yaml",
+          "document": 3,
+          "line": 15,
+          "column": 26,
+          "field": "spec.containers[0].image",
+          "reason": "\"good.example/Upper:1\" is not an image reference: the repository name must be lower case; did you mean \"good.example/upper:1\"?",
+          "severity": "error"
+        },
+        {
+          "source": "file",
+          "path": "manifests/bad/mixed.yaml",
+          "document": 3,
+          "line": 16,
+          "column": 26,
+          "field": "spec.containers[1].image",
+          "reason": "no image is named, and Kubernetes refuses the object without one",
+          "severity": "error"
+        }
+      ],
+      "documents": {
+        "read": 2,
+        "without_images": 0,
+        "skipped": 0,
+        "failed": 2
+      }
+    }
+    -- 3
+    error: manifests/bad/mixed.yaml:9:1: not YAML: did not find expected ',' or '}' while parsing a flow mapping
+    error: manifests/bad/mixed.yaml:15:26: spec.containers[0].image: "good.example/Upper:1" is not an image reference: the repository name must be lower case; did you mean "good.example/upper:1"?
+    error: manifests/bad/mixed.yaml:16:26: spec.containers[1].image: no image is named, and Kubernetes refuses the object without one
+    4 images in 4 documents; 2 documents could not be read in full
+    "##);
+}
+
+#[test]
+fn standard_input_is_a_source_and_why_names_every_place() {
+    let pod = "kind: Pod\nmetadata: {name: piped}\nspec: {containers: [{image: 'nginx:1.27'}]}\n";
+    insta::assert_snapshot!(omk(&["-", "manifests/good", "--why", "nginx:1.27"], pod), @r##"
+    manifests/good/jobs/export.json:10 Pod shop/debug items[0].spec.containers[0].image
+    manifests/good/shop.yaml:34 Deployment shop/web spec.template.spec.containers[0].image
+    standard input:3 Pod piped spec.containers[0].image
+    -- 0
+    1 image in 7 documents; 1 document without a kind skipped
+    "##);
+}
+
+#[test]
+fn nothing_to_read_is_a_failure_and_nothing_given_a_usage_error() {
+    let missing = omk(&["nowhere.yaml"], "");
+    assert!(missing.contains("-- 1\n") && missing.contains("nowhere.yaml"), "{missing}");
+    let unknown = omk(&["manifests/good", "--why", "unheard.of/x:1"], "");
+    assert!(unknown.contains("-- 1\n") && unknown.contains("nothing names unheard.of/x:1"), "{unknown}");
+    assert!(omk(&[], "").contains("-- 2\n"));
+    assert!(omk(&["--image", "Not An Image"], "").contains("-- 2\n"));
+}
