@@ -1,0 +1,10 @@
+//! Putting a bundle's images onto nodes: plan, act, prove, report.
+//!
+//! The [plan](NodePlan) is a value made from the bundle and from what a node said it has; acting on it is another
+//! step, so that a dry run prints exactly what a run would do.
+
+pub mod plan;
+pub mod report;
+
+pub use plan::{ImagePlan, NodePlan, PlanError, PushOptions, PushPlan, Refused, SkippedBlob};
+pub use report::{ImageReport, NodeReport, NodeResult, PushReport};

@@ -1,0 +1,297 @@
+//! What a push would do, computed from values alone: no clock, no I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::bundle::BundleImage;
+use crate::graph::PlatformImage;
+use crate::oci::media::Kind;
+use crate::oci::{Descriptor, Digest, Platform};
+use crate::runtime::{Disk, Have, NodeFacts, Readiness, Runtime, RuntimeImage};
+
+/// Images that can be in staging at once: one being sent, one waiting, one being imported.
+pub const PIPELINE: usize = 3;
+
+/// What a user can change about a plan.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PushOptions {
+    /// Go on although a disk seems too small: the estimate of what images unpack to errs upwards.
+    pub ignore_disk: bool,
+}
+
+/// Why nothing is done on a node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The bundle has the image for other machines.
+    #[error(
+        "{image} is in the bundle for {offered}, the node is {wanted}; build the bundle with --platform {wanted}"
+    )]
+    NoPlatform {
+        /// The image.
+        image: String,
+        /// What the node runs.
+        wanted: Platform,
+        /// What the bundle has, in words.
+        offered: String,
+    },
+    /// It is an artifact.
+    #[error("{0} is an artifact and no image that a container runtime can run; build the bundle without it")]
+    NotAnImage(String),
+    /// Two images want one name.
+    #[error("the bundle has two images for the name {0}; build it again with one of them")]
+    NameTwice(String),
+    /// Not enough room.
+    #[error(
+        "disk too small: about {need} bytes are needed on {mount} ({what}), {free} are free; make room, or pass --ignore-disk"
+    )]
+    Disk {
+        /// What it is needed for.
+        what: &'static str,
+        /// Where.
+        mount: String,
+        /// Bytes, an estimate.
+        need: u64,
+        /// Bytes.
+        free: u64,
+    },
+}
+
+/// All nodes' plans: what `--dry-run -o json` prints.
+#[derive(Debug, Clone, Serialize)]
+pub struct PushPlan {
+    /// The bundle.
+    pub bundle: String,
+    /// What would be done, by node.
+    pub nodes: Vec<NodePlan>,
+    /// Nodes on which nothing would be done, and why.
+    pub refused: Vec<Refused>,
+}
+
+/// A node on which nothing is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// The node.
+    pub node: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What would be done on one node. Sizes are bytes.
+#[derive(Debug, Clone, Serialize)]
+pub struct NodePlan {
+    /// The node.
+    pub node: String,
+    /// What it runs.
+    pub platform: Platform,
+    /// Its runtime and version.
+    pub runtime: String,
+    /// Every image of the bundle, in the bundle's order.
+    pub images: Vec<ImagePlan>,
+    /// How many blobs are sent.
+    pub blobs: u64,
+    /// Their bytes, less what an interrupted transfer may have left of them.
+    pub bytes: u64,
+    /// Bytes that are not sent.
+    pub bytes_skipped: u64,
+    /// What is not sent and why.
+    pub skipped: Vec<SkippedBlob>,
+    /// What is needed where.
+    pub disk: Vec<DiskNeed>,
+}
+
+/// What would be done with one image.
+#[derive(Debug, Clone, Serialize)]
+pub struct ImagePlan {
+    /// Its names on the node.
+    pub names: Vec<String>,
+    /// What they will point at.
+    pub digest: Digest,
+    /// Nothing is done: it is ready.
+    pub ready: bool,
+    /// Why it is not ready, or what is unusual about it though it is.
+    pub note: Option<String>,
+    /// Blobs that are sent for it, base layers first; a blob that an image before it brings is not among them.
+    pub send: Vec<Descriptor>,
+    /// The image itself.
+    #[serde(skip)]
+    pub image: RuntimeImage,
+}
+
+/// A blob that is not sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SkippedBlob {
+    /// Which.
+    pub digest: Digest,
+    /// Bytes.
+    pub size: u64,
+    /// Why.
+    pub reason: Have,
+}
+
+/// Space on one file system. Bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DiskNeed {
+    /// For staging, the runtime, or both.
+    pub what: &'static str,
+    /// Where it is mounted.
+    pub mount: String,
+    /// What is needed, an estimate.
+    pub need: u64,
+    /// What is free.
+    pub free: u64,
+}
+
+impl NodePlan {
+    /// Plans one node.
+    ///
+    /// # Errors
+    /// When the node cannot take all of the bundle's images: nothing must be sent to it then.
+    pub fn compute(
+        node: &str,
+        images: &[BundleImage],
+        runtime: &dyn Runtime,
+        facts: &NodeFacts,
+        options: &PushOptions,
+    ) -> Result<Self, PlanError> {
+        let mut owners: BTreeMap<&str, &Digest> = BTreeMap::new();
+        for image in images {
+            for name in &image.names {
+                let root = image.graph.root.digest();
+                if *owners.entry(name).or_insert(root) != root {
+                    return Err(PlanError::NameTwice(name.clone()));
+                }
+            }
+        }
+        let mut plan = Self {
+            node: node.to_owned(),
+            platform: facts.platform.clone(),
+            runtime: facts.runtime.clone(),
+            images: Vec::with_capacity(images.len()),
+            blobs: 0,
+            bytes: 0,
+            bytes_skipped: 0,
+            skipped: Vec::new(),
+            disk: Vec::new(),
+        };
+        let mut on_the_way: BTreeSet<Digest> = BTreeSet::new();
+        let mut skipped: BTreeMap<Digest, SkippedBlob> = BTreeMap::new();
+        for image in images {
+            let image = for_platform(image, &facts.platform)?;
+            let (ready, note) = match runtime.readiness(facts, &image) {
+                Readiness::Ready(note) => (true, note),
+                Readiness::Missing(why) => (false, Some(why)),
+            };
+            let mut send = Vec::new();
+            for blob in &image.blobs {
+                let have = if ready { Some(Have::ImageReady) } else { whence(runtime, facts, &image, blob) };
+                let (digest, size) = (blob.digest().clone(), blob.size());
+                match have {
+                    Some(reason) => {
+                        skipped.entry(digest.clone()).or_insert(SkippedBlob { digest, size, reason });
+                    }
+                    None if on_the_way.insert(digest) => send.push(blob.clone()),
+                    None => {}
+                }
+            }
+            let (names, digest) = (image.names.clone(), image.root.digest().clone());
+            plan.images.push(ImagePlan { names, digest, ready, note, send, image });
+        }
+        // A layer can be there for one image (as its snapshot) and still be needed by another on top of something else.
+        skipped.retain(|digest, _| !on_the_way.contains(digest));
+        plan.blobs = on_the_way.len() as u64;
+        plan.bytes = plan.to_send().map(Descriptor::size).sum();
+        plan.bytes_skipped = skipped.values().map(|s| s.size).sum();
+        plan.skipped = skipped.into_values().collect();
+        plan.disk = plan.disk_needs(runtime, facts);
+        match plan.disk.iter().find(|d| d.need > d.free) {
+            Some(d) if !options.ignore_disk => {
+                Err(PlanError::Disk { what: d.what, mount: d.mount.clone(), need: d.need, free: d.free })
+            }
+            _ => Ok(plan),
+        }
+    }
+
+    /// Every blob that is sent, once, in the order in which it is sent.
+    pub fn to_send(&self) -> impl Iterator<Item = &Descriptor> {
+        self.images.iter().flat_map(|i| &i.send)
+    }
+
+    /// Images that are not ready yet.
+    pub fn to_import(&self) -> impl Iterator<Item = &ImagePlan> {
+        self.images.iter().filter(|i| !i.ready)
+    }
+
+    fn disk_needs(&self, runtime: &dyn Runtime, facts: &NodeFacts) -> Vec<DiskNeed> {
+        let sizes: Vec<u64> = self.to_import().map(|i| i.send.iter().map(Descriptor::size).sum()).collect();
+        let staging = if runtime.keeps_shared_blobs_staged() {
+            sizes.iter().sum()
+        } else {
+            // A window that slides over the images: what is imported is gone from staging.
+            (0..sizes.len()).map(|i| sizes[i..].iter().take(PIPELINE).sum::<u64>()).max().unwrap_or(0)
+        };
+        let staging = staging.saturating_sub(facts.partial);
+        let mut after = facts.clone();
+        let mut stored = 0u64;
+        for image in self.to_import().map(|i| &i.image) {
+            stored = stored.saturating_add(runtime.disk_need(&after, image));
+            after.content.extend(image.blobs.iter().map(|b| b.digest().clone()));
+            after.snapshots.extend(image.image.chain_ids.iter().cloned());
+        }
+        let on =
+            |disk: &Disk, what, need| DiskNeed { what, mount: disk.mount.clone(), need, free: disk.free };
+        let mut needs = match (&facts.staging_disk, &facts.runtime_disk) {
+            (Some(s), Some(r)) if s.same(r) => {
+                vec![on(r, "staging and images", staging.saturating_add(stored))]
+            }
+            (s, r) => {
+                let s = s.as_ref().map(|d| on(d, "staging", staging));
+                let r = r.as_ref().map(|d| on(d, "images", stored));
+                s.into_iter().chain(r).collect()
+            }
+        };
+        needs.retain(|d| d.need > 0);
+        needs
+    }
+}
+
+/// Where a blob is already, if anywhere.
+fn whence(runtime: &dyn Runtime, facts: &NodeFacts, image: &RuntimeImage, blob: &Descriptor) -> Option<Have> {
+    let staged = facts.staged.get(blob.digest()) == Some(&blob.size());
+    runtime.has(facts, image, blob).or(staged.then_some(Have::Staged))
+}
+
+/// The part of a bundled image that a node of this platform runs. An image of exactly the platform is preferred to
+/// one that merely runs there; the index goes along, because names point at it.
+fn for_platform(image: &BundleImage, wanted: &Platform) -> Result<RuntimeImage, PlanError> {
+    let graph = &image.graph;
+    let label = || image.names.first().cloned().unwrap_or_else(|| graph.image.to_string());
+    let is_image = |i: &PlatformImage| i.chain_ids.len() == i.layers.len();
+    let runs = graph.images.iter().filter(|i| i.platform.as_ref().is_some_and(|p| wanted.runs(p)));
+    let chosen = runs
+        .max_by_key(|i| (i.platform.as_ref() == Some(wanted), i.platform.clone()))
+        // A config that names no platform: containerd takes it for its own.
+        .or_else(|| graph.images.iter().find(|i| i.platform.is_none() && is_image(i)));
+    let Some(chosen) = chosen else {
+        if graph.images.iter().all(|i| i.platform.is_none()) {
+            return Err(PlanError::NotAnImage(label()));
+        }
+        let offered: Vec<String> =
+            graph.images.iter().filter_map(|i| i.platform.as_ref()).map(Platform::to_string).collect();
+        let (image, wanted) = (label(), wanted.clone());
+        return Err(PlanError::NoPlatform { image, wanted, offered: offered.join(", ") });
+    };
+    let indexes = graph.blobs.iter().filter(|b| b.kind() == Kind::Index);
+    let mut seen = BTreeSet::new();
+    let own = chosen.layers.iter().chain([&chosen.config, &chosen.manifest]).chain(indexes);
+    let blobs = own
+        .filter(|b| seen.insert(b.digest().clone()))
+        .map(|b| Descriptor::new(b.media_type(), b.digest().clone(), b.size()))
+        .collect();
+    Ok(RuntimeImage { names: image.names.clone(), root: graph.root.clone(), image: chosen.clone(), blobs })
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

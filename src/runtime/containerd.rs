@@ -1,0 +1,440 @@
+//! containerd through `ctr`, as kubeadm, k3s, RKE2, MicroK8s and Canonical Kubernetes bring it.
+//!
+//! What is relied upon was measured on 1.6, 1.7 and 2.1: an archive may leave out blobs that the namespace's content
+//! store has, and layers whose chain-ID snapshot is there; a failed import up to 1.7 leaves its names on broken
+//! content, so the import script keeps the old targets under `omk.invalid/backup/…` and puts them back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::sections::{self, PRELUDE, Sections};
+use super::{
+    Have, ImportFailure, ImportJob, NamedImage, NodeFacts, Readiness, Runtime, RuntimeError, RuntimeImage,
+};
+use crate::node::{CommandOutput, RemoteCommand, quote};
+use crate::oci::{Descriptor, Digest};
+
+/// Where an import keeps what a name pointed at before. `.invalid` never resolves (RFC 2606).
+const BACKUP: &str = "omk.invalid/backup/";
+
+/// The namespace that kubelet's images live in.
+const NAMESPACE: &str = "k8s.io";
+
+/// Who ships containerd: the same commands behind another program and socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Flavor {
+    /// A distribution's or upstream's package.
+    Plain,
+    /// `k3s ctr`, which knows its socket.
+    K3s,
+    /// RKE2's own binary and socket.
+    Rke2,
+    /// `microk8s ctr`, which knows its socket.
+    MicroK8s,
+    /// Canonical Kubernetes' snap; the socket depends on how it was set up.
+    CanonicalK8s {
+        /// Path of the socket.
+        socket: String,
+    },
+}
+
+/// containerd on a node.
+#[derive(Debug, Clone)]
+pub struct Containerd {
+    flavor: Flavor,
+    namespace: String,
+}
+
+impl Containerd {
+    /// In namespace `k8s.io`.
+    pub fn new(flavor: Flavor) -> Self {
+        Self { flavor, namespace: NAMESPACE.to_owned() }
+    }
+
+    /// In another namespace, for what is not run by kubelet.
+    #[must_use]
+    pub fn in_namespace(self, namespace: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), ..self }
+    }
+
+    fn program(&self) -> &str {
+        match self.flavor {
+            Flavor::Plain => "ctr",
+            Flavor::K3s => "k3s",
+            Flavor::Rke2 => "/var/lib/rancher/rke2/bin/ctr",
+            Flavor::MicroK8s => "microk8s",
+            Flavor::CanonicalK8s { .. } => "/snap/k8s/current/bin/ctr",
+        }
+    }
+
+    fn service(&self) -> &'static str {
+        match self.flavor {
+            Flavor::Plain => "containerd",
+            Flavor::K3s => "k3s k3s-agent",
+            Flavor::Rke2 => "rke2-server rke2-agent",
+            Flavor::MicroK8s => "snap.microk8s.daemon-containerd",
+            Flavor::CanonicalK8s { .. } => "snap.k8s.containerd",
+        }
+    }
+
+    /// The start of every `ctr` command.
+    fn ctr(&self) -> String {
+        let namespace = quote(&self.namespace);
+        let program = self.program();
+        match &self.flavor {
+            Flavor::Plain => format!("{program} -n {namespace}"),
+            Flavor::K3s | Flavor::MicroK8s => format!("{program} ctr -n {namespace}"),
+            Flavor::Rke2 => format!("{program} -a /run/k3s/containerd/containerd.sock -n {namespace}"),
+            Flavor::CanonicalK8s { socket } => format!("{program} -a {} -n {namespace}", quote(socket)),
+        }
+    }
+
+    /// Where containerd keeps things when it does not say.
+    fn root(&self) -> &'static str {
+        match self.flavor {
+            Flavor::Plain => "/var/lib/containerd",
+            Flavor::K3s => "/var/lib/rancher/k3s/agent/containerd",
+            Flavor::Rke2 => "/var/lib/rancher/rke2/agent/containerd",
+            Flavor::MicroK8s => "/var/snap/microk8s/common/var/lib/containerd",
+            Flavor::CanonicalK8s { .. } => "/var/snap/k8s/common/var/lib/containerd",
+        }
+    }
+
+    fn missing(&self) -> RuntimeError {
+        let hint = match self.flavor {
+            Flavor::Plain => {
+                "install the containerd package (containerd or containerd.io) or name the node's runtime in the inventory (runtime:)"
+            }
+            Flavor::K3s => "install k3s on the node or name another runtime in the inventory (runtime:)",
+            Flavor::Rke2 => {
+                "start RKE2 once, which unpacks it, or name another runtime in the inventory (runtime:)"
+            }
+            Flavor::MicroK8s | Flavor::CanonicalK8s { .. } => {
+                "install the snap or name another runtime in the inventory (runtime:)"
+            }
+        };
+        RuntimeError::Missing { program: self.program().to_owned(), hint: hint.to_owned() }
+    }
+
+    fn unavailable(&self, complaint: String) -> RuntimeError {
+        if complaint.contains("permission denied") {
+            return RuntimeError::Denied { what: "containerd's socket".to_owned(), complaint };
+        }
+        RuntimeError::NotRunning { runtime: self.label(), service: self.service(), complaint }
+    }
+
+    /// What the script keeps and restores around the import of `image`.
+    fn journal(&self, job: &ImportJob<'_>) -> Journal {
+        let ctr = self.ctr();
+        let (mut before, mut after_failure, mut backups) = (String::new(), String::new(), Vec::new());
+        let mut added = Vec::new();
+        for name in &job.image.names {
+            match job.facts.names.get(name) {
+                Some(old) if old.digest != *job.image.root.digest() => {
+                    let backup = format!("{BACKUP}{}:1", &Digest::sha256(name.as_bytes()).hex()[..32]);
+                    let (name, backup) = (quote(name), quote(&backup));
+                    before += &format!("{ctr} images tag --force {name} {backup} >/dev/null || exit 95\n");
+                    after_failure += &format!("  {ctr} images tag --force {backup} {name}\n");
+                    backups.push(backup);
+                }
+                Some(_) => {}
+                None => added.push(quote(name)),
+            }
+        }
+        let config = job.image.image.config.digest().to_string();
+        if !added.is_empty() || !backups.is_empty() {
+            if !job.facts.names.contains_key(&config) {
+                // CRI gives the image this name up to a second later.
+                after_failure += "  sleep 1\n";
+                added.push(quote(&config));
+            }
+            if !added.is_empty() {
+                after_failure += &format!("  {ctr} images rm {}\n", added.join(" "));
+            }
+        }
+        let mut finally = String::new();
+        if !backups.is_empty() {
+            finally = format!("{ctr} images rm {} >/dev/null 2>&1\n", backups.join(" "));
+        }
+        Journal { before, after_failure, finally }
+    }
+}
+
+struct Journal {
+    before: String,
+    after_failure: String,
+    finally: String,
+}
+
+impl Runtime for Containerd {
+    fn label(&self) -> String {
+        match self.flavor {
+            Flavor::Plain => "containerd",
+            Flavor::K3s => "k3s' containerd",
+            Flavor::Rke2 => "RKE2's containerd",
+            Flavor::MicroK8s => "MicroK8s' containerd",
+            Flavor::CanonicalK8s { .. } => "Canonical Kubernetes' containerd",
+        }
+        .to_owned()
+    }
+
+    fn probe(&self, staging: &str) -> RemoteCommand {
+        let (ctr, program, staging) = (self.ctr(), self.program(), quote(staging));
+        let script = format!(
+            r#"{PRELUDE}s machine uname -sm
+s tar command -v tar
+s program command -v {program}
+[ "$r" = 0 ] || exit 0
+s version {ctr} version
+[ "$r" = 0 ] || exit 0
+s content {ctr} content ls -q
+s snapshots {ctr} snapshots ls
+s images {ctr} images ls
+s check {ctr} images check
+s staged staged {staging}
+s staging-space space {staging}
+root=$({ctr} plugins ls -d id==content 2>/dev/null | sed -n 's|^ *root  *\(/.*\)/io.containerd.content.v1.content *$|\1|p' | head -n 1)
+s runtime-space space "${{root:-{root}}}"
+"#,
+            root = self.root(),
+        );
+        RemoteCommand { patience: Some(Duration::from_secs(120)), ..RemoteCommand::root(script) }
+    }
+
+    fn parse_probe(&self, output: &CommandOutput) -> Result<NodeFacts, RuntimeError> {
+        let text = sections::text(output)?;
+        let all = Sections::parse(&text);
+        let machine = all.need("machine", "uname")?;
+        let platform = sections::platform(machine.lines.first().copied().unwrap_or_default())?;
+        if all.get("tar").is_some_and(|s| !s.ok()) {
+            let hint = "install tar on the node".to_owned();
+            return Err(RuntimeError::Missing { program: "tar".to_owned(), hint });
+        }
+        if all.get("program").is_some_and(|s| !s.ok()) {
+            return Err(self.missing());
+        }
+        let version = all.get("version").ok_or_else(|| RuntimeError::Garbled {
+            what: "ctr version".into(),
+            why: "nothing came".into(),
+        })?;
+        let server = server_version(&version.lines);
+        let Some(server) = server.filter(|_| version.ok()) else {
+            return Err(self.unavailable(version.complaint()));
+        };
+        let content = all.need("content", "ctr content ls")?;
+        let snapshots = all.need("snapshots", "ctr snapshots ls")?;
+        let images = all.need("images", "ctr images ls")?;
+        let checked = all.need("check", "ctr images check")?;
+        let (staged, partial) = all.get("staged").map(|s| sections::staged(&s.lines)).unwrap_or_default();
+        Ok(NodeFacts {
+            platform,
+            runtime: format!("{} {server}", self.label()),
+            content: content.lines.iter().filter_map(|l| l.trim().parse().ok()).collect(),
+            snapshots: parse_snapshots(&snapshots.lines),
+            names: parse_images(&images.lines, &checked.lines),
+            archives: BTreeMap::new(),
+            staged,
+            partial,
+            runtime_disk: all.get("runtime-space").and_then(|s| sections::disk(&s.lines)),
+            staging_disk: all.get("staging-space").and_then(|s| sections::disk(&s.lines)),
+        })
+    }
+
+    fn has(&self, facts: &NodeFacts, image: &RuntimeImage, blob: &Descriptor) -> Option<Have> {
+        if facts.content.contains(blob.digest()) {
+            return Some(Have::Stored);
+        }
+        let (layers, chain) = (&image.image.layers, &image.image.chain_ids);
+        let mut places = layers.iter().enumerate().filter(|(_, l)| l.digest() == blob.digest()).peekable();
+        places.peek()?;
+        // A layer that an image has twice must be unpacked in both places.
+        places
+            .all(|(i, _)| chain.get(i).is_some_and(|c| facts.snapshots.contains(c)))
+            .then_some(Have::Unpacked)
+    }
+
+    fn readiness(&self, facts: &NodeFacts, image: &RuntimeImage) -> Readiness {
+        let mut note = None;
+        for name in &image.names {
+            let Some(found) = facts.names.get(name) else {
+                return Readiness::Missing(format!("containerd does not know the name {name}"));
+            };
+            if found.digest != *image.root.digest() {
+                let text = format!("{name} is {} on the node, not {}", found.digest, image.root.digest());
+                return Readiness::Missing(text);
+            }
+            let top = image.image.chain_ids.last();
+            let unpacked = found.unpacked || top.is_some_and(|c| facts.snapshots.contains(c));
+            if !unpacked {
+                return Readiness::Missing(format!("{name} is stored but not unpacked"));
+            }
+            if found.complete {
+                continue;
+            }
+            // Layers may be gone after unpacking (discard_unpacked_layers, or never sent because the snapshot was
+            // there): such an image runs, though `images check` calls it incomplete.
+            let documents = [&image.root, &image.image.manifest, &image.image.config];
+            if let Some(gone) = documents.into_iter().find(|d| !facts.content.contains(d.digest())) {
+                return Readiness::Missing(format!("{name}: {} is not in the content store", gone.digest()));
+            }
+            if top.is_some_and(|c| !facts.snapshots.contains(c)) {
+                return Readiness::Missing(format!("{name}: layers and their snapshot are missing"));
+            }
+            note = Some("unpacked; containerd does not keep all of its layers".to_owned());
+        }
+        Readiness::Ready(note)
+    }
+
+    fn import(&self, job: &ImportJob<'_>) -> RemoteCommand {
+        let (ctr, staging) = (self.ctr(), quote(job.staging));
+        let Journal { before, after_failure, finally } = self.journal(job);
+        let rollback = if after_failure.is_empty() {
+            String::new()
+        } else {
+            format!("{{\n{after_failure}}} >/dev/null 2>&1\n")
+        };
+        // The index comes first on standard input, then the list of files for tar. `set -C` so that root writes
+        // through no link that somebody put there. POSIX sh has no pipefail: tar's status takes its own way.
+        let script = format!(
+            r#"set -u
+PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; export PATH LC_ALL
+umask 077
+cd {staging} || exit 98
+rm -f index.json oci-layout
+set -C
+IFS= read -r index || exit 97
+printf '%s\n' "$index" >index.json || exit 96
+printf '%s\n' '{OCI_LAYOUT}' >oci-layout || exit 96
+{before}t=$( {{ {{ tar -cf - -T -; echo "$?" >&3; }} | {ctr} images import - >&2; }} 3>&1 ) && c=0 || c=$?
+rm -f index.json oci-layout
+if [ "$c" = 0 ] && [ "$t" = 0 ]; then
+{finally}echo ==imported
+exit 0
+fi
+{rollback}{finally}case $t in 0|141) ;; *) echo "tar could not read the staging folder (status $t)" >&2 ;; esac
+[ "$c" = 0 ] && exit 94
+exit "$c"
+"#
+        );
+        let mut bytes = 0;
+        let mut list = String::from("oci-layout\nindex.json\n");
+        for blob in job.image.blobs.iter().filter(|b| job.staged.contains(b.digest())) {
+            list += &blob.digest().layout_path();
+            list.push('\n');
+            bytes += blob.size();
+        }
+        let stdin = format!("{}\n{list}", index_json(job.image)).into_bytes();
+        RemoteCommand { stdin, patience: Some(patience(bytes)), ..RemoteCommand::root(script) }
+    }
+
+    fn parse_import(&self, output: &CommandOutput) -> Result<(), ImportFailure> {
+        if output.ok() && output.text().lines().any(|l| l == "==imported") {
+            return Ok(());
+        }
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let content_missing =
+            stderr.lines().any(|l| l.contains("content digest ") && l.trim_end().ends_with("not found"));
+        let mut reason = output.complaint();
+        if reason.contains("no space left on device") {
+            reason += "; make room on the node's disk";
+        }
+        Err(ImportFailure { reason, content_missing })
+    }
+
+    fn disk_need(&self, facts: &NodeFacts, image: &RuntimeImage) -> u64 {
+        let mut need = 0u64;
+        for (i, layer) in image.image.layers.iter().enumerate() {
+            let unpacked = image.image.chain_ids.get(i).is_some_and(|c| facts.snapshots.contains(c));
+            if !unpacked {
+                need = need.saturating_add(unpacked_size(layer));
+            }
+        }
+        let missing = image.blobs.iter().filter(|b| self.has(facts, image, b).is_none());
+        missing.fold(need, |n, b| n.saturating_add(b.size()))
+    }
+
+    fn keeps_shared_blobs_staged(&self) -> bool {
+        false
+    }
+
+    fn leftovers(&self, facts: &NodeFacts) -> Option<RemoteCommand> {
+        let names: Vec<String> =
+            facts.names.keys().filter(|n| n.starts_with(BACKUP)).take(200).map(|n| quote(n)).collect();
+        if names.is_empty() {
+            return None;
+        }
+        let path = "PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin";
+        Some(RemoteCommand::root(format!("{path}\n{} images rm {}", self.ctr(), names.join(" "))))
+    }
+}
+
+pub(super) const OCI_LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// The index of an archive with one image, on one line: an entry a name, all for the same root. containerd takes
+/// the names from this annotation, verbatim.
+pub(super) fn index_json(image: &RuntimeImage) -> String {
+    let entry = |name: &String| {
+        Descriptor::new(image.root.media_type(), image.root.digest().clone(), image.root.size())
+            .with_annotations([(NAME_ANNOTATION, name.as_str())])
+    };
+    let manifests: Vec<Descriptor> = image.names.iter().map(entry).collect();
+    let index = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": crate::oci::media::OCI_INDEX,
+        "manifests": manifests,
+    });
+    index.to_string()
+}
+
+pub(super) const NAME_ANNOTATION: &str = "io.containerd.image.name";
+
+/// How long an import of so many bytes may say nothing: unpacking is silent, and a slow disk manages 2 MiB/s.
+pub(super) fn patience(bytes: u64) -> Duration {
+    Duration::from_secs(300 + bytes / (2 * 1024 * 1024))
+}
+
+/// Measured: 295 MB of gzip'd layers of real images unpack to 895 MB.
+fn unpacked_size(layer: &Descriptor) -> u64 {
+    let packed = ["gzip", "zstd"].iter().any(|c| layer.media_type().ends_with(c));
+    if packed { layer.size().saturating_mul(3) } else { layer.size() }
+}
+
+fn server_version(lines: &[&str]) -> Option<String> {
+    let at = lines.iter().position(|l| l.starts_with("Server:"))?;
+    let version = lines[at..].iter().find_map(|l| l.trim().strip_prefix("Version:"))?.trim();
+    let version: String = version.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
+    (!version.is_empty()).then_some(version)
+}
+
+/// `KEY [PARENT] KIND`: only committed snapshots can be built upon.
+fn parse_snapshots(lines: &[&str]) -> BTreeSet<Digest> {
+    let committed = lines.iter().filter(|l| l.split_whitespace().next_back() == Some("Committed"));
+    committed.filter_map(|l| l.split_whitespace().next()?.parse().ok()).collect()
+}
+
+/// `REF TYPE DIGEST …` of `images ls` with what `images check` says of the same names.
+fn parse_images(ls: &[&str], check: &[&str]) -> BTreeMap<String, NamedImage> {
+    fn head(line: &str) -> Option<(&str, Digest, Vec<&str>)> {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let digest = fields.get(2)?.parse().ok()?;
+        Some((fields[0], digest, fields))
+    }
+    let mut names = BTreeMap::new();
+    for (name, digest, _) in ls.iter().filter_map(|l| head(l)) {
+        let image = NamedImage { digest, complete: false, unpacked: false, archive: None };
+        names.insert(name.to_owned(), image);
+    }
+    for (name, digest, fields) in check.iter().filter_map(|l| head(l)) {
+        if let Some(image) = names.get_mut(name)
+            && image.digest == digest
+        {
+            image.complete = fields.get(3) == Some(&"complete");
+            image.unpacked = fields.last() == Some(&"true");
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+#[path = "containerd_tests.rs"]
+mod tests;

@@ -1,0 +1,284 @@
+//! Runtimes: what makes images out of staged blobs on a node. Pure: they build [`RemoteCommand`]s and parse what came
+//! back; whoever holds a session runs them.
+//!
+//! One command asks a node for everything that planning needs ([`Runtime::probe`]), one imports an image
+//! ([`Runtime::import`]). Whether an image is there is never taken from an exit status, only from another probe
+//! ([`Runtime::readiness`]): `ctr images import` exits 0 on images that cannot run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::graph::PlatformImage;
+use crate::node::{CommandOutput, RemoteCommand};
+use crate::oci::{Descriptor, Digest, Platform};
+
+mod containerd;
+mod detect;
+mod image_folder;
+mod sections;
+mod shell;
+
+pub use containerd::{Containerd, Flavor};
+pub use detect::{Detected, RuntimeChoice, detect, parse_detect};
+pub use image_folder::ImageFolder;
+pub use shell::{check_staging, discard, parse_discard};
+
+/// Where blobs wait on a node when the inventory does not say.
+pub const DEFAULT_STAGING: &str = "/var/lib/omk/staging";
+
+/// Where k3s looks for archives, started or not.
+pub const K3S_IMAGES: &str = "/var/lib/rancher/k3s/agent/images";
+
+/// Why a node's runtime cannot be used. The caller adds the node's name.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuntimeError {
+    /// Its client is not there.
+    #[error("{program} is not installed or not in PATH; {hint}")]
+    Missing {
+        /// The program.
+        program: String,
+        /// What to install, or what to say instead.
+        hint: String,
+    },
+    /// Nobody answers.
+    #[error("{runtime} does not answer on the node: {complaint}; start it (systemctl status {service})")]
+    NotRunning {
+        /// Which.
+        runtime: String,
+        /// Of systemd.
+        service: &'static str,
+        /// What its client said.
+        complaint: String,
+    },
+    /// The user may not.
+    #[error("no permission to use {what}: {complaint}; log in as root or as a user with sudo")]
+    Denied {
+        /// A socket or a folder.
+        what: String,
+        /// What was said.
+        complaint: String,
+    },
+    /// Nothing was found.
+    #[error(
+        "no container runtime was found on the node (looked for containerd, k3s, RKE2, MicroK8s, Canonical Kubernetes); \
+         install one, or name it in the inventory (runtime:)"
+    )]
+    NoRuntime,
+    /// A word that names no runtime.
+    #[error("{0:?} is no runtime: use auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder")]
+    Unknown(String),
+    /// A folder that must not be used for staging.
+    #[error("{0:?} cannot be used for staging: give an absolute path of at least two parts without '..'")]
+    Staging(String),
+    /// A folder that must not be used for images.
+    #[error("{0:?} cannot be used as image folder: give an absolute path of at least two parts without '..'")]
+    Folder(String),
+    /// A step of a command failed.
+    #[error("{what} failed on the node: {complaint}")]
+    Failed {
+        /// What was being done.
+        what: String,
+        /// What it said.
+        complaint: String,
+    },
+    /// The answer is not what the command prints.
+    #[error("the node's answer to {what} cannot be understood: {why}")]
+    Garbled {
+        /// What was asked.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// One image as a node's runtime shall have it.
+#[derive(Debug, Clone)]
+pub struct RuntimeImage {
+    /// Fully qualified names, all for `root`. Never empty.
+    pub names: Vec<String>,
+    /// What the names point at: the index or, for a single-platform image, the manifest.
+    pub root: Descriptor,
+    /// The image that the node runs.
+    pub image: PlatformImage,
+    /// All that belongs to it, each once: layers lowest first, config, manifest, then indexes, the root last.
+    pub blobs: Vec<Descriptor>,
+}
+
+impl RuntimeImage {
+    /// For messages: the first name.
+    pub fn label(&self) -> &str {
+        self.names.first().map_or("an image without a name", String::as_str)
+    }
+}
+
+/// What a node has and can do, read from the answer to one probe.
+#[derive(Debug, Clone)]
+pub struct NodeFacts {
+    /// What it runs.
+    pub platform: Platform,
+    /// The runtime with its version.
+    pub runtime: String,
+    /// Blobs that the runtime stores.
+    pub content: BTreeSet<Digest>,
+    /// Chain IDs of committed snapshots: layers that are unpacked.
+    pub snapshots: BTreeSet<Digest>,
+    /// Every name that the runtime knows.
+    pub names: BTreeMap<String, NamedImage>,
+    /// Archives in an image folder by path, with the blobs in each.
+    pub archives: BTreeMap<String, BTreeMap<Digest, ArchivedBlob>>,
+    /// Complete blobs in staging and their sizes in bytes.
+    pub staged: BTreeMap<Digest, u64>,
+    /// Bytes in staging that are no complete blob: what an interrupted transfer left.
+    pub partial: u64,
+    /// Where the runtime keeps images.
+    pub runtime_disk: Option<Disk>,
+    /// Where staging is, or would be.
+    pub staging_disk: Option<Disk>,
+}
+
+/// A name that a runtime knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedImage {
+    /// What it points at.
+    pub digest: Digest,
+    /// Whether the runtime says that all content for its own platform is stored.
+    pub complete: bool,
+    /// Whether the runtime says that it is unpacked.
+    pub unpacked: bool,
+    /// The archive that it is in, for an image folder.
+    pub archive: Option<String>,
+}
+
+/// A blob inside an archive on the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchivedBlob {
+    /// Its path in the archive, verbatim.
+    pub member: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A file system as `df -P` tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// Device, or what stands for one.
+    pub device: String,
+    /// Where it is mounted.
+    pub mount: String,
+    /// Bytes that can still be written.
+    pub free: u64,
+}
+
+impl Disk {
+    /// Whether both paths eat from the same space. A device counts wherever it is mounted (bind mounts); a `tmpfs`
+    /// or `overlay` is one only at its own mount point.
+    pub fn same(&self, other: &Disk) -> bool {
+        self.device == other.device && (self.device.starts_with('/') || self.mount == other.mount)
+    }
+}
+
+/// Why a blob need not be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Have {
+    /// The runtime stores it.
+    Stored,
+    /// It is a layer whose content is gone but which is unpacked.
+    Unpacked,
+    /// An earlier run sent it.
+    Staged,
+    /// An archive on the node has it.
+    Archived,
+    /// All of its image is ready.
+    ImageReady,
+}
+
+impl fmt::Display for Have {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stored => "content there",
+            Self::Unpacked => "snapshot there",
+            Self::Staged => "staged already",
+            Self::Archived => "in an archive there",
+            Self::ImageReady => "image ready",
+        })
+    }
+}
+
+/// Whether an image can be started, as the last probe shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// Under every name. The note says what is unusual but no fault.
+    Ready(Option<String>),
+    /// Not; the reason.
+    Missing(String),
+}
+
+/// What importing one image is given.
+#[derive(Debug, Clone, Copy)]
+pub struct ImportJob<'a> {
+    /// The staging folder.
+    pub staging: &'a str,
+    /// The image. Every blob must be staged or be something that the runtime [has](Runtime::has): containerd up to
+    /// 1.7 leaves names on broken content otherwise.
+    pub image: &'a RuntimeImage,
+    /// What is complete in staging now.
+    pub staged: &'a BTreeSet<Digest>,
+    /// What the node had when it was probed.
+    pub facts: &'a NodeFacts,
+}
+
+/// Why an import failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct ImportFailure {
+    /// In the runtime's words.
+    pub reason: String,
+    /// It missed content that the node seemed to have: probing, sending and importing again can help.
+    pub content_missing: bool,
+}
+
+/// Turns staged blobs into images on a node.
+pub trait Runtime: fmt::Debug + Send + Sync {
+    /// For messages: `containerd`, `image folder /var/…`.
+    fn label(&self) -> String;
+
+    /// One command that returns all of [`NodeFacts`].
+    fn probe(&self, staging: &str) -> RemoteCommand;
+
+    /// Reads the answer to [`Runtime::probe`]. Lines that are not understood are ignored, missing parts are errors.
+    ///
+    /// # Errors
+    /// With the reason and the way out: not installed, not running, not allowed, or not understood.
+    fn parse_probe(&self, output: &CommandOutput) -> Result<NodeFacts, RuntimeError>;
+
+    /// Whether the runtime itself has what this blob would bring, staging aside.
+    fn has(&self, facts: &NodeFacts, image: &RuntimeImage, blob: &Descriptor) -> Option<Have>;
+
+    /// Whether the image can be started under all its names.
+    fn readiness(&self, facts: &NodeFacts, image: &RuntimeImage) -> Readiness;
+
+    /// Imports one image; leaves no half-imported names behind when it fails.
+    fn import(&self, job: &ImportJob<'_>) -> RemoteCommand;
+
+    /// Reads the answer to [`Runtime::import`].
+    ///
+    /// # Errors
+    /// When the command says that it failed. That it says nothing proves nothing: probe again.
+    fn parse_import(&self, output: &CommandOutput) -> Result<(), ImportFailure>;
+
+    /// Bytes that the image will take where the runtime keeps images; an estimate that errs upwards.
+    fn disk_need(&self, facts: &NodeFacts, image: &RuntimeImage) -> u64;
+
+    /// Whether an import needs all blobs of an image at hand, also those that the import before it took.
+    fn keeps_shared_blobs_staged(&self) -> bool;
+
+    /// Names that an interrupted run of omk left behind and that nothing needs any more.
+    fn leftovers(&self, facts: &NodeFacts) -> Option<RemoteCommand>;
+}
+
+#[cfg(test)]
+pub(crate) mod fixtures;

@@ -1,0 +1,244 @@
+//! Answers to probes: sections between marker lines, and the small formats of `df`, `stat` and `uname` in them.
+
+use std::collections::BTreeMap;
+
+use super::{Disk, RuntimeError};
+use crate::node::CommandOutput;
+use crate::oci::{Algorithm, Digest, Platform};
+
+/// An answer longer than this is not read: 64 MiB is some 400 000 blobs.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// Defines `s NAME COMMAND…` for a probe script: runs the command and prints what it says between two markers. The
+/// paths are those that `sudo` and non-interactive shells forget.
+pub(super) const PRELUDE: &str = r#"set -u
+PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; export PATH LC_ALL
+s() { printf '\n==omk %s\n' "$1"; shift; "$@" 2>&1; r=$?; printf '\n==rc %s\n' "$r"; }
+staged() ( cd "$1" 2>/dev/null && find . -type f -exec stat -c '%s %n' {} + )
+space() ( p=$1; while [ ! -e "$p" ]; do p=${p%/*}; [ -n "$p" ] || p=/; done; df -Pk "$p" )
+"#;
+
+/// What one command of a probe said.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Section<'a> {
+    pub(super) lines: Vec<&'a str>,
+    pub(super) status: i32,
+}
+
+impl Section<'_> {
+    pub(super) fn ok(&self) -> bool {
+        self.status == 0
+    }
+
+    /// The last thing it said, for messages.
+    pub(super) fn complaint(&self) -> String {
+        let line = self.lines.iter().rev().map(|l| l.trim()).find(|l| !l.is_empty()).unwrap_or("no message");
+        line.chars().filter(|c| !c.is_control()).take(400).collect()
+    }
+}
+
+/// All sections by name. A section that did not end (the script was killed) is left out.
+#[derive(Debug, Default)]
+pub(super) struct Sections<'a>(BTreeMap<&'a str, Section<'a>>);
+
+impl<'a> Sections<'a> {
+    pub(super) fn parse(text: &'a str) -> Self {
+        let mut all = BTreeMap::new();
+        let mut open: Option<(&str, Section<'a>)> = None;
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix("==omk ") {
+                open = Some((name, Section::default()));
+            } else if let Some(status) = line.strip_prefix("==rc ") {
+                if let (Some((name, mut section)), Ok(status)) = (open.take(), status.trim().parse()) {
+                    section.status = status;
+                    all.insert(name, section);
+                }
+            } else if let Some((_, section)) = &mut open
+                && !line.is_empty()
+            {
+                section.lines.push(line);
+            }
+        }
+        Self(all)
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Section<'a>> {
+        self.0.get(name)
+    }
+
+    /// A section that must be there and must have gone well.
+    pub(super) fn need(&self, name: &str, what: &str) -> Result<&Section<'a>, RuntimeError> {
+        let section = self.get(name).ok_or_else(|| RuntimeError::Garbled {
+            what: what.to_owned(),
+            why: format!("the part {name:?} is missing"),
+        })?;
+        if !section.ok() {
+            return Err(RuntimeError::Failed { what: what.to_owned(), complaint: section.complaint() });
+        }
+        Ok(section)
+    }
+
+    /// Sections whose name is `word` and something more, in the order of their names.
+    pub(super) fn each(&self, word: &'a str) -> impl Iterator<Item = (&'a str, &Section<'a>)> {
+        self.0.iter().filter_map(move |(name, s)| {
+            name.strip_prefix(word).and_then(|r| r.strip_prefix(' ')).map(|rest| (rest, s))
+        })
+    }
+}
+
+/// The answer as text, within bounds.
+pub(super) fn text(output: &CommandOutput) -> Result<String, RuntimeError> {
+    if output.stdout.len() > MAX_ANSWER {
+        let why = format!("it has more than {MAX_ANSWER} bytes");
+        return Err(RuntimeError::Garbled { what: "the probe".to_owned(), why });
+    }
+    let text = output.text();
+    if !text.contains("==omk ") {
+        return Err(RuntimeError::Failed { what: "the probe".to_owned(), complaint: output.complaint() });
+    }
+    Ok(text)
+}
+
+/// `uname -sm`.
+pub(super) fn platform(line: &str) -> Result<Platform, RuntimeError> {
+    let garbled = || RuntimeError::Garbled {
+        what: "uname -sm".to_owned(),
+        why: format!("{:?} is no Linux machine that is known", line.chars().take(80).collect::<String>()),
+    };
+    let (system, machine) = line.trim().split_once(' ').ok_or_else(garbled)?;
+    if system != "Linux" {
+        return Err(garbled());
+    }
+    Ok(match machine {
+        "x86_64" => Platform::new("linux", "amd64", None),
+        "aarch64" => Platform::new("linux", "arm64", None),
+        "armv8l" | "armv7l" | "armv7" => Platform::new("linux", "arm", Some("v7")),
+        "armv6l" => Platform::new("linux", "arm", Some("v6")),
+        "i386" | "i586" | "i686" => Platform::new("linux", "386", None),
+        "loongarch64" => Platform::new("linux", "loong64", None),
+        "ppc64le" | "s390x" | "riscv64" | "mips64" => Platform::new("linux", machine, None),
+        _ => return Err(garbled()),
+    })
+}
+
+/// `df -Pk`: the last line that has its shape.
+pub(super) fn disk(lines: &[&str]) -> Option<Disk> {
+    lines.iter().rev().find_map(|line| {
+        // Device names may have spaces (CIFS); the five fields at the end never do, a mount point rarely.
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let percent = fields.iter().rposition(|f| f.ends_with('%'))?;
+        let free: u64 = fields.get(percent.checked_sub(1)?)?.parse().ok()?;
+        let device = fields[..percent.checked_sub(3)?].join(" ");
+        let mount = fields[percent + 1..].join(" ");
+        (!device.is_empty()).then_some(Disk { device, mount, free: free.saturating_mul(1024) })
+    })
+}
+
+/// `SIZE ./PATH` lines: complete blobs, and bytes of everything else.
+pub(super) fn staged(lines: &[&str]) -> (BTreeMap<Digest, u64>, u64) {
+    let (mut blobs, mut partial) = (BTreeMap::new(), 0u64);
+    for line in lines {
+        let Some((size, path)) = line.split_once(' ') else { continue };
+        let Ok(size) = size.parse::<u64>() else { continue };
+        match layout_digest(path) {
+            Some(digest) => drop(blobs.insert(digest, size)),
+            None => partial = partial.saturating_add(size),
+        }
+    }
+    (blobs, partial)
+}
+
+/// The blob whose place in an image layout this is: `blobs/sha256/HEX`, with or without `./` before it.
+pub(super) fn layout_digest(path: &str) -> Option<Digest> {
+    let rest = path.strip_prefix("./").unwrap_or(path).strip_prefix("blobs/")?;
+    let (algorithm, hex) = rest.split_once('/')?;
+    format!("{algorithm}:{hex}").parse().ok()
+}
+
+/// An image folder is written to and read from by path: absolute and free of tricks.
+pub(super) fn check_folder(path: &str) -> Result<(), RuntimeError> {
+    super::check_staging(path).map_err(|_| RuntimeError::Folder(path.chars().take(200).collect()))
+}
+
+/// The program that checks digests of this kind on the node.
+pub(super) fn sum_program(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Sha256 => "sha256sum",
+        Algorithm::Sha512 => "sha512sum",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn sections_have_lines_and_a_status() {
+        let text = "motd\n\n==omk machine\nLinux x86_64\n\n==rc 0\n\n==omk version\nctr: no\n\n==rc 1\n==omk cut\nhalf";
+        let all = Sections::parse(text);
+        assert_eq!(all.get("machine"), Some(&Section { lines: vec!["Linux x86_64"], status: 0 }));
+        assert_eq!(all.get("version").map(Section::complaint), Some("ctr: no".to_owned()));
+        assert!(all.get("cut").is_none(), "a part that did not end is not believed");
+        assert!(all.need("version", "asking").unwrap_err().to_string().contains("ctr: no"));
+        assert!(all.need("cut", "asking").unwrap_err().to_string().contains("missing"));
+    }
+
+    #[test]
+    fn disks_are_read_from_df() {
+        let lines = [
+            "Filesystem     1024-blocks     Used Available Capacity Mounted on",
+            "/dev/vda         264212084 19064448  76221440      21% /var/lib/containerd",
+        ];
+        let vda = disk(&lines).unwrap();
+        assert_eq!(
+            vda,
+            Disk { device: "/dev/vda".into(), mount: "/var/lib/containerd".into(), free: 76_221_440 * 1024 }
+        );
+        assert_eq!(disk(&["//srv/a share 100 50 50 50% /mnt/a b"]).unwrap().mount, "/mnt/a b");
+        assert_eq!(disk(&["df: no such file"]), None);
+        let other = |device: &str, mount: &str| Disk { device: device.into(), mount: mount.into(), free: 0 };
+        assert!(vda.same(&other("/dev/vda", "/")));
+        assert!(other("tmpfs", "/run").same(&other("tmpfs", "/run")));
+        assert!(!other("tmpfs", "/run").same(&other("tmpfs", "/tmp")));
+    }
+
+    #[test]
+    fn machines_are_platforms() {
+        for (line, expected) in [
+            ("Linux x86_64", "linux/amd64"),
+            ("Linux aarch64", "linux/arm64"),
+            ("Linux armv7l", "linux/arm/v7"),
+            ("Linux armv6l", "linux/arm/v6"),
+            ("Linux s390x", "linux/s390x"),
+        ] {
+            assert_eq!(platform(line).unwrap().to_string(), expected);
+        }
+        for bad in ["Darwin arm64", "Linux", "", "Linux vax"] {
+            assert!(platform(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn staging_is_told_from_leftovers() {
+        let d = Digest::sha256(b"x");
+        let lines = [
+            format!("7 ./{}", d.layout_path()),
+            "9 ./blobs/sha256/.part".into(),
+            "nonsense".into(),
+            "x y".into(),
+        ];
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        assert_eq!(staged(&lines), (BTreeMap::from([(d, 7)]), 9));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(text in "(==omk |==rc |[ -~]{0,12}|\\PC{0,6}|\n){0,40}") {
+            let all = Sections::parse(&text);
+            let lines: Vec<&str> = text.lines().collect();
+            let _ = (all.get("a"), all.each("a").count(), disk(&lines), staged(&lines), platform(&text));
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Scripts that every runtime needs.
+
+use super::RuntimeError;
+use crate::node::{CommandOutput, RemoteCommand, quote};
+use crate::oci::Digest;
+
+/// Whether a folder may be used for staging: absolute, not directly under the root, no `..`, no control characters.
+///
+/// # Errors
+/// Naming the path.
+pub fn check_staging(path: &str) -> Result<(), RuntimeError> {
+    let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
+    let good = path.starts_with('/')
+        && parts.len() >= 2
+        && !parts.iter().any(|p| matches!(*p, "." | ".."))
+        && !path.chars().any(char::is_control);
+    if good { Ok(()) } else { Err(RuntimeError::Staging(path.chars().take(200).collect())) }
+}
+
+/// Takes complete blobs out of staging. As the session's own user, who owns them.
+pub fn discard<'a>(staging: &str, blobs: impl IntoIterator<Item = &'a Digest>) -> RemoteCommand {
+    let script =
+        format!("cd {} || exit 1\nwhile IFS= read -r f; do rm -f -- \"$f\" || exit 1; done", quote(staging));
+    let stdin: String = blobs.into_iter().map(|d| format!("{}\n", d.layout_path())).collect();
+    RemoteCommand { stdin: stdin.into_bytes(), ..RemoteCommand::user(script) }
+}
+
+/// Reads the answer to [`discard`].
+///
+/// # Errors
+/// When a file could not be removed.
+pub fn parse_discard(output: &CommandOutput) -> Result<(), RuntimeError> {
+    if output.ok() {
+        return Ok(());
+    }
+    Err(RuntimeError::Failed {
+        what: "emptying the staging folder".to_owned(),
+        complaint: output.complaint(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn staging_paths_are_checked() {
+        for good in ["/var/lib/omk/staging", "/tmp/x", "/home/a b/staging"] {
+            assert!(check_staging(good).is_ok(), "{good}");
+        }
+        for bad in ["", "/", "/tmp", "staging", "a/b", "/var/../etc", "/var/./x", "/tmp/a\nb"] {
+            assert!(check_staging(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn discarding_takes_paths_from_standard_input() {
+        let d = Digest::sha256(b"x");
+        let command = discard("/tmp/a b", [&d]);
+        assert!(command.script.starts_with("cd '/tmp/a b' || exit 1\n"));
+        assert_eq!(command.stdin, format!("blobs/sha256/{}\n", d.hex()).into_bytes());
+    }
+}
