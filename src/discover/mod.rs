@@ -223,3 +223,51 @@ fn sources(inputs: &Inputs) -> Vec<Box<dyn Source + '_>> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(image: &str) -> String {
+        format!("kind: Pod\nmetadata: {{name: p}}\nspec: {{containers: [{{image: '{image}'}}]}}\n")
+    }
+
+    fn inputs(paths: &[PathBuf]) -> Inputs {
+        Inputs { paths: paths.to_vec(), ..Inputs::default() }
+    }
+
+    #[test]
+    fn sources_add_up_each_once_in_one_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b] = ["a.yaml", "b.yaml"].map(|n| dir.path().join(n));
+        std::fs::write(&a, pod("z:1")).unwrap();
+        std::fs::write(&b, pod("a:1") + "---\n" + &pod("z:1")).unwrap();
+        let given =
+            Inputs { images: vec!["z:1".parse().unwrap()], ..inputs(&[b.clone(), a.clone(), b.clone()]) };
+        let found = discover(&given, &Scope::default()).unwrap();
+        let places: Vec<_> = found.by_image().iter().map(|n| (n.image.familiar(), n.origins.len())).collect();
+        assert_eq!(places, [("a:1".to_owned(), 1), ("z:1".to_owned(), 3)]);
+        assert_eq!(found.documents.read, 3);
+        assert_eq!(discover(&inputs(&[a, b]), &Scope::default()).unwrap().images(), found.images());
+    }
+
+    #[test]
+    fn a_source_that_is_missing_is_a_problem_and_the_rest_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let [good, gone] = ["good.yaml", "gone.yaml"].map(|n| dir.path().join(n));
+        std::fs::write(&good, pod("a:1")).unwrap();
+        let found = discover(&inputs(&[gone.clone(), good]), &Scope::default()).unwrap();
+        assert_eq!((found.findings.len(), found.is_partial(), found.is_failure()), (1, true, false));
+        assert!(found.problems[0].to_string().contains("gone.yaml: cannot be read"), "{}", found.problems[0]);
+        assert!(discover(&inputs(&[gone]), &Scope::default()).unwrap().is_failure());
+    }
+
+    #[test]
+    fn it_stops_when_asked_to() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.yaml"), pod("a:1")).unwrap();
+        let scope = Scope::default();
+        scope.cancel.cancel();
+        assert_eq!(discover(&inputs(&[dir.path().into()]), &scope), Err(Cancelled));
+    }
+}
