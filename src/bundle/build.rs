@@ -14,6 +14,7 @@ use crate::copy::{Copied, Job, Transfer, copy_all};
 use crate::event::{Event, Events};
 use crate::graph::ImageGraph;
 use crate::oci::{Descriptor, Digest, ImageRef, Platform};
+use crate::registry::Registry;
 use crate::store::archive::{ArchiveWriter, Begun, Layout};
 use crate::store::{BlobSource, FolderStore, MemoryStore, StoreError};
 
@@ -33,7 +34,24 @@ pub trait Upstream: Send + Sync {
     ) -> Result<ImageGraph, Box<dyn std::error::Error + Send + Sync>>;
 
     /// Where the blobs of an image can be read.
-    fn blobs(&self, image: &ImageRef) -> Arc<dyn BlobSource>;
+    fn blobs(&self, image: &ImageRef, events: &Events) -> Arc<dyn BlobSource>;
+}
+
+#[async_trait]
+impl Upstream for Registry {
+    async fn graph(
+        &self,
+        image: &ImageRef,
+        platforms: &[Platform],
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<ImageGraph, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Registry::graph(self, image, platforms, events, cancel).await?)
+    }
+
+    fn blobs(&self, image: &ImageRef, events: &Events) -> Arc<dyn BlobSource> {
+        Arc::new(self.repository(image, events))
+    }
 }
 
 /// How a bundle is laid down.
@@ -160,7 +178,7 @@ pub async fn build(
     let blobs = ordered(&images);
     let texts = texts(&images, &request.platforms)?;
     events.emit(Event::Phase { name: "pull", total: Some(blobs.len() as u64) });
-    let transfers = transfers(&images, &documents, upstream);
+    let transfers = transfers(&images, &documents, upstream, events);
     let parallel = request.parallel;
     let job = Job { events: Arc::clone(events), cancel: cancel.clone(), node: None, parallel };
     let (copied, size) = match request.form {
@@ -282,13 +300,14 @@ fn transfers(
     images: &[BundleImage],
     documents: &BTreeMap<Digest, bytes::Bytes>,
     upstream: &dyn Upstream,
+    events: &Events,
 ) -> Vec<Transfer> {
     let memory = MemoryStore::new();
     documents.values().for_each(|b| drop(memory.insert("", b.clone())));
     let memory: Arc<dyn BlobSource> = Arc::new(memory);
     let mut all = Vec::new();
     for image in images {
-        let remote = upstream.blobs(&image.graph.image);
+        let remote = upstream.blobs(&image.graph.image, events);
         for blob in &image.graph.blobs {
             let source = if documents.contains_key(blob.digest()) { &memory } else { &remote };
             all.push(Transfer { blob: blob.clone(), source: Arc::clone(source) });

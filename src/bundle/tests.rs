@@ -39,7 +39,7 @@ impl Upstream for Fake {
         }
     }
 
-    fn blobs(&self, _: &ImageRef) -> Arc<dyn BlobSource> {
+    fn blobs(&self, _: &ImageRef, _: &Events) -> Arc<dyn BlobSource> {
         Arc::new(self.store.clone())
     }
 }

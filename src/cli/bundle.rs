@@ -2,19 +2,65 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::output::{self, OutputFormat, say, warn};
+use super::registry::RegistryArgs;
+use super::sources::{SourceArgs, code, tell};
 use super::{CliError, Context, Outcome, exit};
-use crate::bundle::{self, Bundle, BundleError, Inspection};
+use crate::bundle::{self, Bundle, BundleError, BuildError, BuildReport, BuildRequest, Form, Inspection};
+use crate::oci::Platform;
+use crate::registry::Registry;
+use crate::store::StoreError;
 
 /// Subcommands of `omk bundle`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Pull the images that sources need into a bundle
+    Build(BuildArgs),
     /// Hash every blob of a bundle and name each bad one
     Verify(VerifyArgs),
     /// Say what is in a bundle
     Inspect(InspectArgs),
+}
+
+/// Arguments of `omk bundle build`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  omk bundle build deploy.yaml ./charts/web -f prod.yaml -o web.bundle.tar
+  omk bundle build --image registry.k8s.io/pause:3.10 --platform linux/arm64 -o pause.bundle.tar
+  omk bundle build deploy/ --plain-http registry.lan:5000 --format folder -o /media/usb/web
+
+An interrupted build goes on where it stopped when the same command is run again.")]
+pub struct BuildArgs {
+    #[command(flatten)]
+    sources: SourceArgs,
+    /// Take this platform of each image, may be given more than once; `all` takes every one that an image has
+    #[arg(long, value_name = "OS/ARCH", default_value = "linux/amd64", value_delimiter = ',')]
+    platform: Vec<String>,
+    /// The file or folder to write
+    #[arg(short, long, value_name = "PATH")]
+    output: PathBuf,
+    /// One tar file, or a folder
+    #[arg(long, value_enum, default_value_t = FormArg::Tar)]
+    format: FormArg,
+    /// How the summary is printed
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+    summary: OutputFormat,
+    /// Blobs that are fetched at the same time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    parallel: u8,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FormArg {
+    /// An uncompressed tar file, which `ctr images import` reads as it is
+    Tar,
+    /// An OCI image layout in a folder
+    Folder,
 }
 
 /// Arguments of `omk bundle verify`.
@@ -45,6 +91,7 @@ pub struct InspectArgs {
 
 pub(super) async fn run(command: Command, context: Context) -> Outcome {
     match command {
+        Command::Build(args) => build(args, context).await,
         Command::Verify(args) => verify(&args, &context).await,
         Command::Inspect(args) => inspect(&args).await,
     }
@@ -57,9 +104,68 @@ pub(super) fn bundle_error(error: &BundleError) -> CliError {
         return CliError::failed(error.to_string()).with_code(exit::DAMAGED).with_hint(hint);
     }
     match error {
-        BundleError::Store(crate::store::StoreError::Cancelled) => CliError::cancelled(),
+        BundleError::Store(StoreError::Cancelled) => CliError::cancelled(),
         other => CliError::failed(other.to_string()),
     }
+}
+
+/// What cannot be read among the sources does not keep the rest from being built; the exit code says so.
+async fn build(args: BuildArgs, context: Context) -> Outcome {
+    let platforms = platforms(&args.platform)?;
+    let registry = Registry::new(args.registry.options()?)?;
+    let found = args.sources.discover(&context).await?;
+    tell(&found);
+    let code = code(&found);
+    if code == exit::FAILED {
+        return Ok(code);
+    }
+    let request = BuildRequest {
+        images: found.images(),
+        platforms,
+        output: args.output,
+        form: if args.format == FormArg::Tar { Form::Tar } else { Form::Folder },
+        parallel: usize::from(args.parallel),
+    };
+    let report =
+        bundle::build(&request, &registry, &context.events, &context.cancel).await.map_err(|e| build_error(&e))?;
+    match args.summary {
+        OutputFormat::Json => output::json(&report)?,
+        OutputFormat::Table => say(&build_summary(&report)),
+    }
+    Ok(code)
+}
+
+fn platforms(given: &[String]) -> Result<Vec<Platform>, CliError> {
+    if given.iter().any(|p| p == "all") {
+        return Ok(Vec::new());
+    }
+    given.iter().map(|p| p.parse().map_err(|e| CliError::usage(format!("--platform: {e}")))).collect()
+}
+
+fn build_error(error: &BuildError) -> CliError {
+    match error {
+        BuildError::Cancelled | BuildError::Store(StoreError::Cancelled) => CliError::cancelled(),
+        BuildError::Empty => CliError::failed(error.to_string())
+            .with_hint("`omk image discover` with the same sources shows what was read; --image adds an image by name"),
+        BuildError::Store(_) => CliError::failed(error.to_string())
+            .with_hint("what was fetched is kept: run the same command again to go on"),
+        other => CliError::failed(other.to_string()),
+    }
+}
+
+fn build_summary(report: &BuildReport) -> String {
+    let mut text = format!(
+        "{}: {}, {}, {}; {} fetched",
+        report.output.display(),
+        output::count(report.images.len(), "image"),
+        output::count(report.blobs, "blob"),
+        output::bytes(report.size),
+        output::bytes(report.fetched),
+    );
+    if report.resumed > 0 {
+        text += &format!(", {} kept from an interrupted run", output::bytes(report.resumed));
+    }
+    text + &format!(" in {:.1} s", report.duration_ms as f64 / 1000.0)
 }
 
 async fn verify(args: &VerifyArgs, context: &Context) -> Outcome {
