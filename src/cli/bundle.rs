@@ -8,7 +8,7 @@ use super::output::{self, OutputFormat, say, warn};
 use super::registry::RegistryArgs;
 use super::sources::{SourceArgs, code, tell};
 use super::{CliError, Context, Outcome, exit};
-use crate::bundle::{self, Bundle, BundleError, BuildError, BuildReport, BuildRequest, Form, Inspection};
+use crate::bundle::{self, BuildError, BuildReport, BuildRequest, Bundle, BundleError, Form, Inspection};
 use crate::oci::Platform;
 use crate::registry::Registry;
 use crate::store::StoreError;
@@ -17,7 +17,7 @@ use crate::store::StoreError;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Pull the images that sources need into a bundle
-    Build(BuildArgs),
+    Build(Box<BuildArgs>),
     /// Hash every blob of a bundle and name each bad one
     Verify(VerifyArgs),
     /// Say what is in a bundle
@@ -91,7 +91,7 @@ pub struct InspectArgs {
 
 pub(super) async fn run(command: Command, context: Context) -> Outcome {
     match command {
-        Command::Build(args) => build(args, context).await,
+        Command::Build(args) => build(*args, context).await,
         Command::Verify(args) => verify(&args, &context).await,
         Command::Inspect(args) => inspect(&args).await,
     }
@@ -126,8 +126,9 @@ async fn build(args: BuildArgs, context: Context) -> Outcome {
         form: if args.format == FormArg::Tar { Form::Tar } else { Form::Folder },
         parallel: usize::from(args.parallel),
     };
-    let report =
-        bundle::build(&request, &registry, &context.events, &context.cancel).await.map_err(|e| build_error(&e))?;
+    let report = bundle::build(&request, &registry, &context.events, &context.cancel)
+        .await
+        .map_err(|e| build_error(&e))?;
     match args.summary {
         OutputFormat::Json => output::json(&report)?,
         OutputFormat::Table => say(&build_summary(&report)),
@@ -145,8 +146,9 @@ fn platforms(given: &[String]) -> Result<Vec<Platform>, CliError> {
 fn build_error(error: &BuildError) -> CliError {
     match error {
         BuildError::Cancelled | BuildError::Store(StoreError::Cancelled) => CliError::cancelled(),
-        BuildError::Empty => CliError::failed(error.to_string())
-            .with_hint("`omk image discover` with the same sources shows what was read; --image adds an image by name"),
+        BuildError::Empty => CliError::failed(error.to_string()).with_hint(
+            "`omk image discover` with the same sources shows what was read; --image adds an image by name",
+        ),
         BuildError::Store(_) => CliError::failed(error.to_string())
             .with_hint("what was fetched is kept: run the same command again to go on"),
         other => CliError::failed(other.to_string()),
