@@ -249,7 +249,8 @@ impl Http {
             files => format!("the system's authorities and {}", files.join(", ")),
         };
         match error {
-            E::InvalidCertificate(C::UnknownIssuer) => (
+            // A bad signature is what an authority of the same name and another key leads to.
+            E::InvalidCertificate(C::UnknownIssuer | C::BadSignature) => (
                 format!("its certificate is signed by none of {trusted}"),
                 "pass --registry-ca FILE with the certificate of the authority that signed it".to_owned(),
             ),
@@ -309,26 +310,29 @@ enum Cause {
 
 /// Looks through the layers of HTTP clients for what the operating system or TLS said.
 fn cause(error: &reqwest::Error) -> Cause {
-    let mut next = error.source();
-    while let Some(layer) = next {
-        if layer.to_string() == "dns error" {
-            return Cause::Dns;
-        }
-        if let Some(found) = layer.downcast_ref::<rustls::Error>() {
-            return tls(found);
-        }
-        if let Some(io) = layer.downcast_ref::<io::Error>() {
-            if io.kind() == io::ErrorKind::ConnectionRefused {
-                return Cause::Refused;
-            }
-            // What an io::Error wraps is not among its sources.
-            if let Some(found) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                return tls(found);
-            }
-        }
-        next = layer.source();
+    error.source().and_then(|layer| look(layer, 16)).unwrap_or(Cause::Other)
+}
+
+fn look(layer: &(dyn std::error::Error + 'static), depth: u32) -> Option<Cause> {
+    if depth == 0 {
+        return None;
     }
-    Cause::Other
+    if layer.to_string() == "dns error" {
+        return Some(Cause::Dns);
+    }
+    if let Some(found) = layer.downcast_ref::<rustls::Error>() {
+        return Some(tls(found));
+    }
+    if let Some(io) = layer.downcast_ref::<io::Error>() {
+        if io.kind() == io::ErrorKind::ConnectionRefused {
+            return Some(Cause::Refused);
+        }
+        // What an io::Error wraps is not among its sources.
+        if let Some(found) = io.get_ref().and_then(|inner| look(inner, depth - 1)) {
+            return Some(found);
+        }
+    }
+    layer.source().and_then(|source| look(source, depth - 1))
 }
 
 fn tls(error: &rustls::Error) -> Cause {

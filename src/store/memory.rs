@@ -34,6 +34,11 @@ impl MemoryStore {
         blob
     }
 
+    /// All complete blobs.
+    pub fn digests(&self) -> Vec<Digest> {
+        self.lock().blobs.keys().cloned().collect()
+    }
+
     /// A complete blob.
     pub fn get(&self, digest: &Digest) -> Option<Bytes> {
         self.lock().blobs.get(digest).cloned()

@@ -43,11 +43,11 @@ pub(crate) fn index(store: &MemoryStore, images: &[Descriptor]) -> Descriptor {
     store.insert(media::OCI_INDEX, index.to_string())
 }
 
-/// Writes an OCI image layout that holds these blobs and one image called `latest`.
-pub(crate) fn write_layout(folder: &Path, store: &MemoryStore, blobs: &[Descriptor], root: &Descriptor) {
+/// Writes an OCI image layout that holds all blobs and one image called `latest`.
+pub(crate) fn write_layout(folder: &Path, store: &MemoryStore, root: &Descriptor) {
     std::fs::create_dir_all(folder.join("blobs/sha256")).unwrap();
-    for blob in blobs {
-        std::fs::write(folder.join(blob.digest().layout_path()), store.get(blob.digest()).unwrap()).unwrap();
+    for digest in store.digests() {
+        std::fs::write(folder.join(digest.layout_path()), store.get(&digest).unwrap()).unwrap();
     }
     let named = root.clone().with_annotations([("org.opencontainers.image.ref.name", "latest")]);
     let index = serde_json::json!({"schemaVersion": 2, "manifests": [named]});

@@ -10,3 +10,4 @@ mod images;
 mod lab;
 mod lab_itself;
 mod registry;
+mod registry_real;

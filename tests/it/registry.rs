@@ -135,3 +135,359 @@ async fn an_image_is_resolved_walked_and_copied() {
     assert_eq!(manifests, 1 + 2, "HEAD of the tag, index, manifest: what was read is not fetched again");
     world.server.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_broken_stream_goes_on_where_it_broke() {
+    let world = World::open().await;
+    let client = world.client();
+    world.faults.add(Scope::Blob, 3, Fault::Cut { after: 700_000 });
+    assert_eq!(world.whole(&client).await.unwrap(), noise(1, BIG));
+    let ranges: Vec<Option<String>> = world.requests().into_iter().map(|r| r.range).collect();
+    assert_eq!(ranges.len(), 4);
+    assert_eq!(ranges[0], None, "the first request is for the whole blob");
+    let from: Vec<u64> = ranges[1..]
+        .iter()
+        .map(|r| r.as_deref().unwrap()["bytes=".len()..].split('-').next().unwrap().parse().unwrap())
+        .collect();
+    // What the kernel had not yet delivered when the connection was reset is asked for again.
+    assert!(from.windows(2).all(|w| w[0] <= w[1]) && from.iter().all(|f| *f <= 2_100_000), "{from:?}");
+    assert!(from[2] > 0, "{from:?}");
+    assert_eq!(world.retries(), 3);
+}
+
+#[tokio::test]
+async fn a_stall_is_a_broken_stream() {
+    let world = World::open().await;
+    world.faults.add(Scope::Blob, 1, Fault::Stall { after: 100_000 });
+    assert_eq!(world.whole(&world.client()).await.unwrap(), noise(1, BIG));
+    assert_eq!(world.retries(), 1);
+}
+
+#[tokio::test]
+async fn what_never_gets_better_ends_with_its_cause() {
+    let world = World::open().await;
+    world.faults.add(Scope::Blob, 100, Fault::Stall { after: 0 });
+    let error = world.whole(&world.client()).await.unwrap_err().to_string();
+    assert!(error.contains("sent nothing for") && error.contains(world.big.digest().short()), "{error}");
+    assert_eq!(world.retries(), 4);
+
+    world.faults.clear();
+    world.faults.add(Scope::Blob, 100, Fault::Cut { after: 10 });
+    let error = world.whole(&world.client()).await.unwrap_err().to_string();
+    assert!(error.contains("connection to 127.0.0.1"), "{error}");
+    assert!(world.faults.waiting() >= 90, "a few bytes a connection are no progress");
+}
+
+#[tokio::test]
+async fn a_range_that_is_ignored_or_wrong_never_shifts_bytes() {
+    let world = World::open().await;
+    let client = world.client();
+    let all = noise(1, BIG);
+    world.faults.add(Scope::Blob, 1, Fault::IgnoreRange);
+    assert_eq!(world.part(&client, 1_000_001, 2_000_000).await.unwrap(), all[1_000_001..2_000_000]);
+    world.faults.add(Scope::Blob, 1, Fault::Cut { after: 500_000 });
+    world.faults.add(Scope::Blob, 1, Fault::IgnoreRange);
+    assert_eq!(world.whole(&client).await.unwrap(), all);
+    world.faults.add(Scope::Blob, 1, Fault::WrongRange);
+    let error = world.part(&client, 10, 20).await.unwrap_err().to_string();
+    assert!(error.contains("asked for bytes 10-19, it gives another range (bytes 11-19/"), "{error}");
+    assert_eq!(world.part(&client, 10, 20).await.unwrap(), all[10..20]);
+    assert_eq!(world.part(&client, 5, 5).await.unwrap(), b"");
+}
+
+#[tokio::test]
+async fn more_bytes_than_asked_for_are_an_error() {
+    let world = World::open().await;
+    let client = world.client();
+    for (fault, from) in [
+        (Fault::Extra { bytes: 1 }, 0),
+        (Fault::Extra { bytes: 1 }, 1_000),
+        (Fault::Endless, 0),
+        (Fault::Endless, 1_000),
+    ] {
+        world.faults.add(Scope::Blob, 1, fault.clone());
+        let error = world.part(&client, from, BIG as u64).await.unwrap_err();
+        assert!(matches!(error, StoreError::SizeMismatch { .. }), "{fault:?} {from}: {error}");
+    }
+    let repository = client.repository(&world.name, &silent());
+    let short = Descriptor::new(media::OCI_LAYER, world.big.digest().clone(), BIG as u64 - 1);
+    let error = read_verified(&repository, &short, 10_000_000).await.unwrap_err();
+    assert!(matches!(error, StoreError::SizeMismatch { .. }), "{error}");
+    let long = Descriptor::new(media::OCI_LAYER, world.big.digest().clone(), BIG as u64 + 1);
+    let error = read_verified(&repository, &long, 10_000_000).await.unwrap_err();
+    assert!(matches!(error, StoreError::SizeMismatch { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn wrong_bytes_are_found() {
+    let world = World::open().await;
+    let client = world.client();
+    world.faults.add(Scope::Blob, 1, Fault::WrongBytes);
+    let repository = client.repository(&world.name, &silent());
+    let error = read_verified(&repository, &world.big, 10_000_000).await.unwrap_err();
+    assert!(matches!(error, StoreError::DigestMismatch { .. }), "{error}");
+
+    world.faults.add(Scope::Manifest, 1, Fault::WrongBytes);
+    let error = world.graph(&client).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Digest { .. }), "{error}");
+    world.faults.add(Scope::Blob, 1, Fault::WrongBytes);
+    let error = world.graph(&client).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Digest { .. }), "a config: {error}");
+    world.faults.add(Scope::Manifest, 1, Fault::WrongDigestHeader);
+    let error = world.graph(&client).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Digest { .. }), "the registry's own word: {error}");
+    assert_eq!(world.faults.waiting(), 0);
+}
+
+#[tokio::test]
+async fn a_pinned_digest_is_verified_and_wins_over_the_tag() {
+    let mut world = World::open().await;
+    let client = world.client();
+    world.name =
+        format!("{}/lab/web:no-such-tag@{}", world.server.addr(), world.root.digest()).parse().unwrap();
+    assert_eq!(world.resolve(&client).await.unwrap().digest(), world.root.digest());
+    world.faults.add(Scope::Manifest, 1, Fault::WrongBytes);
+    assert!(matches!(world.resolve(&client).await, Err(RegistryError::Digest { .. })));
+}
+
+#[tokio::test]
+async fn a_registry_without_digest_headers_will_do() {
+    let world = World::open().await;
+    let client = world.client();
+    world.faults.add(Scope::Head, 1, Fault::NoDigestHeader);
+    world.faults.add(Scope::Manifest, 2, Fault::NoDigestHeader);
+    assert_eq!(world.resolve(&client).await.unwrap().digest(), world.root.digest());
+    assert_eq!(world.graph(&client).await.unwrap().root.digest(), world.root.digest());
+    assert_eq!(world.faults.waiting(), 0);
+}
+
+#[tokio::test]
+async fn documents_without_end_are_cut_off() {
+    let world = World::open().await;
+    let client = world.client();
+    world.faults.add(Scope::Manifest, 1, Fault::Endless);
+    let error = world.graph(&client).await.unwrap_err();
+    assert!(matches!(error, RegistryError::TooLarge { .. }), "{error}");
+    world.faults.add(Scope::Blob, 1, Fault::Endless);
+    let error = world.graph(&client).await.unwrap_err();
+    assert!(matches!(error, RegistryError::TooLarge { .. }), "a config: {error}");
+    world.faults.add(Scope::Manifest, 1, Fault::EndlessError);
+    let error = world.graph(&client).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Status { .. }), "{error}");
+    let huge = Descriptor::new(media::OCI_CONFIG, Digest::sha256(b"x"), 1 << 40);
+    let manifest = serde_json::json!({"schemaVersion": 2, "config": huge, "layers": []});
+    let root = world.store.insert(media::OCI_MANIFEST, manifest.to_string());
+    let name: ImageRef = format!("{}/lab/web@{}", world.server.addr(), root.digest()).parse().unwrap();
+    let error = client.graph(&name, &[], &silent(), &CancellationToken::new()).await.unwrap_err();
+    assert!(matches!(error, RegistryError::TooLarge { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn passing_failures_pass_and_a_long_wait_is_told() {
+    let world = World::open().await;
+    let client = world.client();
+    let busy =
+        |retry_after: Option<&str>, code| Fault::Status { code, retry_after: retry_after.map(str::to_owned) };
+    world.faults.add(Scope::Manifest, 1, busy(Some("0"), 429));
+    world.faults.add(Scope::Manifest, 1, busy(None, 503));
+    world.faults.add(Scope::Manifest, 1, Fault::Cut { after: 5 });
+    world.faults.add(Scope::Blob, 1, busy(None, 500));
+    world.graph(&client).await.unwrap();
+    assert_eq!(world.retries(), 4);
+
+    world.faults.add(Scope::Manifest, 1, busy(Some("1"), 429));
+    world.graph(&client).await.unwrap();
+    let last = world.events.events().into_iter().rev().find_map(|e| match e {
+        Event::Retry { delay_ms, .. } => Some(delay_ms),
+        _ => None,
+    });
+    assert!(last.unwrap() >= 1000, "a wait that is asked for is kept");
+
+    world.faults.add(Scope::Manifest, 1, busy(Some("3600"), 429));
+    let error = world.graph(&client).await.unwrap_err().to_string();
+    assert!(error.contains("limits how much") && error.contains("wait 3600 s"), "{error}");
+    world.faults.add(Scope::Blob, 100, busy(None, 502));
+    let error = world.whole(&client).await.unwrap_err().to_string();
+    assert!(error.contains("answers 502"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_named() {
+    let mut world = World::open().await;
+    let client = world.client();
+    let repository = client.repository(&world.name, &silent());
+    let missing = Descriptor::of(media::OCI_LAYER, b"nobody has this");
+    assert_eq!(repository.size(missing.digest()).await.unwrap(), None);
+    assert_eq!(repository.size(world.big.digest()).await.unwrap(), Some(BIG as u64));
+    assert_eq!(repository.size(world.root.digest()).await.unwrap(), Some(world.root.size()));
+    assert!(matches!(repository.read(&missing, 0..5).await, Err(StoreError::NotFound { .. })));
+    world.name = format!("{}/lab/web:9", world.server.addr()).parse().unwrap();
+    let error = world.graph(&client).await.unwrap_err().to_string();
+    let start = format!("{} is not in {} (MANIFEST_UNKNOWN", world.name, world.server.addr());
+    assert!(error.starts_with(&start), "{error}");
+    assert_eq!(world.retries(), 0);
+}
+
+#[tokio::test]
+async fn basic_auth_is_sent_when_asked_for_and_to_this_registry_only() {
+    let world = World::new(Access::Basic { user: "lab".to_owned(), password: "pw-1".to_owned() }).await;
+    world.graph(&world.logged_in("lab", "pw-1")).await.unwrap();
+    let requests = world.requests();
+    assert_eq!(
+        requests.iter().map(|r| r.status).filter(|s| *s == 401).count(),
+        1,
+        "asked once: {requests:?}"
+    );
+
+    let error = world.graph(&world.client()).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Unauthorized { .. }) && error.to_string().contains("--auth-file"));
+    let wrong = world.logged_in("lab", "pw-2");
+    let error = world.graph(&wrong).await.unwrap_err().to_string();
+    assert!(error.contains("login of the user (lab) was refused") && !error.contains("pw-2"), "{error}");
+    assert!(!format!("{wrong:?}").contains("pw-2"));
+
+    // The same client at another registry, which asks as well.
+    let other = World::new(Access::Basic { user: "lab".to_owned(), password: "pw-1".to_owned() }).await;
+    let mut options = world.logged_in("lab", "pw-1").options().clone();
+    options.plain_http.push(other.server.addr().to_string());
+    let client = Registry::new(options).unwrap();
+    world.graph(&client).await.unwrap();
+    let error = other.graph(&client).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Unauthorized { .. }), "{error}");
+    assert!(other.requests().iter().all(|r| !r.authorized), "{:?}", other.requests());
+}
+
+#[tokio::test]
+async fn a_login_does_not_follow_a_redirect() {
+    let world = World::new(Access::Basic { user: "lab".to_owned(), password: "pw".to_owned() }).await;
+    let store = World::open().await;
+    let client = world.logged_in("lab", "pw");
+    world.faults.add(Scope::Blob, 1, Fault::Redirect { to: format!("http://{}/", store.server.addr()) });
+    assert_eq!(world.whole(&client).await.unwrap(), noise(1, BIG));
+    assert!(world.requests().iter().any(|r| r.status == 307 && r.authorized));
+    assert_eq!(store.requests().len(), 1);
+    assert!(!store.requests()[0].authorized);
+
+    let again = Fault::Redirect { to: format!("http://{}/", world.server.addr()) };
+    world.faults.add(Scope::Blob, 100, again);
+    let error = world.whole(&client).await.unwrap_err().to_string();
+    assert!(error.contains("more than 5 redirects"), "{error}");
+}
+
+fn bearer(lifetime: Duration) -> Access {
+    Access::Bearer { login: Some(("lab".to_owned(), "pw".to_owned())), lifetime }
+}
+
+fn tokens(world: &World) -> usize {
+    world.requests().iter().filter(|r| r.path == "/token").count()
+}
+
+#[tokio::test]
+async fn one_token_serves_a_whole_image() {
+    let world = World::new(bearer(Duration::from_secs(300))).await;
+    let client = world.logged_in("lab", "pw");
+    world.graph(&client).await.unwrap();
+    let all = (0..8u64).map(|i| world.part(&client, i, i + 1000));
+    for part in futures_util::future::join_all(all).await {
+        part.unwrap();
+    }
+    assert_eq!(tokens(&world), 1);
+    let error = world.graph(&world.logged_in("lab", "nope")).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Unauthorized { .. }), "{error}");
+    let error = world.graph(&world.client()).await.unwrap_err().to_string();
+    assert!(error.contains("--password-stdin"), "{error}");
+}
+
+#[tokio::test]
+async fn a_token_that_ran_out_or_was_withdrawn_is_renewed() {
+    let world = World::new(bearer(Duration::from_millis(50))).await;
+    let client = world.logged_in("lab", "pw");
+    world.part(&client, 0, 10).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    world.part(&client, 0, 10).await.unwrap();
+    assert_eq!(tokens(&world), 2);
+    let refused = world.requests().iter().filter(|r| r.status == 401).count();
+    assert_eq!(refused, 1, "only the very first request went without a token");
+
+    let world = World::new(bearer(Duration::from_secs(300))).await;
+    let client = world.logged_in("lab", "pw");
+    world.graph(&client).await.unwrap();
+    world.faults.add(Scope::Blob, 1, Fault::Refuse);
+    world.part(&client, 0, 10).await.unwrap();
+    assert_eq!(tokens(&world), 2);
+    world.faults.add(Scope::Token, 1, Fault::Status { code: 503, retry_after: None });
+    world.faults.add(Scope::Blob, 2, Fault::Refuse);
+    world.part(&client, 0, 10).await.unwrap();
+    assert_eq!(tokens(&world), 4, "the token service may fail for a moment, too");
+}
+
+#[tokio::test]
+async fn a_token_is_for_anonymous_users_too() {
+    let world = World::new(Access::Bearer { login: None, lifetime: Duration::from_secs(60) }).await;
+    world.graph(&world.client()).await.unwrap();
+    let token: Vec<Request> = world.requests().into_iter().filter(|r| r.path == "/token").collect();
+    assert!(token.len() == 1 && !token[0].authorized);
+}
+
+#[tokio::test]
+async fn nobody_listening_and_unknown_hosts_are_told_at_once() {
+    let world = World::open().await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let options = RegistryOptions { plain_http: vec![free.to_string()], ..world.options() };
+    let client = Registry::new(options).unwrap();
+    let name: ImageRef = format!("{free}/lab/web:1").parse().unwrap();
+    let never = CancellationToken::new();
+    let error = client.resolve(&name, &world.events(), &never).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Refused { .. }), "{error}");
+    assert_eq!(world.retries(), 0);
+
+    // HTTPS where plain HTTP is spoken.
+    let client = Registry::new(RegistryOptions { plain_http: Vec::new(), ..world.options() }).unwrap();
+    let error = world.resolve(&client).await.unwrap_err().to_string();
+    assert!(error.contains(&format!("pass --plain-http {}", world.server.addr())), "{error}");
+
+    let missing = vec!["/no/such/ca.pem".into()];
+    let error = Registry::new(RegistryOptions { ca_files: missing, ..world.options() }).unwrap_err();
+    assert!(error.to_string().contains("/no/such/ca.pem"), "{error}");
+}
+
+#[tokio::test]
+async fn cancelling_ends_a_wait() {
+    let world = World::open().await;
+    world.faults.add(Scope::Head, 1, Fault::Stall { after: 0 });
+    world.faults.add(Scope::Manifest, 100, Fault::Status { code: 503, retry_after: Some("2".to_owned()) });
+    let (cancel, client) = (CancellationToken::new(), world.client());
+    let (events, name) = (world.events(), world.name.clone());
+    let running = client.graph(&name, &[], &events, &cancel);
+    let stop = async {
+        while world.retries() == 0 {
+            tokio::task::yield_now().await;
+        }
+        cancel.cancel();
+    };
+    let (result, ()) = tokio::join!(running, stop);
+    assert!(matches!(result, Err(RegistryError::Cancelled)));
+}
+
+/// A client that shares no code with ours reads what this registry serves.
+#[tokio::test]
+async fn oci_client_reads_from_our_registry() {
+    use oci_client::client::{ClientConfig, ClientProtocol};
+    use oci_client::secrets::RegistryAuth;
+
+    let login = Some(("lab".to_owned(), "pw".to_owned()));
+    let world = World::new(Access::Bearer { login, lifetime: Duration::from_secs(60) }).await;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client =
+        oci_client::Client::try_from(ClientConfig { protocol: ClientProtocol::Http, ..Default::default() });
+    let client = client.unwrap();
+    let name: oci_client::Reference = world.name.to_string().parse().unwrap();
+    let auth = RegistryAuth::Basic("lab".to_owned(), "pw".to_owned());
+    let (_, digest) = client.pull_manifest(&name, &auth).await.unwrap();
+    assert_eq!(digest, world.root.digest().to_string());
+    let tags = client.list_tags(&name, &auth, None, None).await.unwrap();
+    assert_eq!(tags.tags, ["1"]);
+    let mut blob = Vec::new();
+    client.pull_blob(&name, world.big.digest().to_string().as_str(), &mut blob).await.unwrap();
+    assert_eq!(blob, noise(1, BIG));
+}

@@ -1,0 +1,293 @@
+//! The registry client against Debian's docker-registry: plain, with a login, and with TLS of its own authority.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use omk::copy::{Job, Transfer, copy_all};
+use omk::event::silent;
+use omk::graph::ImageGraph;
+use omk::oci::{Descriptor, Digest, ImageRef};
+use omk::registry::{Credentials, Login, Registry, RegistryError, RegistryOptions, Secret};
+use omk::store::{BlobSource, MemoryStore};
+use tokio_util::sync::CancellationToken;
+
+use crate::images::{image, index, noise, write_layout};
+
+const TOOLS: [&str; 4] = ["docker-registry", "skopeo", "openssl", "htpasswd"];
+
+/// False where the tools are missing: the test is to return. Panics instead when `OMK_REQUIRE_LAB=1`.
+fn required() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let there = |tool: &&&str| std::env::split_paths(&path).any(|dir| dir.join(tool).is_file());
+    let missing: Vec<&str> = TOOLS.iter().filter(|t| !there(t)).copied().collect();
+    if missing.is_empty() {
+        return true;
+    }
+    let must = std::env::var_os("OMK_REQUIRE_LAB").is_some_and(|v| v == "1");
+    assert!(!must, "these are required: {}", missing.join(", "));
+    eprintln!("SKIPPED: not installed: {}", missing.join(", "));
+    false
+}
+
+fn run(program: &str, args: &[&str]) -> Vec<u8> {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+enum Kind {
+    Plain,
+    Login,
+    Tls,
+}
+
+/// A running docker-registry with one image, `lab/web:1`.
+struct Real {
+    address: SocketAddr,
+    process: Child,
+    folder: tempfile::TempDir,
+    store: MemoryStore,
+    root: Descriptor,
+}
+
+impl Drop for Real {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Real {
+    fn start(kind: &Kind) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let extra = match kind {
+            Kind::Plain => String::new(),
+            Kind::Login => {
+                std::fs::write(at("htpasswd"), run("htpasswd", &["-Bbn", "lab", "lab-secret"])).unwrap();
+                format!("auth: {{htpasswd: {{realm: lab, path: {}}}}}\n", at("htpasswd"))
+            }
+            Kind::Tls => String::new(),
+        };
+        let tls = match kind {
+            Kind::Tls => {
+                certificates(folder.path());
+                format!(", tls: {{certificate: {}, key: {}}}", at("server.crt"), at("server.key"))
+            }
+            _ => String::new(),
+        };
+        // A port that is free now may be taken in a moment: then the registry ends and another one is tried.
+        let (address, process) = (0..5)
+            .find_map(|_| {
+                let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+                let config = format!(
+                    "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
+                     storage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: {address}{tls}}}\n{extra}",
+                    at("data")
+                );
+                std::fs::write(at("config.yml"), config).unwrap();
+                let process = Command::new("docker-registry")
+                    .args(["serve", &at("config.yml")])
+                    .env("OTEL_TRACES_EXPORTER", "none")
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .spawn()
+                    .unwrap();
+                up(address, process).map(|process| (address, process))
+            })
+            .expect("docker-registry does not start");
+        let store = MemoryStore::new();
+        let amd = image(&store, "linux/amd64", &[&noise(1, 2_000_000), &noise(2, 5_000)]);
+        let arm = image(&store, "linux/arm64", &[&noise(3, 5_000)]);
+        let root = index(&store, &[amd, arm]);
+        let real = Self { address, process, folder, store, root };
+        real.push();
+        real
+    }
+
+    /// With Skopeo, as anybody would.
+    fn push(&self) {
+        let layout = self.folder.path().join("layout");
+        write_layout(&layout, &self.store, &self.root);
+        let (from, to) =
+            (format!("oci:{}:latest", layout.display()), format!("docker://{}/lab/web:1", self.address));
+        let options = ["copy", "--all", "--preserve-digests", "--dest-tls-verify=false"];
+        let login = ["--dest-creds", "lab:lab-secret"];
+        run("skopeo", &[&options[..], &login, &[&from, &to]].concat());
+    }
+
+    fn name(&self) -> ImageRef {
+        format!("{}/lab/web:1", self.address).parse().unwrap()
+    }
+
+    fn options(&self) -> RegistryOptions {
+        RegistryOptions { plain_http: vec![self.address.to_string()], ..RegistryOptions::default() }
+    }
+
+    fn login(&self, password: &str) -> Credentials {
+        let login = Login { user: "lab".to_owned(), password: Secret::new(password) };
+        Credentials::anonymous().with_login(&self.address.to_string(), login)
+    }
+
+    async fn graph(&self, options: RegistryOptions) -> Result<(Registry, ImageGraph), RegistryError> {
+        let client = Registry::new(options)?;
+        let graph = client.graph(&self.name(), &[], &silent(), &CancellationToken::new()).await?;
+        Ok((client, graph))
+    }
+
+    /// Pulls everything and compares it with what was pushed.
+    async fn pull(&self, options: RegistryOptions) {
+        let (client, graph) = self.graph(options).await.unwrap();
+        assert_eq!(graph.root.digest(), self.root.digest());
+        assert_eq!(graph.images.len(), 2);
+        let target = MemoryStore::new();
+        let source: Arc<dyn BlobSource> = Arc::new(client.repository(&self.name(), &silent()));
+        let transfers =
+            graph.blobs.iter().map(|b| Transfer { blob: b.clone(), source: Arc::clone(&source) }).collect();
+        let job = Job { events: silent(), cancel: CancellationToken::new(), node: None, parallel: 4 };
+        copy_all(transfers, &target, &job).await.unwrap();
+        for blob in &graph.blobs {
+            assert_eq!(target.get(blob.digest()), self.store.get(blob.digest()));
+        }
+        let resolved = client.resolve(&self.name(), &silent(), &CancellationToken::new()).await.unwrap();
+        assert_eq!((resolved.digest(), resolved.size()), (self.root.digest(), self.root.size()));
+    }
+}
+
+/// Waits until somebody listens; nothing when the process ended instead.
+fn up(address: SocketAddr, mut process: Child) -> Option<Child> {
+    for _ in 0..200 {
+        if process.try_wait().unwrap().is_some() {
+            return None;
+        }
+        if TcpStream::connect(address).is_ok() {
+            return Some(process);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let _ = process.kill();
+    let _ = process.wait();
+    None
+}
+
+/// `ca.crt`, and `server.crt` for 127.0.0.1 signed by it.
+fn certificates(folder: &Path) {
+    let at = |name: &str| folder.join(name).display().to_string();
+    authority(folder, "ca");
+    let request = ["req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=registry"];
+    run("openssl", &[&request[..], &["-keyout", &at("server.key"), "-out", &at("server.csr")]].concat());
+    std::fs::write(at("ext"), "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth\n").unwrap();
+    let sign = ["x509", "-req", "-days", "30", "-CAcreateserial", "-extfile"];
+    let (ext, csr, crt, ca, key) =
+        (at("ext"), at("server.csr"), at("server.crt"), at("ca.crt"), at("ca.key"));
+    run("openssl", &[&sign[..], &[&ext, "-in", &csr, "-CA", &ca, "-CAkey", &key, "-out", &crt]].concat());
+}
+
+fn authority(folder: &Path, name: &str) -> PathBuf {
+    let crt = folder.join(format!("{name}.crt"));
+    let key = folder.join(format!("{name}.key")).display().to_string();
+    let new = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=own authority"];
+    run("openssl", &[&new[..], &["-keyout", &key, "-out", &crt.display().to_string()]].concat());
+    crt
+}
+
+#[tokio::test]
+async fn plain_http_by_name() {
+    if !required() {
+        return;
+    }
+    let real = Real::start(&Kind::Plain);
+    real.pull(real.options()).await;
+
+    let (client, graph) = real.graph(real.options()).await.unwrap();
+    let repository = client.repository(&real.name(), &silent());
+    let layer = &graph.images[0].layers[0];
+    let mut stream = repository.read(layer, 1_000_000..1_000_010).await.unwrap();
+    let part = futures_util::StreamExt::next(&mut stream).await.unwrap().unwrap();
+    assert_eq!(part, noise(1, 2_000_000)[1_000_000..1_000_010]);
+    assert_eq!(repository.size(layer.digest()).await.unwrap(), Some(2_000_000));
+    assert_eq!(repository.size(real.root.digest()).await.unwrap(), Some(real.root.size()));
+    assert_eq!(repository.size(&Digest::sha256(b"nobody has this")).await.unwrap(), None);
+
+    let error = real.graph(RegistryOptions::default()).await.unwrap_err().to_string();
+    assert!(error.contains(&format!("pass --plain-http {}", real.address)), "{error}");
+    let missing: ImageRef = format!("{}/lab/none:1", real.address).parse().unwrap();
+    let error = client.graph(&missing, &[], &silent(), &CancellationToken::new()).await.unwrap_err();
+    assert!(matches!(error, RegistryError::NotFound { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_login_by_hand_or_from_a_file() {
+    if !required() {
+        return;
+    }
+    let real = Real::start(&Kind::Login);
+    real.pull(RegistryOptions { credentials: real.login("lab-secret"), ..real.options() }).await;
+
+    // As `skopeo login` leaves it behind.
+    let file = real.folder.path().join("auth.json");
+    let login = ["login", "--tls-verify=false", "-u", "lab", "-p", "lab-secret", "--authfile"];
+    run("skopeo", &[&login[..], &[&file.display().to_string(), &real.address.to_string()]].concat());
+    let credentials = Credentials::anonymous().with_file(&file);
+    real.pull(RegistryOptions { credentials, ..real.options() }).await;
+
+    let error = real.graph(real.options()).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Unauthorized { .. }), "{error}");
+    let wrong = RegistryOptions { credentials: real.login("wrong-secret"), ..real.options() };
+    let error = real.graph(wrong).await.unwrap_err().to_string();
+    assert!(error.contains("was refused") && !error.contains("wrong-secret"), "{error}");
+}
+
+#[tokio::test]
+async fn tls_with_an_authority_of_its_own() {
+    if !required() {
+        return;
+    }
+    let real = Real::start(&Kind::Tls);
+    let options = |names: &[&str]| RegistryOptions {
+        ca_files: names.iter().map(|n| real.folder.path().join(n)).collect(),
+        ..RegistryOptions::default()
+    };
+    authority(real.folder.path(), "other");
+    real.pull(options(&["ca.crt"])).await;
+    real.pull(options(&["other.crt", "ca.crt"])).await;
+
+    for wrong in [&[][..], &["other.crt"]] {
+        let error = real.graph(options(wrong)).await.unwrap_err();
+        assert!(matches!(error, RegistryError::Tls { .. }), "{error}");
+        let error = error.to_string();
+        assert!(error.contains("pass --registry-ca FILE"), "{error}");
+        assert!(wrong.iter().all(|name| error.contains(name)), "{error}");
+    }
+    let no_pem = real.folder.path().join("ext");
+    let error = Registry::new(RegistryOptions { ca_files: vec![no_pem], ..RegistryOptions::default() });
+    assert!(matches!(error, Err(RegistryError::CaFile { .. })));
+    let error = real.graph(real.options()).await.unwrap_err().to_string();
+    assert!(error.contains("leave out --plain-http"), "{error}");
+}
+
+#[tokio::test]
+async fn a_registry_that_comes_back_is_waited_for() {
+    if !required() {
+        return;
+    }
+    let mut real = Real::start(&Kind::Plain);
+    let (client, graph) = real.graph(real.options()).await.unwrap();
+    real.process.kill().unwrap();
+    real.process.wait().unwrap();
+    let (config, address) = (real.folder.path().join("config.yml"), real.address);
+    let restart = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(Duration::from_millis(700));
+        let serve =
+            Command::new("docker-registry").arg("serve").arg(config).stdin(Stdio::null()).spawn().unwrap();
+        up(address, serve).unwrap()
+    });
+    let layer = graph.images[0].layers[0].clone();
+    let read = omk::store::read_verified(&client.repository(&real.name(), &silent()), &layer, 1 << 22).await;
+    real.process = restart.await.unwrap();
+    assert_eq!(read.unwrap().len(), 2_000_000);
+}
