@@ -96,13 +96,16 @@ impl Session {
         challenge: Challenge,
     ) -> Result<(), Failure> {
         let login = http.options.credentials.find(target.registry, target.repository).await;
-        let login = login.map_err(Failure::last)?;
         let (header, until) = match &challenge {
             Challenge::Basic => {
+                let login = login.map_err(Failure::last)?;
                 let login = login.ok_or_else(|| Failure::last(refused(target, None, String::new())))?;
                 (login.basic(), None)
             }
             Challenge::Bearer { realm, service } => {
+                // A login that cannot be read (the helper of a desktop that is not here) does not matter for what
+                // everybody may pull; when the registry refuses, `refusal` tells of it.
+                let login = login.ok().flatten();
                 let token = fetch_token(http, target, realm, service.as_deref(), login.as_ref()).await?;
                 (Secret::new(format!("Bearer {}", token.value.expose())), Some(token.until))
             }
@@ -118,8 +121,16 @@ impl Session {
     }
 }
 
-/// The error for a 401 that stays.
-pub(super) fn refused(target: &Target<'_>, login: Option<&Login>, detail: String) -> RegistryError {
+/// The error for a 401 that stays: a login that could not be read is its likely cause.
+pub(super) async fn refusal(http: &Http, target: &Target<'_>, body: &[u8]) -> Failure {
+    let login = http.options.credentials.find(target.registry, target.repository).await;
+    Failure::last(match login {
+        Ok(login) => refused(target, login.as_ref(), error::detail(body)),
+        Err(error) => error,
+    })
+}
+
+fn refused(target: &Target<'_>, login: Option<&Login>, detail: String) -> RegistryError {
     let hint = match login {
         Some(login) => {
             let user = error::said(&login.user);
@@ -128,7 +139,7 @@ pub(super) fn refused(target: &Target<'_>, login: Option<&Login>, detail: String
             )
         }
         None => format!(
-            "pass --auth-file FILE, or --registry-host {} with --username and --password-stdin",
+            "check the name, some registries answer this for what they do not have; to log in pass --auth-file FILE, or --registry-host {} with --username and --password-stdin",
             target.registry
         ),
     };
@@ -168,7 +179,7 @@ async fn fetch_token(
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             let body = read_bounded(&mut response, MAX_TOKEN_BYTES).await.ok().flatten().unwrap_or_default();
-            return Err(Failure::last(refused(target, login, error::detail(&body))));
+            return Err(refusal(http, target, &body).await);
         }
         _ => return Err(http.status_failure(target, response).await),
     }

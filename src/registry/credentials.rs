@@ -227,6 +227,14 @@ const NO_IDENTITY: &str =
 
 /// The protocol of `docker-credential-*`: the registry on standard input, JSON on standard output.
 async fn ask_helper(name: &str, registry: &str) -> Result<Option<Login>, String> {
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    {
+        return Err(format!("{name:?} is no name of a credential helper"));
+    }
+    ask(&format!("docker-credential-{name}"), registry).await
+}
+
+async fn ask(program: &str, registry: &str) -> Result<Option<Login>, String> {
     #[derive(Deserialize)]
     struct Answer {
         #[serde(rename = "Username", default)]
@@ -234,14 +242,9 @@ async fn ask_helper(name: &str, registry: &str) -> Result<Option<Login>, String>
         #[serde(rename = "Secret", default)]
         secret: String,
     }
-    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-    {
-        return Err(format!("{name:?} is no name of a credential helper"));
-    }
-    let program = format!("docker-credential-{name}");
     let server = if registry == "docker.io" { "https://index.docker.io/v1/" } else { registry };
     let run = async {
-        let mut child = tokio::process::Command::new(&program)
+        let mut child = tokio::process::Command::new(program)
             .arg("get")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -341,6 +344,38 @@ mod tests {
         }
         let missing = ask_helper("omk-none-such", "a.io").await.unwrap_err();
         assert!(missing.contains("docker-credential-omk-none-such"), "{missing}");
+    }
+
+    #[tokio::test]
+    async fn helpers_are_asked_by_their_protocol() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let helper = folder.path().join("helper");
+        // Written by another process: a file that this one had open for writing may still be open in a child that
+        // another test forks, and cannot be executed then.
+        let script = r#"#!/bin/sh
+read -r server
+[ "$1" = get ] || exit 2
+case $server in
+  https://index.docker.io/v1/) echo '{"ServerURL": "x", "Username": "hub", "Secret": "pw"}' ;;
+  token.io) echo '{"Username": "<token>", "Secret": "hunter2"}' ;;
+  none.io) echo 'credentials not found in native keychain'; exit 1 ;;
+  *) echo 'the keychain is locked'; exit 1 ;;
+esac"#;
+        let source = folder.path().join("source");
+        std::fs::write(&source, script).unwrap();
+        std::fs::set_permissions(&source, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let copied = std::process::Command::new("cp").arg("-p").arg(&source).arg(&helper).status().unwrap();
+        assert!(copied.success());
+        let program = helper.display().to_string();
+        let hub = Login { user: "hub".to_owned(), password: Secret::new("pw") };
+        assert_eq!(ask(&program, "docker.io").await, Ok(Some(hub)));
+        assert_eq!(ask(&program, "none.io").await, Ok(None));
+        let token = ask(&program, "token.io").await.unwrap_err();
+        assert!(token.contains("identity token") && !token.contains("hunter2"), "{token}");
+        let locked = ask(&program, "other.io").await.unwrap_err();
+        assert!(locked.contains("(the keychain is locked)"), "{locked}");
     }
 
     proptest! {

@@ -176,10 +176,7 @@ impl Http {
         let (what, registry) = (target.what.to_owned(), target.registry.to_owned());
         let later = asked.map_or(Again::Later, Again::After);
         match status {
-            StatusCode::UNAUTHORIZED => {
-                let login = self.options.credentials.find(target.registry, target.repository).await;
-                Failure::last(auth::refused(target, login.ok().flatten().as_ref(), detail))
-            }
+            StatusCode::UNAUTHORIZED => auth::refusal(self, target, &body).await,
             StatusCode::FORBIDDEN => Failure::last(RegistryError::Denied { what, registry, detail }),
             StatusCode::NOT_FOUND => Failure::last(RegistryError::NotFound { what, registry, detail }),
             StatusCode::TOO_MANY_REQUESTS => {
@@ -353,4 +350,24 @@ pub(super) fn reason(error: &reqwest::Error) -> String {
     }
     let text = innermost.to_string();
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(options: RegistryOptions, image: &str) -> String {
+        let http = Http::new(options).unwrap();
+        let image: ImageRef = image.parse().unwrap();
+        http.target(&image, "x").url("manifests/1")
+    }
+
+    #[test]
+    fn docker_hub_lives_elsewhere_and_plain_http_goes_by_name() {
+        let plain = |host: &str| RegistryOptions { plain_http: vec![host.to_owned()], ..Default::default() };
+        assert_eq!(url(plain("a"), "nginx"), "https://registry-1.docker.io/v2/library/nginx/manifests/1");
+        assert_eq!(url(plain("R.io:5000"), "r.io:5000/a/b"), "http://r.io:5000/v2/a/b/manifests/1");
+        assert_eq!(url(plain("r.io"), "r.io:5000/a"), "https://r.io:5000/v2/a/manifests/1");
+        assert_eq!(url(plain("[::1]:80"), "[::1]:80/a"), "http://[::1]:80/v2/a/manifests/1");
+    }
 }

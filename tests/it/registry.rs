@@ -430,6 +430,66 @@ async fn a_token_is_for_anonymous_users_too() {
 }
 
 #[tokio::test]
+async fn a_login_that_cannot_be_read_matters_only_when_one_is_wanted() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, r#"{"credsStore": "omk-none-such"}"#).unwrap();
+    let credentials = || Credentials::anonymous().with_file(file.path());
+    let public = World::new(Access::Bearer { login: None, lifetime: Duration::from_secs(60) }).await;
+    let client = Registry::new(RegistryOptions { credentials: credentials(), ..public.options() }).unwrap();
+    public.graph(&client).await.unwrap();
+    let private = World::new(bearer(Duration::from_secs(60))).await;
+    let client = Registry::new(RegistryOptions { credentials: credentials(), ..private.options() }).unwrap();
+    let error = private.graph(&client).await.unwrap_err().to_string();
+    assert!(error.contains("cannot run docker-credential-omk-none-such"), "{error}");
+}
+
+/// Runs one of the tests below in a process of its own, with another environment.
+fn run_alone(test: &str, env: &[(&str, &str)]) {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--ignored", "--nocapture"]).envs(env.iter().copied());
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}\n{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn proxies_come_from_the_environment() {
+    let world = World::open().await;
+    let proxy = format!("http://{}", world.server.addr());
+    // No such host exists: only the proxy can answer for it.
+    run_alone("registry::behind_a_proxy", &[("http_proxy", &proxy), ("no_proxy", "")]);
+    assert_eq!(world.requests().len(), 1);
+}
+
+#[tokio::test]
+#[ignore = "run by proxies_come_from_the_environment"]
+async fn behind_a_proxy() {
+    let plain_http = vec!["registry.invalid".to_owned()];
+    let client = Registry::new(RegistryOptions { plain_http, ..RegistryOptions::default() }).unwrap();
+    let name: ImageRef = "registry.invalid/lab/web:1".parse().unwrap();
+    client.resolve(&name, &silent(), &CancellationToken::new()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_without_authorities_still_reads_plain_http() {
+    let world = World::open().await;
+    let address = world.server.addr().to_string();
+    let nowhere =
+        [("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "/nonexistent"), ("OMK_TEST_ADDRESS", &address)];
+    run_alone("registry::without_authorities", &nowhere);
+}
+
+#[tokio::test]
+#[ignore = "run by a_machine_without_authorities_still_reads_plain_http"]
+async fn without_authorities() {
+    let address = std::env::var("OMK_TEST_ADDRESS").unwrap();
+    let options = RegistryOptions { plain_http: vec![address.clone()], ..RegistryOptions::default() };
+    let name: ImageRef = format!("{address}/lab/web:1").parse().unwrap();
+    let client = Registry::new(options).unwrap();
+    client.resolve(&name, &silent(), &CancellationToken::new()).await.unwrap();
+}
+
+#[tokio::test]
 async fn nobody_listening_and_unknown_hosts_are_told_at_once() {
     let world = World::open().await;
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
