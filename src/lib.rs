@@ -21,6 +21,7 @@
 pub mod bundle;
 pub mod cli;
 pub mod copy;
+pub mod demo;
 pub mod discover;
 pub mod event;
 pub mod graph;
