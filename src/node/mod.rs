@@ -11,10 +11,13 @@ use crate::store::BlobStore;
 pub mod inventory;
 pub mod known_hosts;
 mod secret;
+mod sftp;
+pub mod ssh;
 
 pub use inventory::{Inventory, Node};
 pub use known_hosts::KnownHosts;
 pub use secret::Secret;
+pub use ssh::{SshOptions, SshSession};
 
 /// A command for a node: a POSIX `sh` script, so that every part of it can be read in a log.
 ///

@@ -1,0 +1,400 @@
+//! Nodes over SSH: one connection per node, several channels in it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use russh::client::{self, Handle, Msg};
+use russh::keys::PublicKeyOrCertificate;
+use russh::{Channel, ChannelMsg, ChannelStream};
+use tokio::net::TcpStream;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::inventory::{Address, Node};
+use super::{CommandOutput, KnownHosts, NodeError, NodeSession, RemoteCommand, Secret};
+use crate::event::{Event, Events};
+use crate::oci::Digest;
+use crate::store::BlobStore;
+
+mod auth;
+mod exec;
+
+/// Channels that are open at once on one connection; OpenSSH's `MaxSessions` is 10 unless it was lowered.
+const CHANNELS: usize = 8;
+
+/// How nodes are reached; one value for all nodes of a run.
+#[derive(Debug, Clone)]
+pub struct SshOptions {
+    /// Which host keys are trusted.
+    pub known_hosts: Arc<KnownHosts>,
+    /// Where `.ssh/id_*` is looked for when a node names no identity and the agent has none that fits.
+    pub home: Option<PathBuf>,
+    /// The agent's socket.
+    pub agent: Option<PathBuf>,
+    /// For each of: TCP connect with key exchange, one authentication attempt, opening a channel.
+    pub connect_timeout: Duration,
+    /// How often a connection is tried that the server drops before it says who it is (OpenSSH's `MaxStartups`).
+    pub attempts: u32,
+    /// How long a command may neither print nor read anything, unless it says otherwise; also how long a write into
+    /// staging may stay without an answer.
+    pub patience: Duration,
+    /// Silence after which the peer is asked for a sign of life; after four without an answer the connection is lost.
+    pub keepalive: Duration,
+    /// A command that prints more than this, in bytes, is an error.
+    pub output_limit: usize,
+    /// Writes of up to 255 KiB each that one file may have unanswered: bounds memory, and throughput on long links.
+    pub writes_in_flight: usize,
+    run: u64,
+}
+
+impl SshOptions {
+    /// With the defaults, and no home folder and no agent.
+    pub fn new(known_hosts: Arc<KnownHosts>) -> Self {
+        Self {
+            known_hosts,
+            home: None,
+            agent: None,
+            connect_timeout: Duration::from_secs(20),
+            attempts: 6,
+            patience: Duration::from_secs(300),
+            keepalive: Duration::from_secs(15),
+            output_limit: 64 << 20,
+            writes_in_flight: 64,
+            run: fastrand::u64(..),
+        }
+    }
+
+    /// As [`SshOptions::new`], with the home folder and the agent of this process's environment.
+    pub fn from_env(known_hosts: Arc<KnownHosts>) -> Self {
+        let agent = std::env::var_os("SSH_AUTH_SOCK").filter(|s| !s.is_empty()).map(PathBuf::from);
+        Self { home: std::env::home_dir(), agent, ..Self::new(known_hosts) }
+    }
+
+    /// Names what this run stages on this node: the same for a new connection of the same run, another for every
+    /// other run. Two sessions of one run to the same inventory entry must not stage at the same time.
+    fn lineage(&self, node: &Node) -> String {
+        Digest::sha256(format!("{:016x} {}", self.run, node.name).as_bytes()).short().to_owned()
+    }
+}
+
+/// An open SSH connection to a node.
+pub struct SshSession(Arc<Connection>);
+
+pub(crate) struct Connection {
+    handle: Handle<Client>,
+    /// `host:port`, for messages.
+    pub(crate) address: String,
+    user: String,
+    sudo_password: Option<Secret>,
+    pub(crate) options: SshOptions,
+    pub(crate) lineage: String,
+    pub(crate) cancel: CancellationToken,
+    channels: Arc<Semaphore>,
+    pub(crate) sftp: super::sftp::Pool,
+    ids: OnceCell<(u32, u32)>,
+}
+
+impl fmt::Debug for SshSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SshSession({}@{})", self.0.user, self.0.address)
+    }
+}
+
+impl SshSession {
+    /// Connects, checks the host key and authenticates. `cancel` ends the attempt and later everything that runs in
+    /// the session.
+    ///
+    /// # Errors
+    /// [`NodeError::Connect`], [`NodeError::HostKey`], [`NodeError::Auth`], [`NodeError::Cancelled`].
+    pub async fn connect(
+        node: &Node,
+        options: &SshOptions,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<Self, NodeError> {
+        let Address::Ssh { host, port, user, identity } = &node.address else {
+            return Err(NodeError::Other(format!("{} is this machine, not reached over SSH", node.name)));
+        };
+        let address = node.address.to_string();
+        let mut attempt = 0;
+        let handle = loop {
+            attempt += 1;
+            let login = auth::Login { address: &address, user, identity: identity.as_deref(), options };
+            let one = async {
+                let handle = open(host, *port, &address, options).await?;
+                login.run(handle).await
+            };
+            let failed = tokio::select! {
+                result = one => match result {
+                    Ok(handle) => break handle,
+                    Err(e) => e,
+                },
+                () = cancel.cancelled() => return Err(NodeError::Cancelled),
+            };
+            let dropped = matches!(failed, NodeError::Lost(_)) && attempt < options.attempts;
+            if !dropped {
+                return Err(match failed {
+                    NodeError::Lost(reason) => {
+                        let reason = format!("the server dropped {attempt} connections, last while {reason}");
+                        NodeError::Connect { address, reason }
+                    }
+                    other => other,
+                });
+            }
+            // Many clients were dropped together; they must not come back together.
+            let base = 200u64 << attempt.min(5);
+            let delay_ms = fastrand::u64(base / 2..=base);
+            events.emit(Event::Retry {
+                what: format!("connect to {address}"),
+                reason: failed.to_string(),
+                delay_ms,
+            });
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(delay_ms)) => {}
+                () = cancel.cancelled() => return Err(NodeError::Cancelled),
+            }
+        };
+        Ok(Self(Arc::new(Connection {
+            handle,
+            address,
+            user: user.clone(),
+            sudo_password: node.sudo_password.clone(),
+            options: options.clone(),
+            lineage: options.lineage(node),
+            cancel: cancel.clone(),
+            channels: Arc::new(Semaphore::new(CHANNELS)),
+            sftp: super::sftp::Pool::new(),
+            ids: OnceCell::new(),
+        })))
+    }
+}
+
+async fn open(
+    host: &str,
+    port: u16,
+    address: &str,
+    options: &SshOptions,
+) -> Result<Handle<Client>, NodeError> {
+    let unreachable = |reason: String| NodeError::Connect { address: address.to_owned(), reason };
+    let tcp = async {
+        let tcp = TcpStream::connect((host, port)).await.map_err(|e| match e.kind() {
+            std::io::ErrorKind::ConnectionReset => NodeError::Lost("connecting".to_owned()),
+            _ => unreachable(e.to_string()),
+        })?;
+        tcp.set_nodelay(true).map_err(|e| unreachable(e.to_string()))?;
+        let config = Arc::new(config(host, port, options));
+        let client = Client { known_hosts: Arc::clone(&options.known_hosts), host: host.to_owned(), port };
+        client::connect_stream(config, tcp, client).await.map_err(|e| match e {
+            ClientError::HostKey(e) => e,
+            ClientError::Ssh(e) if is_drop(&e) => NodeError::Lost(format!("exchanging keys ({e})")),
+            ClientError::Ssh(e) => unreachable(e.to_string()),
+        })
+    };
+    tokio::time::timeout(options.connect_timeout, tcp).await.unwrap_or_else(|_| {
+        Err(unreachable(format!("no answer within {} s", options.connect_timeout.as_secs())))
+    })
+}
+
+/// Whether the peer hung up, rather than said something that cannot be accepted.
+fn is_drop(error: &russh::Error) -> bool {
+    matches!(
+        error,
+        russh::Error::Disconnect | russh::Error::HUP | russh::Error::SendError | russh::Error::IO(_)
+    )
+}
+
+fn config(host: &str, port: u16, options: &SshOptions) -> client::Config {
+    use russh::cipher;
+
+    let mut preferred = russh::Preferred::DEFAULT;
+    // AES-GCM is the fastest by far where the processor has AES, which is nearly everywhere; russh's own order
+    // begins with chacha20 and lacks aes128-gcm.
+    preferred.cipher = vec![
+        cipher::AES_128_GCM,
+        cipher::AES_256_GCM,
+        cipher::CHACHA20_POLY1305,
+        cipher::AES_256_CTR,
+        cipher::AES_192_CTR,
+        cipher::AES_128_CTR,
+    ]
+    .into();
+    // Layers are compressed already.
+    preferred.compression = vec![russh::compression::NONE].into();
+    preferred.key = options.known_hosts.algorithms(host, port).into();
+    client::Config {
+        preferred,
+        keepalive_interval: Some(options.keepalive),
+        keepalive_max: 4,
+        nodelay: true,
+        ..client::Config::default()
+    }
+}
+
+impl Connection {
+    /// A channel; waits while too many are open, here or by the server's lower `MaxSessions`.
+    async fn channel(&self, what: &str) -> Result<(Channel<Msg>, OwnedSemaphorePermit), NodeError> {
+        let lost = |_| NodeError::Lost(format!("{what} on {}", self.address));
+        let permit = Arc::clone(&self.channels).acquire_owned().await.map_err(|e| lost(e.to_string()))?;
+        let mut tries = 0u32;
+        loop {
+            let opening =
+                tokio::time::timeout(self.options.connect_timeout, self.handle.channel_open_session());
+            match opening.await {
+                Ok(Ok(channel)) => return Ok((channel, permit)),
+                Ok(Err(russh::Error::ChannelOpenFailure(reason))) if tries >= 20 => {
+                    let text =
+                        format!("{} refuses another channel ({reason:?}): raise MaxSessions", self.address);
+                    return Err(NodeError::Other(text));
+                }
+                Ok(Err(russh::Error::ChannelOpenFailure(_))) => {
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(u64::from(tries.min(10)) * 50)).await;
+                }
+                Ok(Err(e)) => return Err(lost(e.to_string())),
+                Err(_) => {
+                    let seconds = self.options.connect_timeout.as_secs();
+                    return Err(NodeError::Stalled {
+                        what: format!("opening a channel to {}", self.address),
+                        seconds,
+                    });
+                }
+            }
+        }
+    }
+
+    /// A channel that speaks SFTP.
+    pub(crate) async fn sftp_stream(&self) -> Result<(ChannelStream<Msg>, OwnedSemaphorePermit), NodeError> {
+        let (mut channel, permit) = self.channel("opening SFTP").await?;
+        let asked = async {
+            channel.request_subsystem(true, "sftp").await.ok()?;
+            loop {
+                match channel.wait().await? {
+                    ChannelMsg::Success => return Some(true),
+                    ChannelMsg::Failure => return Some(false),
+                    _ => {}
+                }
+            }
+        };
+        match tokio::time::timeout(self.options.connect_timeout, asked).await {
+            Ok(Some(true)) => Ok((channel.into_stream(), permit)),
+            Ok(None) => Err(NodeError::Lost(format!("opening SFTP on {}", self.address))),
+            Ok(Some(false)) | Err(_) => Err(NodeError::Other(format!(
+                "{} offers no SFTP: enable `Subsystem sftp` in its sshd_config",
+                self.address
+            ))),
+        }
+    }
+
+    /// User and group id of the session's user.
+    pub(crate) async fn ids(&self) -> Result<(u32, u32), NodeError> {
+        let ask = || async {
+            let output = self.exec(exec::Wrap::User, "id -u; id -g", &[], None).await?;
+            let text = output.text();
+            let mut numbers = text.lines().map(|l| l.trim().parse::<u32>());
+            match (numbers.next(), numbers.next()) {
+                (Some(Ok(uid)), Some(Ok(gid))) => Ok((uid, gid)),
+                _ => Err(NodeError::Command {
+                    what: "asking for the user's id".to_owned(),
+                    status: output.status,
+                    complaint: output.complaint(),
+                }),
+            }
+        };
+        self.ids.get_or_try_init(ask).await.copied()
+    }
+
+    pub(crate) async fn run(&self, command: &RemoteCommand) -> Result<CommandOutput, NodeError> {
+        let wrap = match &self.sudo_password {
+            _ if !command.root || self.user == "root" => exec::Wrap::User,
+            _ if self.ids().await?.0 == 0 => exec::Wrap::User,
+            None => exec::Wrap::Sudo,
+            Some(password) => exec::Wrap::SudoWith(password),
+        };
+        self.exec(wrap, &command.script, &command.stdin, command.patience).await
+    }
+}
+
+#[async_trait]
+impl NodeSession for SshSession {
+    async fn run(&self, command: &RemoteCommand) -> Result<CommandOutput, NodeError> {
+        self.0.run(command).await
+    }
+
+    async fn staging(&self, path: &str) -> Result<Box<dyn BlobStore>, NodeError> {
+        let store = super::sftp::SftpStore::open(Arc::clone(&self.0), path).await?;
+        Ok(Box::new(store))
+    }
+
+    async fn write_file(&self, path: &str, bytes: &[u8]) -> Result<(), NodeError> {
+        super::sftp::write_file(&self.0, path, bytes).await
+    }
+
+    async fn close(&self) {
+        let goodbye = self.0.handle.disconnect(russh::Disconnect::ByApplication, "", "");
+        let _ = tokio::time::timeout(Duration::from_secs(2), goodbye).await;
+    }
+}
+
+/// What the connection calls back.
+pub(crate) struct Client {
+    known_hosts: Arc<KnownHosts>,
+    host: String,
+    port: u16,
+}
+
+#[derive(Debug)]
+pub(crate) enum ClientError {
+    HostKey(NodeError),
+    Ssh(russh::Error),
+}
+
+impl From<russh::Error> for ClientError {
+    fn from(error: russh::Error) -> Self {
+        Self::Ssh(error)
+    }
+}
+
+/// A server may ask for channels too; russh accepts those by default. Nothing here ever asked for one.
+impl client::Handler for Client {
+    type Error = ClientError;
+
+    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, ClientError> {
+        self.known_hosts.accept(&self.host, self.port, key).map_err(ClientError::HostKey)?;
+        Ok(true)
+    }
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        _: &str,
+        _: u32,
+        _: client::ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), ClientError> {
+        Ok(())
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: client::ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), ClientError> {
+        Ok(())
+    }
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        _: Channel<Msg>,
+        _: client::ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), ClientError> {
+        Ok(())
+    }
+}
