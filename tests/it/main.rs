@@ -4,10 +4,12 @@
 // Helpers outside of test functions too: clippy.toml permits these in tests, and sees only the functions.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
+mod conformance;
 mod discover;
 mod house;
 mod images;
 mod lab;
 mod lab_itself;
+mod node;
 mod registry;
 mod registry_real;
