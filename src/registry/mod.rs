@@ -23,7 +23,7 @@ use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use tokio_util::sync::CancellationToken;
 
-use crate::event::{Event, Events};
+use crate::event::Events;
 use crate::graph::{ImageGraph, Step, Walk};
 use crate::oci::media::{self, Kind};
 use crate::oci::{Descriptor, Digest, Hasher, ImageRef, MAX_MANIFEST_BYTES, Platform};
@@ -129,7 +129,7 @@ impl Registry {
     ) -> Result<Descriptor, RegistryError> {
         until_cancelled(cancel, async {
             if image.digest().is_none()
-                && let Some(root) = self.head(image, events).await
+                && let Some(root) = self.head(image).await
             {
                 return Ok(root);
             }
@@ -139,7 +139,7 @@ impl Registry {
     }
 
     /// All that belongs to an image for the given platforms (empty: all that it has). Every document in it is
-    /// verified.
+    /// verified. `events` hears of retries.
     ///
     /// # Errors
     /// Any [`RegistryError`]; passing failures were tried again before.
@@ -165,7 +165,6 @@ impl Registry {
         events: &Events,
     ) -> Result<ImageGraph, RegistryError> {
         let (root, bytes) = self.root(image, events).await?;
-        events.emit(Event::Resolved { image: image.to_string(), digest: root.digest().clone() });
         let (mut documents, mut budget) = (1usize, MAX_DOCUMENT_BYTES);
         let mut walk = Walk::new(image.clone(), root.clone(), platforms);
         walk.give(root.digest(), bytes);
@@ -194,12 +193,13 @@ impl Registry {
         }
     }
 
-    /// The answer to HEAD, if it says all that is needed. Whatever is wrong is told by the GET that follows.
-    async fn head(&self, image: &ImageRef, events: &Events) -> Option<Descriptor> {
+    /// The answer to HEAD, if it says all that is needed. Whatever is wrong is tried again and told by the GET that
+    /// follows.
+    async fn head(&self, image: &ImageRef) -> Option<Descriptor> {
         let what = image.to_string();
         let target = self.http.target(image, &what);
         let call = Call { method: Method::HEAD, path: manifest_path(image), range: None };
-        let response = self.http.retrying(&what, events, || self.http.once(&target, &call)).await.ok()?;
+        let response = self.http.once(&target, &call).await.ok()?;
         let headers = response.headers();
         let size = blob::content_length(headers).filter(|size| *size <= MAX_MANIFEST_BYTES)?;
         let media_type = content_type(headers).filter(|t| media::kind(t) != Kind::Blob)?;

@@ -79,7 +79,8 @@ impl Access {
         let scope = scope.replace("%3A", ":").replace("%2F", "/");
         let repository = scope.strip_prefix("repository:")?.rsplit_once(':')?.0;
         let token = tokens.issue(repository, *lifetime);
-        Some(serde_json::json!({"token": token, "expires_in": lifetime.as_secs_f64()}).to_string())
+        // A whole number: Go's clients read no other.
+        Some(serde_json::json!({"token": token, "expires_in": lifetime.as_secs()}).to_string())
     }
 }
 

@@ -11,10 +11,11 @@ use omk::event::silent;
 use omk::graph::ImageGraph;
 use omk::oci::{Descriptor, Digest, ImageRef};
 use omk::registry::{Credentials, Login, Registry, RegistryError, RegistryOptions, Secret};
+use omk::serve::{Access, ServeOptions};
 use omk::store::{BlobSource, MemoryStore};
 use tokio_util::sync::CancellationToken;
 
-use crate::images::{image, index, noise, write_layout};
+use crate::images::{image, index, noise, serve, write_layout};
 
 const TOOLS: [&str; 4] = ["docker-registry", "skopeo", "openssl", "htpasswd"];
 
@@ -290,4 +291,26 @@ async fn a_registry_that_comes_back_is_waited_for() {
     let read = omk::store::read_verified(&client.repository(&real.name(), &silent()), &layer, 1 << 22).await;
     real.process = restart.await.unwrap();
     assert_eq!(read.unwrap().len(), 2_000_000);
+}
+
+/// The other way round: what skopeo reads from our registry is what is in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn skopeo_reads_from_our_registry() {
+    if !required() {
+        return;
+    }
+    let store = MemoryStore::new();
+    let root = image(&store, "linux/amd64", &[&noise(1, 2_000_000), &noise(2, 5_000)]);
+    let login = Some(("lab".to_owned(), "lab-secret".to_owned()));
+    let access = Access::Bearer { login, lifetime: Duration::from_secs(60) };
+    let server = serve(&store, &root, ServeOptions { access, ..ServeOptions::default() }).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) =
+        (format!("docker://{}/lab/web:1", server.addr()), format!("dir:{}", folder.path().display()));
+    let options = ["copy", "--preserve-digests", "--src-tls-verify=false", "--src-creds", "lab:lab-secret"];
+    run("skopeo", &[&options[..], &[&from, &to]].concat());
+    for digest in store.digests() {
+        let name = if digest == *root.digest() { "manifest.json" } else { digest.hex() };
+        assert_eq!(std::fs::read(folder.path().join(name)).unwrap(), store.get(&digest).unwrap(), "{name}");
+    }
 }
