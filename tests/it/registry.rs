@@ -57,9 +57,14 @@ impl World {
             longest: Duration::from_millis(20),
             patience: Duration::from_secs(2),
         };
-        let stall_timeout = Duration::from_millis(400);
         let plain_http = vec![self.server.addr().to_string()];
-        RegistryOptions { plain_http, stall_timeout, retries, ..RegistryOptions::default() }
+        RegistryOptions { plain_http, retries, ..RegistryOptions::default() }
+    }
+
+    /// A client that takes little time for a stall: on a busy machine also what is none.
+    fn impatient(&self) -> Registry {
+        let stall_timeout = Duration::from_millis(400);
+        Registry::new(RegistryOptions { stall_timeout, ..self.options() }).unwrap()
     }
 
     fn client(&self) -> Registry {
@@ -159,15 +164,15 @@ async fn a_broken_stream_goes_on_where_it_broke() {
 async fn a_stall_is_a_broken_stream() {
     let world = World::open().await;
     world.faults.add(Scope::Blob, 1, Fault::Stall { after: 100_000 });
-    assert_eq!(world.whole(&world.client()).await.unwrap(), noise(1, BIG));
-    assert_eq!(world.retries(), 1);
+    assert_eq!(world.whole(&world.impatient()).await.unwrap(), noise(1, BIG));
+    assert!(world.retries() >= 1);
 }
 
 #[tokio::test]
 async fn what_never_gets_better_ends_with_its_cause() {
     let world = World::open().await;
     world.faults.add(Scope::Blob, 100, Fault::Stall { after: 0 });
-    let error = world.whole(&world.client()).await.unwrap_err().to_string();
+    let error = world.whole(&world.impatient()).await.unwrap_err().to_string();
     assert!(error.contains("sent nothing for") && error.contains(world.big.digest().short()), "{error}");
     assert_eq!(world.retries(), 4);
 
@@ -400,10 +405,10 @@ async fn one_token_serves_a_whole_image() {
 
 #[tokio::test]
 async fn a_token_that_ran_out_or_was_withdrawn_is_renewed() {
-    let world = World::new(bearer(Duration::from_millis(50))).await;
+    let world = World::new(bearer(Duration::from_secs(1))).await;
     let client = world.logged_in("lab", "pw");
     world.part(&client, 0, 10).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    tokio::time::sleep(Duration::from_millis(1050)).await;
     world.part(&client, 0, 10).await.unwrap();
     assert_eq!(tokens(&world), 2);
     let refused = world.requests().iter().filter(|r| r.status == 401).count();
@@ -514,7 +519,6 @@ async fn nobody_listening_and_unknown_hosts_are_told_at_once() {
 #[tokio::test]
 async fn cancelling_ends_a_wait() {
     let world = World::open().await;
-    world.faults.add(Scope::Head, 1, Fault::Stall { after: 0 });
     world.faults.add(Scope::Manifest, 100, Fault::Status { code: 503, retry_after: Some("2".to_owned()) });
     let (cancel, client) = (CancellationToken::new(), world.client());
     let (events, name) = (world.events(), world.name.clone());
