@@ -3,8 +3,12 @@
 //! The [plan](NodePlan) is a value made from the bundle and from what a node said it has; acting on it is another
 //! step, so that a dry run prints exactly what a run would do.
 
+mod executor;
+mod node;
 pub mod plan;
+mod preflight;
 pub mod report;
 
+pub use executor::{Connector, Push, PushError, Target};
 pub use plan::{ImagePlan, NodePlan, PlanError, PushOptions, PushPlan, Refused, SkippedBlob};
 pub use report::{ImageReport, NodeReport, NodeResult, PushReport};

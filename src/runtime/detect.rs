@@ -75,12 +75,13 @@ printf '==home %s\n' "${{HOME:-}}""#
     }
 }
 
-/// Reads the answer to [`detect`].
+/// Reads the answer to [`detect`]. `namespace`: containerd's, when it is not kubelet's `k8s.io`.
 ///
 /// # Errors
 /// When there is none or nothing was found.
 pub fn parse_detect(
     choice: &RuntimeChoice,
+    namespace: Option<&str>,
     output: Option<&CommandOutput>,
 ) -> Result<Detected, RuntimeError> {
     let text = output.map(CommandOutput::text).unwrap_or_default();
@@ -93,7 +94,10 @@ pub fn parse_detect(
         what: what.to_owned(),
         complaint: output.map_or_else(|| "nothing was asked".to_owned(), CommandOutput::complaint),
     };
-    let containerd = |flavor: &Flavor| -> Box<dyn Runtime> { Box::new(Containerd::new(flavor.clone())) };
+    let containerd = |flavor: &Flavor| -> Box<dyn Runtime> {
+        let runtime = Containerd::new(flavor.clone());
+        Box::new(namespace.into_iter().fold(runtime, Containerd::in_namespace))
+    };
     match choice {
         RuntimeChoice::Containerd(flavor) => Ok(Detected { runtime: containerd(flavor), staging: None }),
         RuntimeChoice::ImageFolder(folder) => {
@@ -143,24 +147,25 @@ mod tests {
             ("==runtime canonical-k8s /run/containerd/containerd.sock\n", "Canonical Kubernetes' containerd"),
             ("==runtime image-folder\n", "image folder /var/lib/rancher/k3s/agent/images"),
         ] {
-            let found = parse_detect(&RuntimeChoice::Auto, Some(&says(answer))).unwrap();
+            let found = parse_detect(&RuntimeChoice::Auto, None, Some(&says(answer))).unwrap();
             assert_eq!(found.runtime.label(), label);
         }
         for bad in ["", "==runtime", "==runtime none", "==runtime $(reboot)", "==runtime auto"] {
-            assert!(parse_detect(&RuntimeChoice::Auto, Some(&says(bad))).is_err(), "{bad}");
+            assert!(parse_detect(&RuntimeChoice::Auto, None, Some(&says(bad))).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_folder_that_the_user_may_write_needs_no_root() {
         let choice = RuntimeChoice::ImageFolder(Some("/srv/images".into()));
-        let mine = parse_detect(&choice, Some(&says("==folder writable\n==home /home/me\n"))).unwrap();
+        let mine = parse_detect(&choice, None, Some(&says("==folder writable\n==home /home/me\n"))).unwrap();
         assert_eq!(mine.staging.as_deref(), Some("/home/me/.omk/staging"));
         assert!(!mine.runtime.probe("/a/b").root);
-        let not_mine = parse_detect(&choice, Some(&says("==folder denied\n==home /home/me\n"))).unwrap();
+        let not_mine =
+            parse_detect(&choice, None, Some(&says("==folder denied\n==home /home/me\n"))).unwrap();
         assert!(not_mine.runtime.probe("/a/b").root && not_mine.staging.is_none());
-        assert!(parse_detect(&choice, Some(&says("sh: not found"))).is_err());
+        assert!(parse_detect(&choice, None, Some(&says("sh: not found"))).is_err());
         let bad = RuntimeChoice::ImageFolder(Some("images".into()));
-        assert!(parse_detect(&bad, Some(&says("==folder writable"))).is_err());
+        assert!(parse_detect(&bad, None, Some(&says("==folder writable"))).is_err());
     }
 }

@@ -1,0 +1,121 @@
+//! Every blob that any node will be sent is hashed once before the first node gets anything: a bundle that was
+//! tampered with, or a disk that lies, must not leave a fleet half-changed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::event::{Event, Events};
+use crate::oci::{Descriptor, Digest, Hasher};
+use crate::store::{BlobSource, StoreError, check};
+
+/// Blobs hashed at once: one core each.
+const PARALLEL: usize = 2;
+
+/// What was proved of one source in one run.
+pub(super) struct Preflight {
+    source: Arc<dyn BlobSource>,
+    proved: Mutex<BTreeSet<Digest>>,
+}
+
+impl Preflight {
+    pub(super) fn new(source: Arc<dyn BlobSource>) -> Self {
+        Self { source, proved: Mutex::default() }
+    }
+
+    /// Proves what is not proved yet.
+    pub(super) async fn ensure(
+        &self,
+        blobs: impl Iterator<Item = &Descriptor>,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<(), StoreError> {
+        let mut proved = self.proved.lock().await;
+        let mut seen = BTreeSet::new();
+        let new: Vec<Descriptor> = blobs
+            .filter(|b| !proved.contains(b.digest()) && seen.insert(b.digest().clone()))
+            .cloned()
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        events.emit(Event::Phase { name: "verify", total: Some(new.len() as u64) });
+        stream::iter(new.iter().map(Ok))
+            .try_for_each_concurrent(PARALLEL, |blob| prove(self.source.as_ref(), blob, cancel))
+            .await?;
+        proved.extend(new.iter().map(|b| b.digest().clone()));
+        Ok(())
+    }
+}
+
+async fn prove(
+    source: &dyn BlobSource,
+    blob: &Descriptor,
+    cancel: &CancellationToken,
+) -> Result<(), StoreError> {
+    let mut hasher = Hasher::new(blob.digest().algorithm());
+    let mut size = 0u64;
+    let mut stream = source.read(blob, 0..blob.size()).await?;
+    while let Some(chunk) = stream.next().await {
+        if cancel.is_cancelled() {
+            return Err(StoreError::Cancelled);
+        }
+        let chunk = chunk?;
+        size += chunk.len() as u64;
+        hasher.update(&chunk);
+    }
+    check(blob, size, &hasher.finish(), &source.label())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Recorder, silent};
+    use crate::store::MemoryStore;
+
+    #[tokio::test]
+    async fn a_blob_is_hashed_once_and_damage_is_named() {
+        let store = MemoryStore::new();
+        let good = store.insert("x", "good");
+        let recorder = Arc::new(Recorder::default());
+        let events: Events = Arc::clone(&recorder) as Events;
+        let preflight = Preflight::new(Arc::new(store.clone()));
+        let cancel = CancellationToken::new();
+        for _ in 0..2 {
+            preflight.ensure([&good, &good].into_iter(), &events, &cancel).await.unwrap();
+        }
+        assert_eq!(recorder.events(), [Event::Phase { name: "verify", total: Some(1) }]);
+
+        let lie = Descriptor::new("x", Digest::sha256(b"expected"), 4);
+        let damaged = Lying(store);
+        let preflight = Preflight::new(Arc::new(damaged));
+        let error = preflight.ensure([&lie].into_iter(), &silent(), &cancel).await.unwrap_err();
+        assert!(matches!(&error, StoreError::DigestMismatch { expected, .. } if expected == lie.digest()));
+        cancel.cancel();
+        let error = preflight.ensure([&good].into_iter(), &silent(), &cancel).await.unwrap_err();
+        assert!(matches!(error, StoreError::Cancelled));
+    }
+
+    /// Gives the same four bytes for everything.
+    struct Lying(MemoryStore);
+
+    #[async_trait::async_trait]
+    impl BlobSource for Lying {
+        fn label(&self) -> String {
+            "a damaged bundle".to_owned()
+        }
+        async fn size(&self, _: &Digest) -> Result<Option<u64>, StoreError> {
+            Ok(Some(4))
+        }
+        async fn read(
+            &self,
+            _: &Descriptor,
+            range: std::ops::Range<u64>,
+        ) -> Result<crate::store::ByteStream, StoreError> {
+            self.0.read(&Descriptor::of("x", b"good"), range).await
+        }
+    }
+}
