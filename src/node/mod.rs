@@ -10,12 +10,14 @@ use crate::store::BlobStore;
 
 pub mod inventory;
 pub mod known_hosts;
+mod local;
 mod secret;
 mod sftp;
 pub mod ssh;
 
 pub use inventory::{Inventory, Node};
 pub use known_hosts::KnownHosts;
+pub use local::LocalSession;
 pub use secret::Secret;
 pub use ssh::{SshOptions, SshSession};
 

@@ -170,6 +170,7 @@ impl Prepared {
                 self.tidy(ready).await?;
                 return Ok(images);
             }
+            self.facts.distrust(&failed.into_values().flat_map(|f| f.damaged).collect());
             self.plan = NodePlan::compute(
                 &target.name,
                 &push.images,
@@ -296,6 +297,7 @@ struct Failed {
     reason: String,
     /// Another round can help.
     again: bool,
+    damaged: Vec<Digest>,
 }
 
 /// Counts what crosses the wire, also of blobs that do not come to their end: whether an attempt brought a node
@@ -334,9 +336,9 @@ impl Line<'_> {
         self.staged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fail(&self, image: &ImagePlan, reason: String, again: bool) {
+    fn fail(&self, image: &ImagePlan, reason: String, again: bool, damaged: Vec<Digest>) {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.entry(image.digest.clone()).or_insert(Failed { reason, again });
+        failed.entry(image.digest.clone()).or_insert(Failed { reason, again, damaged });
     }
 
     /// Blobs sent, and whether it came to its end.
@@ -367,7 +369,7 @@ impl Line<'_> {
                             error @ (StoreError::NotFound { .. }
                             | StoreError::DigestMismatch { .. }
                             | StoreError::SizeMismatch { .. }),
-                        ) => self.fail(image, format!("not sent: {error}"), true),
+                        ) => self.fail(image, format!("not sent: {error}"), true, Vec::new()),
                         Err(error) => return (blobs, Err(error.into())),
                     }
                 }
@@ -412,7 +414,7 @@ impl Line<'_> {
         let at_hand =
             |b: &&Descriptor| staged.contains(b.digest()) || self.runtime.has(facts, image, b).is_some();
         if let Some(gone) = image.blobs.iter().find(|b| !at_hand(b)) {
-            self.fail(plan, format!("{} is not on the node", gone.digest()), true);
+            self.fail(plan, format!("{} is not on the node", gone.digest()), true, Vec::new());
             return Ok(false);
         }
         self.push.node_is(self.target, NodeState::Importing);
@@ -420,7 +422,8 @@ impl Line<'_> {
             self.runtime.import(&ImportJob { staging: self.staging, image, staged: &staged, facts });
         let output = self.run(&command).await?;
         if let Err(failure) = self.runtime.parse_import(&output) {
-            self.fail(plan, format!("import failed: {}", failure.reason), failure.content_missing);
+            let reason = format!("import failed: {}", failure.reason);
+            self.fail(plan, reason, failure.content_missing, failure.damaged);
             return Ok(false);
         }
         told(self.push, self.target, plan, ImageStep::Imported);

@@ -338,7 +338,7 @@ exit "$c"
         if reason.contains("no space left on device") {
             reason += "; make room on the node's disk";
         }
-        Err(ImportFailure { reason, content_missing })
+        Err(ImportFailure { reason, content_missing, damaged: Vec::new() })
     }
 
     fn disk_need(&self, facts: &NodeFacts, image: &RuntimeImage) -> u64 {

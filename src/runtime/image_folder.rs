@@ -189,7 +189,7 @@ cd {staging} || exit 98
 fail() {{ echo "$1" >&2; rm -rf import index.json oci-layout; rm -f "$part"; exit "${{2:-1}}"; }}
 damaged() {{
   sed -n 's/^\(blobs\/[^:]*\): FAILED.*/\1/p' import/check >import/bad
-  while IFS= read -r f; do rm -f -- "$f"; done <import/bad
+  while IFS= read -r f; do rm -f -- "$f"; echo "==damaged $f"; done <import/bad
   fail "missing or damaged in the staging folder: $(head -n 1 import/bad)" {DAMAGED}
 }}
 rm -rf import index.json oci-layout
@@ -225,7 +225,11 @@ echo ==imported
         if output.ok() && output.text().lines().any(|l| l == "==imported") {
             return Ok(());
         }
-        Err(ImportFailure { content_missing: output.status == DAMAGED, reason: output.complaint() })
+        let text = output.text();
+        let paths = text.lines().filter_map(|l| l.strip_prefix("==damaged "));
+        let damaged = paths.filter_map(sections::layout_digest).collect();
+        let content_missing = output.status == DAMAGED;
+        Err(ImportFailure { reason: output.complaint(), content_missing, damaged })
     }
 
     fn disk_need(&self, facts: &NodeFacts, image: &RuntimeImage) -> u64 {

@@ -77,7 +77,7 @@ fn an_import_reuses_what_archives_have_and_checks_what_it_writes() {
     fail() { echo "$1" >&2; rm -rf import index.json oci-layout; rm -f "$part"; exit "${2:-1}"; }
     damaged() {
       sed -n 's/^\(blobs\/[^:]*\): FAILED.*/\1/p' import/check >import/bad
-      while IFS= read -r f; do rm -f -- "$f"; done <import/bad
+      while IFS= read -r f; do rm -f -- "$f"; echo "==damaged $f"; done <import/bad
       fail "missing or damaged in the staging folder: $(head -n 1 import/bad)" 93
     }
     rm -rf import index.json oci-layout
@@ -120,12 +120,10 @@ fn a_damaged_blob_is_worth_another_try_a_full_disk_is_not() {
     };
     assert!(folder().parse_import(&out(0, "==imported\n", "")).is_ok());
     assert!(folder().parse_import(&out(0, "", "")).is_err());
-    assert!(
-        folder()
-            .parse_import(&out(DAMAGED, "", "missing or damaged in the staging folder: x"))
-            .unwrap_err()
-            .content_missing
-    );
+    let d = Digest::sha256(b"x");
+    let said = format!("==damaged {}\n==damaged ../etc/passwd\n", d.layout_path());
+    let failure = folder().parse_import(&out(DAMAGED, &said, "missing or damaged: x")).unwrap_err();
+    assert!(failure.content_missing && failure.damaged == [d]);
     assert!(!folder().parse_import(&out(1, "", "cannot write /srv/x")).unwrap_err().content_missing);
 }
 

@@ -139,6 +139,19 @@ pub struct NodeFacts {
     pub staging_disk: Option<Disk>,
 }
 
+impl NodeFacts {
+    /// Forgets that archives have these blobs: what is named in an archive can still have flipped bits. Archives
+    /// that need them are then not ready any more, and are written anew.
+    pub fn distrust(&mut self, damaged: &BTreeSet<Digest>) {
+        for archive in self.archives.values_mut() {
+            archive.retain(|digest, _| !damaged.contains(digest));
+        }
+        if !self.archives.is_empty() {
+            self.content.retain(|digest| !damaged.contains(digest));
+        }
+    }
+}
+
 /// A name that a runtime knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedImage {
@@ -239,6 +252,8 @@ pub struct ImportFailure {
     pub reason: String,
     /// It missed content that the node seemed to have: probing, sending and importing again can help.
     pub content_missing: bool,
+    /// Blobs that turned out to be damaged on the node and are not to be taken from there again.
+    pub damaged: Vec<Digest>,
 }
 
 /// Turns staged blobs into images on a node.

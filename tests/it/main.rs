@@ -11,5 +11,6 @@ mod images;
 mod lab;
 mod lab_itself;
 mod node;
+mod push;
 mod registry;
 mod registry_real;
