@@ -73,7 +73,9 @@ async fn chapters(world: &World, context: &Context) -> Result<(), CliError> {
     stage.run(&["bundle", "inspect", "shop.tar"]).await?;
 
     let nodes = ["--nodes", "nodes.yaml", "--known-hosts", "known_hosts"];
-    stage.title("Put it on both nodes at once. omk asks what they have, sends the rest, and lets them prove it.");
+    stage.title(
+        "Put it on both nodes at once. omk asks what they have, sends the rest, and lets them prove it.",
+    );
     let first = stage.preheat("shop.tar", &nodes).await?;
 
     stage.title("Once more: everything is there, so nothing is sent.");
@@ -111,7 +113,9 @@ impl Stage<'_> {
             .map_err(|e| CliError::failed(e.to_string()))?;
         match Box::pin(dispatch(cli.command, self.context.clone())).await? {
             exit::OK => Ok(()),
-            code => Err(CliError::failed(format!("omk {} ended with {code}", words.join(" "))).with_code(code)),
+            code => {
+                Err(CliError::failed(format!("omk {} ended with {code}", words.join(" "))).with_code(code))
+            }
         }
     }
 

@@ -55,14 +55,18 @@ impl World {
         };
         made.iter().for_each(|m| catalog.tag(m.repository, m.tag, m.root.clone()));
         let registry =
-            Server::bind("127.0.0.1:0", Arc::new(store.clone()), catalog.clone(), ServeOptions::default()).await?;
+            Server::bind("127.0.0.1:0", Arc::new(store.clone()), catalog.clone(), ServeOptions::default())
+                .await?;
         let key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519)
             .map_err(std::io::Error::other)?;
         let mut world = Self { registry, nodes: Vec::new(), store, catalog, platform };
         for (path, text) in CHART {
             write(&folder.join(path), text)?;
         }
-        write(&folder.join("backup.yaml"), &fill(MANIFEST, context! { registry => world.registry().to_string() })?)?;
+        write(
+            &folder.join("backup.yaml"),
+            &fill(MANIFEST, context! { registry => world.registry().to_string() })?,
+        )?;
         world.write_key(&folder.join("id_demo"), &key)?;
         world.start_nodes(folder, &key).await?;
         Ok(world)
@@ -81,8 +85,11 @@ impl World {
             let home = node_folder(folder, name);
             let images = home.join("images");
             std::fs::create_dir_all(&images)?;
-            let options =
-                sshd::Options { authorized_key: key.public_key().clone(), folder: home.clone(), env: Vec::new() };
+            let options = sshd::Options {
+                authorized_key: key.public_key().clone(),
+                folder: home.clone(),
+                env: Vec::new(),
+            };
             let server = sshd::Server::start(options).await?;
             known_hosts += &server.known_hosts_line();
             entries.push(context! {
