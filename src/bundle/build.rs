@@ -224,6 +224,10 @@ async fn resolve(
     events.emit(Event::Phase { name: "resolve", total: Some(wanted.len() as u64) });
     let one = |image: ImageRef| async move {
         let graph = upstream.graph(&image, platforms, events, cancel).await;
+        if let Ok(graph) = &graph {
+            let digest = graph.root.digest().clone();
+            events.emit(Event::Resolved { image: image.to_string(), digest });
+        }
         (image, graph)
     };
     let all = stream::iter(wanted.iter().map(|i| (*i).clone())).map(one).buffer_unordered(RESOLVE_PARALLEL);
