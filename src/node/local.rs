@@ -1,29 +1,27 @@
-//! This machine as a node: the same commands and the same staging, without SSH. For single-node clusters that omk
-//! runs on itself.
+//! This machine as a node: a single-node cluster, or a node that SSH does not reach and omk was carried to.
 
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::Command;
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{CommandOutput, NodeError, NodeSession, RemoteCommand, quote};
+use super::command::{Clock, Feed, Run, Wrap, summary};
+use super::{CommandOutput, NodeError, NodeSession, RemoteCommand, Secret, check_remote_path, quote};
 use crate::store::{BlobStore, FolderStore, StoreError};
 
-/// A command that says nothing for longer is given up, unless it asks for more patience.
-const PATIENCE: Duration = Duration::from_secs(300);
-/// A command that prints more, in bytes, is an error.
-const OUTPUT_LIMIT: usize = 64 << 20;
-
-/// Commands and files on this machine.
+/// Commands and files of this machine.
 #[derive(Debug, Clone)]
 pub struct LocalSession {
-    root: bool,
-    uid: u32,
+    sudo_password: Option<Secret>,
+    patience: Duration,
+    output_limit: usize,
     cancel: CancellationToken,
+    uid: u32,
+    gid: u32,
 }
 
 impl LocalSession {
@@ -32,114 +30,181 @@ impl LocalSession {
     /// # Errors
     /// When this process cannot be asked for its user.
     pub fn open(cancel: &CancellationToken) -> Result<Self, NodeError> {
+        use std::os::unix::fs::MetadataExt as _;
+
         let own = std::fs::metadata("/proc/self")
             .map_err(|e| NodeError::Other(format!("cannot tell who runs this process: {e}")))?;
-        let uid = std::os::unix::fs::MetadataExt::uid(&own);
-        Ok(Self { root: uid == 0, uid, cancel: cancel.clone() })
+        Ok(Self {
+            sudo_password: None,
+            patience: Duration::from_secs(300),
+            output_limit: 64 << 20,
+            cancel: cancel.clone(),
+            uid: own.uid(),
+            gid: own.gid(),
+        })
+    }
+
+    /// For `sudo`, where this process is not root's and sudo asks.
+    #[must_use]
+    pub fn with_sudo_password(mut self, password: Option<Secret>) -> Self {
+        self.sudo_password = password;
+        self
+    }
+
+    async fn exec(
+        &self,
+        wrap: Wrap<'_>,
+        script: &str,
+        stdin: &[u8],
+        patience: Option<Duration>,
+    ) -> Result<CommandOutput, NodeError> {
+        let what = format!("running `{}` on this machine", summary(script));
+        let (line, gate) = wrap.line(script)?;
+        let mut child = Command::new("sh")
+            .arg("-c")
+            .arg(line)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Its own group, so that all of it can be ended, and so that Ctrl-C reaches omk alone.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|e| NodeError::Other(format!("cannot start sh: {e}")))?;
+        let clock = Clock::start(patience.unwrap_or(self.patience));
+        let (mut run, feeds) = Run::start(gate, self.output_limit, what);
+        let ended = self.watch(&mut child, &mut run, stdin, feeds, &clock).await;
+        if ended.is_err() {
+            end(&mut child).await;
+        }
+        ended?;
+        run.finish()
+    }
+
+    async fn watch(
+        &self,
+        child: &mut Child,
+        run: &mut Run<'_>,
+        stdin: &[u8],
+        feeds: mpsc::UnboundedReceiver<Feed>,
+        clock: &Clock,
+    ) -> Result<(), NodeError> {
+        let piped = || NodeError::Other("sh was started without pipes".to_owned());
+        let mut stdout = child.stdout.take().ok_or_else(piped)?;
+        let mut stderr = child.stderr.take().ok_or_else(piped)?;
+        let feeding = feed_all(child.stdin.take().ok_or_else(piped)?, stdin, feeds, clock);
+        tokio::pin!(feeding);
+        let (mut out, mut err) = (vec![0; 32 << 10], vec![0; 32 << 10]);
+        let (mut out_open, mut err_open, mut fed) = (true, true, false);
+        let broken = |e: std::io::Error| NodeError::Other(format!("cannot read what sh prints: {e}"));
+        while out_open || err_open || run.status.is_none() {
+            tokio::select! {
+                count = stdout.read(&mut out), if out_open => {
+                    let count = count.map_err(broken)?;
+                    out_open = count > 0;
+                    run.stdout(&out[..count])?;
+                }
+                count = stderr.read(&mut err), if err_open => {
+                    let count = count.map_err(broken)?;
+                    err_open = count > 0;
+                    run.stderr(&err[..count])?;
+                }
+                status = child.wait(), if run.status.is_none() => run.status = Some(code(status.map_err(broken)?)),
+                () = &mut feeding, if !fed => {
+                    fed = true;
+                    continue;
+                }
+                () = clock.expired(run.patience(clock.patience)) => {
+                    // Something that the command left behind holds the pipes open.
+                    return if run.status.is_some() { Ok(()) } else { Err(run.stalled(clock.patience)) };
+                }
+                () = self.cancel.cancelled() => return Err(NodeError::Cancelled),
+            }
+            clock.touch();
+        }
+        Ok(())
+    }
+}
+
+fn code(status: std::process::ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt as _;
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(127))
+}
+
+/// Ends a command and what it started. What runs as root through sudo is out of reach; sudo passes the signal on.
+async fn end(child: &mut Child) {
+    if let Some(id) = child.id() {
+        let killed =
+            Command::new("kill").args(["-TERM", "--", &format!("-{id}")]).stderr(Stdio::null()).status();
+        let _ = tokio::time::timeout(Duration::from_secs(1), killed).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), child.wait()).await;
+    }
+    let _ = child.start_kill();
+}
+
+async fn feed_all(
+    mut write: ChildStdin,
+    stdin: &[u8],
+    mut feeds: mpsc::UnboundedReceiver<Feed>,
+    clock: &Clock,
+) {
+    while let Some(feed) = feeds.recv().await {
+        let sent = match feed {
+            Feed::Password(line) => write.write_all(&line).await,
+            Feed::Eof => return,
+            Feed::Input => {
+                for chunk in stdin.chunks(64 << 10) {
+                    // A command need not read its input.
+                    if write.write_all(chunk).await.is_err() {
+                        return;
+                    }
+                    clock.touch();
+                }
+                return;
+            }
+        };
+        if sent.is_err() {
+            return;
+        }
     }
 }
 
 #[async_trait]
 impl NodeSession for LocalSession {
     async fn run(&self, command: &RemoteCommand) -> Result<CommandOutput, NodeError> {
-        let sudo = command.root && !self.root;
-        let mut process = if sudo { Command::new("sudo") } else { Command::new("sh") };
-        if sudo {
-            process.args(["-n", "--", "sh"]);
-        }
-        process.args(["-c", &command.script]).env("LC_ALL", "C").kill_on_drop(true);
-        process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let failed =
-            |e: std::io::Error| NodeError::Other(format!("cannot run a command on this machine: {e}"));
-        let mut child = process.spawn().map_err(failed)?;
-        let (Some(mut stdin), Some(mut stdout), Some(mut stderr)) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take())
-        else {
-            return Err(NodeError::Other("cannot talk to a command on this machine".to_owned()));
+        let wrap = match &self.sudo_password {
+            _ if !command.root || self.uid == 0 => Wrap::User,
+            None => Wrap::Sudo,
+            Some(password) => Wrap::SudoWith(password),
         };
-        let feeding = async move {
-            // A command that ends without reading all of it says why itself.
-            let _ = stdin.write_all(&command.stdin).await;
-        };
-        tokio::pin!(feeding);
-        let (mut fed, mut out, mut err) = (false, true, true);
-        let mut output = CommandOutput::default();
-        let patience = command.patience.unwrap_or(PATIENCE);
-        while out || err {
-            tokio::select! {
-                n = stdout.read_buf(&mut output.stdout), if out => out = n.map_err(failed)? > 0,
-                n = stderr.read_buf(&mut output.stderr), if err => err = n.map_err(failed)? > 0,
-                () = &mut feeding, if !fed => fed = true,
-                () = tokio::time::sleep(patience) => {
-                    let what = "a command on this machine".to_owned();
-                    return Err(NodeError::Stalled { what, seconds: patience.as_secs() });
-                }
-                () = self.cancel.cancelled() => return Err(NodeError::Cancelled),
-            }
-            if output.stdout.len() + output.stderr.len() > OUTPUT_LIMIT {
-                let text =
-                    format!("a command printed more than {OUTPUT_LIMIT} bytes, which none of omk does");
-                return Err(NodeError::Other(text));
-            }
-        }
-        let status = child.wait().await.map_err(failed)?;
-        let signal = std::os::unix::process::ExitStatusExt::signal(&status);
-        output.status = status.code().or(signal.map(|s| 128 + s)).unwrap_or(255);
-        if sudo && output.complaint().starts_with("sudo: ") && output.stdout.is_empty() {
-            let text = format!("{}; run omk as root or allow NOPASSWD", output.complaint());
-            return Err(NodeError::Sudo(text));
-        }
-        Ok(output)
+        self.exec(wrap, &command.script, &command.stdin, command.patience).await
     }
 
     async fn staging(&self, path: &str) -> Result<Box<dyn BlobStore>, NodeError> {
-        super::check_remote_path(path).map_err(NodeError::Other)?;
-        let (owner, path) = (self.uid, PathBuf::from(path));
-        let made = tokio::task::spawn_blocking({
-            let path = path.clone();
-            move || make_private(&path)
-        });
-        if made.await.is_ok_and(|made| made.is_err()) {
-            let quoted = quote(&path.to_string_lossy());
-            let script = format!("mkdir -p {quoted} && chown {owner} {quoted} && chmod 700 {quoted}");
-            let output = self.run(&RemoteCommand::root(script)).await?;
-            if !output.ok() {
-                let (status, complaint) = (output.status, output.complaint());
-                return Err(NodeError::Command {
-                    what: "making the staging folder".into(),
-                    status,
-                    complaint,
-                });
-            }
-        }
+        check_remote_path(path).map_err(|e| NodeError::Other(format!("staging folder: {e}")))?;
+        super::sftp::prepare_folder(self, path, self.uid, self.gid, "this machine").await?;
         Ok(Box::new(FolderStore::new(path)))
     }
 
+    /// A command does the writing: it has the same rights as those that will read the file.
     async fn write_file(&self, path: &str, bytes: &[u8]) -> Result<(), NodeError> {
-        super::check_remote_path(path).map_err(NodeError::Other)?;
-        let (path, bytes) = (PathBuf::from(path), bytes.to_vec());
-        let writing = tokio::task::spawn_blocking(move || {
-            use std::io::Write as _;
-
-            let folder = path.parent().unwrap_or(Path::new("/"));
-            let io = |action| StoreError::io(action, &path);
-            let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io("create"))?;
-            file.write_all(&bytes).map_err(io("write"))?;
-            file.as_file().sync_all().map_err(io("sync"))?;
-            file.persist(&path).map_err(|e| io("rename")(e.error))?;
-            Ok(())
-        });
-        writing.await.map_err(|_| StoreError::Cancelled)?
+        check_remote_path(path).map_err(NodeError::Other)?;
+        let staged = quote(&format!("{path}.{:016x}.tmp", fastrand::u64(..)));
+        let mut command = RemoteCommand::user(format!(
+            "umask 077\ncat >{staged} && {{ sync {staged} 2>/dev/null || sync; }} && mv -f {staged} {path} \
+             || {{ rm -f {staged}; exit 1; }}",
+            path = quote(path)
+        ));
+        command.stdin = bytes.to_vec();
+        let output = self.run(&command).await?;
+        if output.ok() {
+            return Ok(());
+        }
+        Err(StoreError::Remote(format!("cannot write {path}: {}", output.complaint())).into())
     }
 
     async fn close(&self) {}
-}
-
-/// Fails where the user may not write, also when the folder is there.
-fn make_private(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path.join("blobs"))
 }
 
 #[cfg(test)]

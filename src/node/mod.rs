@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use crate::store::BlobStore;
 
+mod command;
 pub mod inventory;
 pub mod known_hosts;
 mod local;

@@ -245,6 +245,7 @@ impl SftpIngest {
                     .store_error(&format!("rename {} to {target}", self.path), e));
             }
         }
+        self.staging.present().insert(self.blob.digest().layout_path());
         if let Some(journal) = self.journal.take() {
             self.lease.forget(&journal.handle);
             self.staging.partials().remove(self.blob.digest().hex());

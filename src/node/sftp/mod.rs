@@ -25,7 +25,7 @@ use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::ssh::Connection;
-use super::{NodeError, RemoteCommand, check_remote_path, quote};
+use super::{NodeError, NodeSession, RemoteCommand, SshSession, check_remote_path, quote};
 use crate::oci::{Descriptor, Digest};
 use crate::store::{BlobSource, BlobStore, ByteStream, Ingest, StoreError};
 
@@ -253,6 +253,9 @@ struct Staging {
     root: String,
     /// Hashes of blobs of which a partial copy may lie on the node.
     partials: Mutex<HashSet<String>>,
+    /// Layout paths of blobs that are complete on the node: those that were there when the store was opened, and those
+    /// committed since. A new node has none, and then nothing needs to be asked about each of hundreds of blobs.
+    present: Mutex<HashSet<String>>,
 }
 
 impl Staging {
@@ -262,6 +265,10 @@ impl Staging {
 
     fn blob(&self, digest: &Digest) -> String {
         format!("{}/{}", self.root, digest.layout_path())
+    }
+
+    fn present(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn partials(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
@@ -301,7 +308,7 @@ fn prepare(root: &str, uid: u32, owner: Option<u32>) -> String {
          done\n\
          chmod 700 \"$r\" || exit {NOT_OURS}\n\
          find \"$r/partial\" -type f -mtime +{KEEP_DAYS} -exec rm -f {{}} +\n\
-         ls \"$r/partial\" | head -n 100000\n",
+         cd \"$r\" && find blobs partial -type f | head -n 200000\n",
         root = quote(root),
         parents = match owner {
             Some(_) => "p=${r%/*}; [ -d \"${p:-/}\" ] || (umask 022; mkdir -p \"$p\") || exit 75\n",
@@ -310,41 +317,48 @@ fn prepare(root: &str, uid: u32, owner: Option<u32>) -> String {
     )
 }
 
+/// Makes the folder `root` a staging folder of the user `uid`, if need be as root; returns the files that are in
+/// it, one a line, relative to it.
+pub(crate) async fn prepare_folder(
+    session: &dyn NodeSession,
+    root: &str,
+    uid: u32,
+    gid: u32,
+    node: &str,
+) -> Result<String, NodeError> {
+    let own = RemoteCommand::user(prepare(root, uid, None));
+    let mut output = session.run(&own).await?;
+    if output.status == NOT_OURS {
+        output = session.run(&RemoteCommand::root(prepare(root, uid, Some(gid)))).await?;
+        if output.ok() {
+            output = session.run(&own).await?;
+        }
+    }
+    let complaint = match output.status {
+        0 => return Ok(output.text()),
+        NOT_STAGING => "something else is there: name a new or empty folder, no symbolic link".to_owned(),
+        _ => output.complaint(),
+    };
+    let what = format!("making the staging folder {root} on {node}");
+    Err(NodeError::Command { what, status: output.status, complaint })
+}
+
 impl SftpStore {
     pub(crate) async fn open(connection: Arc<Connection>, root: &str) -> Result<Self, NodeError> {
         check_remote_path(root).map_err(|e| NodeError::Other(format!("staging folder: {e}")))?;
         let (uid, gid) = connection.ids().await?;
-        let own = RemoteCommand::user(prepare(root, uid, None));
-        let mut output = connection.run(&own).await?;
-        if output.status == NOT_OURS {
-            let as_root = RemoteCommand::root(prepare(root, uid, Some(gid)));
-            output = connection.run(&as_root).await?;
-            if output.ok() {
-                output = connection.run(&own).await?;
-            }
-        }
-        let refused = |complaint| NodeError::Command {
-            what: format!("making the staging folder {root} on {}", connection.address),
-            status: output.status,
-            complaint,
-        };
-        match output.status {
-            0 => {}
-            NOT_STAGING => {
-                let text = "something else is there: name a new or empty folder, no symbolic link".to_owned();
-                return Err(refused(text));
-            }
-            _ => return Err(refused(output.complaint())),
-        }
-        let partials =
-            output.text().lines().filter_map(|l| l.strip_suffix(".journal")).filter_map(hex).collect();
-        Ok(Self(Arc::new(Staging { connection, root: root.to_owned(), partials: Mutex::new(partials) })))
+        let session = SshSession(Arc::clone(&connection));
+        let listed = prepare_folder(&session, root, uid, gid, &connection.address).await?;
+        let partials = listed.lines().filter_map(|l| hex(l.strip_prefix("partial/")?)).collect();
+        let present = listed.lines().filter(|l| l.starts_with("blobs/")).map(str::to_owned).collect();
+        let (partials, present) = (Mutex::new(partials), Mutex::new(present));
+        Ok(Self(Arc::new(Staging { connection, root: root.to_owned(), partials, present })))
     }
 }
 
 /// The blob's hash in the name of a partial blob.
 fn hex(name: &str) -> Option<String> {
-    let (hex, _) = name.split_once('.')?;
+    let (hex, _) = name.strip_suffix(".journal")?.split_once('.')?;
     let digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
     (matches!(hex.len(), 64 | 128) && hex.bytes().all(digit)).then(|| hex.to_owned())
 }
@@ -388,6 +402,9 @@ impl BlobSource for SftpStore {
     }
 
     async fn size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        if !self.0.present().contains(&digest.layout_path()) {
+            return Ok(None);
+        }
         let mut lease = Lease::take(&self.0.connection).await.map_err(into_store)?;
         let size = lease.stat(&self.0.blob(digest)).await?;
         lease.healthy = true;

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::command::Wrap;
 use super::inventory::{Address, Node};
 use super::{CommandOutput, KnownHosts, NodeError, NodeSession, RemoteCommand, Secret};
 use crate::event::{Event, Events};
@@ -81,7 +82,7 @@ impl SshOptions {
 }
 
 /// An open SSH connection to a node.
-pub struct SshSession(Arc<Connection>);
+pub struct SshSession(pub(super) Arc<Connection>);
 
 pub(crate) struct Connection {
     handle: Handle<Client>,
@@ -291,27 +292,18 @@ impl Connection {
     /// User and group id of the session's user.
     pub(crate) async fn ids(&self) -> Result<(u32, u32), NodeError> {
         let ask = || async {
-            let output = self.exec(exec::Wrap::User, "id -u; id -g", &[], None).await?;
-            let text = output.text();
-            let mut numbers = text.lines().map(|l| l.trim().parse::<u32>());
-            match (numbers.next(), numbers.next()) {
-                (Some(Ok(uid)), Some(Ok(gid))) => Ok((uid, gid)),
-                _ => Err(NodeError::Command {
-                    what: "asking for the user's id".to_owned(),
-                    status: output.status,
-                    complaint: output.complaint(),
-                }),
-            }
+            let output = self.exec(Wrap::User, "id -u; id -g", &[], None).await?;
+            super::command::ids(&output)
         };
         self.ids.get_or_try_init(ask).await.copied()
     }
 
     pub(crate) async fn run(&self, command: &RemoteCommand) -> Result<CommandOutput, NodeError> {
         let wrap = match &self.sudo_password {
-            _ if !command.root || self.user == "root" => exec::Wrap::User,
-            _ if self.ids().await?.0 == 0 => exec::Wrap::User,
-            None => exec::Wrap::Sudo,
-            Some(password) => exec::Wrap::SudoWith(password),
+            _ if !command.root || self.user == "root" => Wrap::User,
+            _ if self.ids().await?.0 == 0 => Wrap::User,
+            None => Wrap::Sudo,
+            Some(password) => Wrap::SudoWith(password),
         };
         self.exec(wrap, &command.script, &command.stdin, command.patience).await
     }
