@@ -31,4 +31,4 @@ for _ in $(seq "$rounds"); do
   run omk "$omk" bundle build "${args[@]}" --plain-http "$registry" -o "$out/b.tar"
 done | awk '
   { if (!($1 in best) || $2 < best[$1]) best[$1] = $2; if ($3 > rss[$1]) rss[$1] = $3; print "  " $1 ": " $2 " s, " int($3/1024) " MiB" }
-  END { printf "skopeo copy  %.2f s  %d MiB\nomk build    %.2f s  %d MiB\nratio        %.2f\n", best["skopeo"], rss["skopeo"]/1024, best["omk"], rss["omk"]/1024, best["omk"]/best["skopeo"] }'
+  END { if (!("omk" in best)) exit 1; printf "skopeo copy  %.2f s  %d MiB\nomk build    %.2f s  %d MiB\nratio        %.2f\n", best["skopeo"], rss["skopeo"]/1024, best["omk"], rss["omk"]/1024, best["omk"]/best["skopeo"] }'

@@ -226,7 +226,7 @@ async fn resolve(
         let graph = upstream.graph(&image, platforms, events, cancel).await;
         if let Ok(graph) = &graph {
             let digest = graph.root.digest().clone();
-            events.emit(Event::Resolved { image: image.familiar(), digest });
+            events.emit(Event::Resolved { image: image.to_string(), digest });
         }
         (image, graph)
     };

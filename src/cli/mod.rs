@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::event::Events;
 
 pub mod bundle;
+pub mod demo;
 pub mod error;
 pub mod exit;
 pub mod generate;
@@ -49,6 +50,8 @@ enum Command {
     /// Find the images that an input needs
     #[command(subcommand)]
     Image(image::Command),
+    /// Show the whole way on this machine: discover, bundle, preheat, patch
+    Demo(demo::DemoArgs),
     /// Print the completion script of a shell
     Completions(generate::CompletionsArgs),
     /// Write the manual pages and completion scripts into a folder
@@ -112,6 +115,7 @@ async fn dispatch(command: Command, context: Context) -> Outcome {
     match command {
         Command::Bundle(command) => bundle::run(command, context).await,
         Command::Image(command) => image::run(command, context).await,
+        Command::Demo(args) => demo::run(args, context).await,
         Command::Completions(args) => generate::completions(&args),
         Command::Generate(args) => generate::generate(&args),
     }

@@ -81,7 +81,8 @@ impl Part {
 
     /// Half noise, half text: it compresses about as programs do.
     fn content(&self) -> Vec<u8> {
-        let mut state = self.seed.bytes().fold(0x9e37_79b9_7f4a_7c15_u64, |s, b| (s ^ u64::from(b)).rotate_left(9) | 1);
+        let mut state =
+            self.seed.bytes().fold(0x9e37_79b9_7f4a_7c15_u64, |s, b| (s ^ u64::from(b)).rotate_left(9) | 1);
         let mut out = Vec::with_capacity(self.bytes + 64);
         while out.len() < self.bytes {
             // xorshift64 (Marsaglia 2003): good enough to resist compression.
@@ -145,10 +146,15 @@ mod tests {
         assert_eq!(roots(&first), roots(&again));
 
         let patch = patch_release(&a, &platform).unwrap();
-        let layers = |root: &Descriptor| match crate::oci::Manifest::parse(root, &a.get(root.digest()).unwrap()).unwrap() {
-            crate::oci::Manifest::Image(m) => m.layers.iter().map(|l| l.digest().clone()).collect::<Vec<_>>(),
-            crate::oci::Manifest::Index(_) => panic!("web is for one platform"),
-        };
+        let layers =
+            |root: &Descriptor| match crate::oci::Manifest::parse(root, &a.get(root.digest()).unwrap())
+                .unwrap()
+            {
+                crate::oci::Manifest::Image(m) => {
+                    m.layers.iter().map(|l| l.digest().clone()).collect::<Vec<_>>()
+                }
+                crate::oci::Manifest::Index(_) => panic!("web is for one platform"),
+            };
         let (old, new) = (layers(&first[0].root), layers(&patch.root));
         assert_eq!(old[..2], new[..2]);
         assert_ne!(old[2], new[2]);
