@@ -15,6 +15,7 @@ pub mod exit;
 pub mod generate;
 pub mod image;
 pub mod output;
+pub mod preheat;
 pub mod progress;
 pub mod registry;
 pub mod sources;
@@ -50,6 +51,8 @@ enum Command {
     /// Find the images that an input needs
     #[command(subcommand)]
     Image(image::Command),
+    /// Put a bundle's images onto nodes over SSH and prove that they are there
+    Preheat(Box<preheat::PreheatArgs>),
     /// Show the whole way on this machine: discover, bundle, preheat, patch
     Demo(demo::DemoArgs),
     /// Print the completion script of a shell
@@ -115,6 +118,7 @@ async fn dispatch(command: Command, context: Context) -> Outcome {
     match command {
         Command::Bundle(command) => bundle::run(command, context).await,
         Command::Image(command) => image::run(command, context).await,
+        Command::Preheat(args) => preheat::run(*args, context).await,
         Command::Demo(args) => demo::run(args, context).await,
         Command::Completions(args) => generate::completions(&args),
         Command::Generate(args) => generate::generate(&args),

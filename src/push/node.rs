@@ -47,7 +47,7 @@ impl Fault {
     /// The connector tries again itself where that helps, so its word is final for a node that was never reached;
     /// one that was may be restarting.
     pub(super) fn connecting(error: NodeError, before: bool) -> Self {
-        let passing = before && matches!(error, NodeError::Connect { .. } | NodeError::Lost(_));
+        let passing = before && error.may_retry();
         Self { passing, ..Self::lasting(error) }
     }
 }
@@ -55,24 +55,15 @@ impl Fault {
 impl From<NodeError> for Fault {
     fn from(error: NodeError) -> Self {
         match error {
-            NodeError::Store(error) => error.into(),
-            error => {
-                let passing = matches!(
-                    error,
-                    NodeError::Lost(_) | NodeError::Stalled { .. } | NodeError::Connect { .. }
-                );
-                Self { passing, ..Self::lasting(error) }
-            }
+            NodeError::Cancelled | NodeError::Store(StoreError::Cancelled) => Self::cancelled(),
+            error => Self { passing: error.may_retry(), ..Self::lasting(error) },
         }
     }
 }
 
 impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Cancelled => Self::cancelled(),
-            error => Self { passing: matches!(error, StoreError::Remote(_)), ..Self::lasting(error) },
-        }
+        NodeError::Store(error).into()
     }
 }
 
@@ -162,8 +153,12 @@ impl Prepared {
             if push.cancel.is_cancelled() {
                 return Err(Fault::cancelled());
             }
-            push.node_is(target, NodeState::Verifying);
-            self.facts = probe(self.session.as_ref(), self.runtime.as_ref(), &self.staging, target).await?;
+            // Where nothing was done, the probe that the plan was made from is the proof.
+            if self.plan.to_import().next().is_some() {
+                push.node_is(target, NodeState::Verifying);
+                self.facts =
+                    probe(self.session.as_ref(), self.runtime.as_ref(), &self.staging, target).await?;
+            }
             let images = self.proved(push, target, &failed);
             let ready = images.iter().all(|i| i.ready);
             if ready || round >= ROUNDS || !failed.values().any(|f| f.again) {
