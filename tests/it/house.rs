@@ -105,3 +105,14 @@ fn completions_and_manual_are_fresh() {
         }
     }
 }
+
+#[test]
+fn every_definition_in_bundles_is_an_input_with_pinned_versions() {
+    let inputs = omk::discover::Inputs { paths: vec![root().join("bundles")], ..Default::default() };
+    let found = omk::discover::discover(&inputs, &omk::discover::Scope::default()).unwrap();
+    assert_eq!(found.problems, [], "{:?}", found.problems);
+    assert!(found.images().len() >= 7);
+    for image in found.images() {
+        assert!(image.tag().is_some_and(|t| t != "latest"), "{image}");
+    }
+}
