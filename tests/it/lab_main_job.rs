@@ -62,7 +62,8 @@ fn sent(report: &Value) -> Vec<u64> {
 
 /// Every name of every image in the bundle, as the node's containerd lists it: complete and unpacked.
 fn all_ready(lab: &Lab, node: usize, folder: &Path, bundle: &str) {
-    let inspected: Value = serde_json::from_str(&good(omk(folder).args(["bundle", "inspect", bundle, "-o", "json"]))).unwrap();
+    let inspected: Value =
+        serde_json::from_str(&good(omk(folder).args(["bundle", "inspect", bundle, "-o", "json"]))).unwrap();
     let check = lab.exec(node, &["ctr", "-n", "k8s.io", "images", "check"]);
     let check = String::from_utf8_lossy(&check.stdout).into_owned();
     for image in inspected["images"].as_array().unwrap() {
@@ -146,8 +147,12 @@ fn lab_one_node_down_does_not_stop_the_others() {
     lab.stop_node(2);
     let out = run(&mut preheat(&lab, folder, "omk", "a.tar"));
     assert_eq!(out.status.code(), Some(4), "{}", String::from_utf8_lossy(&out.stderr));
-    let states: Vec<String> =
-        report(&out)["nodes"].as_array().unwrap().iter().map(|n| n["state"].as_str().unwrap().to_owned()).collect();
+    let states: Vec<String> = report(&out)["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| n["state"].as_str().unwrap().to_owned())
+        .collect();
     assert_eq!(states, ["ready", "failed", "ready"]);
     [1, 3].into_iter().for_each(|node| all_ready(&lab, node, folder, "a.tar"));
     lab.start_node(2);
@@ -170,7 +175,8 @@ fn lab_a_killed_sender_is_resumed() {
     good(omk(folder).args(["bundle", "build", "--image", &image, "--plain-http", &registry, "-o", "a.tar"]));
     let size = std::fs::metadata(folder.join("a.tar")).unwrap().len();
     lab.add_latency(1, 200);
-    let mut sender = preheat(&lab, folder, "root", "a.tar").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut sender =
+        preheat(&lab, folder, "root", "a.tar").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let staged = || -> u64 {
         let out = lab.exec(1, &["sh", "-c", "find /var/lib/omk -type f -printf '%s\\n' 2>/dev/null"]);
         String::from_utf8_lossy(&out.stdout).lines().filter_map(|l| l.parse::<u64>().ok()).sum()

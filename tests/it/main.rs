@@ -10,6 +10,7 @@ mod house;
 mod images;
 mod lab;
 mod lab_itself;
+mod lab_main_job;
 mod node;
 mod push;
 mod registry;

@@ -46,7 +46,9 @@ pub struct SshOptions {
     pub keepalive: Duration,
     /// A command that prints more than this, in bytes, is an error.
     pub output_limit: usize,
-    /// Writes of up to 255 KiB each that one file may have unanswered: bounds memory, and throughput on long links.
+    /// Writes of up to 255 KiB each that one file may have unanswered. OpenSSH grants a channel a window of 2 MiB: what
+    /// is beyond it waits in this process, and the notes in the journal behind it, so more costs memory and makes a
+    /// killed run send more again.
     pub writes_in_flight: usize,
     run: u64,
 }
@@ -63,7 +65,7 @@ impl SshOptions {
             patience: Duration::from_secs(300),
             keepalive: Duration::from_secs(15),
             output_limit: 64 << 20,
-            writes_in_flight: 64,
+            writes_in_flight: 12,
             run: fastrand::u64(..),
         }
     }
