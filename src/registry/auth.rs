@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use http_auth::parser::ChallengeParser;
+use oci_client::token_cache::{RegistryToken, RegistryTokenType};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
@@ -42,14 +43,22 @@ pub(super) fn choose<'a>(headers: impl IntoIterator<Item = &'a str>) -> Option<C
     found
 }
 
-/// Where we stand with one repository: tokens are good for one.
-#[derive(Debug, Default)]
+/// Where we stand with one repository: tokens are good for one. No `Debug`: `login` would show a password there.
+#[derive(Default)]
 pub(super) struct Session {
     header: Option<HeaderValue>,
+    /// What `header` is made of, in the form that `oci-client` takes.
+    pub(super) login: Option<RegistryTokenType>,
     until: Option<Instant>,
     challenge: Option<Challenge>,
     /// Counts logins, so that of many requests that were refused at once only the first logs in again.
     generation: u64,
+    /// Whether the repository ever answered with a success.
+    pub(super) answered: bool,
+    /// The login that `oci-client` has.
+    pub(super) handed: u64,
+    /// A login that is good, but not in the hands of `oci-client`.
+    pub(super) unfit: Option<u64>,
 }
 
 impl Session {
@@ -96,24 +105,28 @@ impl Session {
         challenge: Challenge,
     ) -> Result<(), Failure> {
         let login = http.options.credentials.find(target.registry, target.repository).await;
-        let (header, until) = match &challenge {
+        let (header, until, login) = match &challenge {
             Challenge::Basic => {
                 let login = login.map_err(Failure::last)?;
                 let login = login.ok_or_else(|| Failure::last(refused(target, None, String::new())))?;
-                (login.basic(), None)
+                let parts = (login.user.clone(), login.password.expose().to_owned());
+                (login.basic(), None, RegistryTokenType::Basic(parts.0, parts.1))
             }
             Challenge::Bearer { realm, service } => {
                 // A login that cannot be read (the helper of a desktop that is not here) does not matter for what
                 // everybody may pull; when the registry refuses, `refusal` tells of it.
                 let login = login.ok().flatten();
                 let token = fetch_token(http, target, realm, service.as_deref(), login.as_ref()).await?;
-                (Secret::new(format!("Bearer {}", token.value.expose())), Some(token.until))
+                let plain = RegistryToken::Token { token: token.value.expose().to_owned() };
+                (Secret::new(plain.bearer_token()), Some(token.until), RegistryTokenType::Bearer(plain))
             }
         };
         let mut header = HeaderValue::from_str(header.expose())
             .map_err(|_| Failure::last(target.protocol("a token that is no header value".to_owned())))?;
         header.set_sensitive(true);
+        // Checked before `oci-client` gets it, which takes it for granted that a token is a header value.
         self.header = Some(header);
+        self.login = Some(login);
         self.until = until;
         self.challenge = Some(challenge);
         self.generation += 1;

@@ -1,15 +1,19 @@
 //! Blobs of one repository as a [`BlobSource`]: streams that go on where a connection broke off.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use oci_client::client::BlobResponse;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap};
 use reqwest::{Method, Response, StatusCode};
 
+use super::bodies::Unopened;
 use super::http::{Call, Http, Target};
 use super::retry::{Failure, Retries};
 use super::{RegistryError, error};
@@ -118,6 +122,9 @@ impl BlobSource for Repository {
             at: range.start,
             end: range.end,
             body: None,
+            // `oci-client` reads manifests whole, into memory and without a limit.
+            own: blob.kind() != Kind::Blob,
+            refused: None,
             fresh: 0,
         };
         // Opened here, so that a blob that is not there is told before the first byte is asked for.
@@ -130,7 +137,7 @@ impl BlobSource for Repository {
 
 /// A body being read, and how many of its bytes come before the first one that is wanted.
 struct Body {
-    response: Response,
+    bytes: BoxStream<'static, io::Result<Bytes>>,
     skip: u64,
     /// Whether it goes on behind the end of the range, as the whole blob does where `Range` is ignored.
     longer: bool,
@@ -145,6 +152,10 @@ struct Reader {
     at: u64,
     end: u64,
     body: Option<Body>,
+    /// Whether the next request is our own instead of one by `oci-client`.
+    own: bool,
+    /// The login that `oci-client` was refused with, until our own request shows whether the login is bad.
+    refused: Option<u64>,
     /// Bytes since the last failure.
     fresh: u64,
 }
@@ -158,8 +169,8 @@ impl Reader {
             self.connect().await?;
             let Some(body) = self.body.as_mut() else { continue };
             let target = self.repository.http.target(&self.repository.image, &self.what);
-            let failure = match body.response.chunk().await {
-                Ok(Some(mut chunk)) => {
+            let failure = match body.bytes.next().await {
+                Some(Ok(mut chunk)) => {
                     let skip = body.skip.min(chunk.len() as u64);
                     body.skip -= skip;
                     let chunk = chunk.split_off(usize::try_from(skip).unwrap_or(chunk.len()));
@@ -168,12 +179,16 @@ impl Reader {
                     }
                     return self.take(chunk).map(Some);
                 }
-                Ok(None) => {
-                    let (what, registry) = (self.what.clone(), target.registry.to_owned());
-                    let reason = format!("the body ended at byte {} of {}", self.at, self.end);
-                    Failure::passing(RegistryError::Network { what, registry, reason })
-                }
-                Err(error) => self.repository.http.failure(&target, &error),
+                // What is no failure of the connection is the digest that `oci-client` computes of whole blobs, told
+                // when a body ends: whoever takes the bytes verifies them, here it has ended too early.
+                ended => match ended.as_ref().and_then(|e| connection_error(e.as_ref().err()?)) {
+                    Some(error) => self.repository.http.failure(&target, error),
+                    None => {
+                        let (what, registry) = (self.what.clone(), target.registry.to_owned());
+                        let reason = format!("the body ended at byte {} of {}", self.at, self.end);
+                        Failure::passing(RegistryError::Network { what, registry, reason })
+                    }
+                },
             };
             self.body = None;
             self.pause(failure).await?;
@@ -199,8 +214,8 @@ impl Reader {
     /// All that was asked for is there: nothing may follow.
     async fn finish(&mut self) -> Result<Option<Bytes>, StoreError> {
         let Some(mut body) = self.body.take().filter(|b| !b.longer) else { return Ok(None) };
-        match body.response.chunk().await {
-            Ok(Some(more)) if !more.is_empty() => Err(self.size_mismatch(self.end + more.len() as u64)),
+        match body.bytes.next().await {
+            Some(Ok(more)) if !more.is_empty() => Err(self.size_mismatch(self.end + more.len() as u64)),
             // The bytes are complete and will be verified: how the connection ends does not matter.
             _ => Ok(None),
         }
@@ -214,14 +229,33 @@ impl Reader {
     /// Asks for the bytes from where we are, until there is a body.
     async fn connect(&mut self) -> Result<(), StoreError> {
         while self.body.is_none() {
-            let whole = self.at == 0 && self.end == self.blob.size();
-            let range = (!whole).then_some(self.at..self.end);
-            let call = Call { method: Method::GET, path: self.path.clone(), range };
             let http = Arc::clone(&self.repository.http);
-            let image = self.repository.image.clone();
-            let target = http.target(&image, &self.what);
+            let (image, what) = (self.repository.image.clone(), self.what.clone());
+            let target = http.target(&image, &what);
+            if !self.own {
+                // To the end of the blob without saying where that is: then the length of the answer tells which
+                // part it is, and how large the registry's blob.
+                let length = (self.end < self.blob.size()).then_some(self.end - self.at);
+                match http.open(&target, self.blob.digest(), self.at, length).await {
+                    Ok(response) => {
+                        self.body = self.accept_streamed(response)?;
+                        self.own = self.body.is_none();
+                    }
+                    Err(Unopened::Failed(failure)) => self.pause(failure).await?,
+                    Err(Unopened::Ask { refused }) => (self.own, self.refused) = (true, refused),
+                }
+                continue;
+            }
+            let range = (!self.is_whole()).then_some(self.at..self.end);
+            let call = Call { method: Method::GET, path: self.path.clone(), range };
             match http.once(&target, &call).await {
-                Ok(response) => self.body = Some(self.accept(&target, response)?),
+                Ok(response) => {
+                    self.body = Some(self.accept(&target, response)?);
+                    self.own = self.blob.kind() != Kind::Blob;
+                    if let Some(refused) = self.refused.take() {
+                        http.unfit(&target, refused).await;
+                    }
+                }
                 Err(Failure { error: RegistryError::NotFound { .. }, .. }) => {
                     let (digest, store) = (self.blob.digest().clone(), self.repository.label());
                     return Err(StoreError::NotFound { digest, store });
@@ -237,15 +271,42 @@ impl Reader {
         Ok(())
     }
 
-    /// Checks what the head of an answer says about its body.
+    fn is_whole(&self) -> bool {
+        self.at == 0 && self.end == self.blob.size()
+    }
+
+    /// Checks what `oci-client` tells of an answer. `Content-Range` is not among it: a part whose length does not show
+    /// which one it is (`None`) is left to our own request, which sees that header.
+    fn accept_streamed(&self, response: BlobResponse) -> Result<Option<Body>, StoreError> {
+        match response {
+            BlobResponse::Full(all) => {
+                if let Some(length) = all.content_length.filter(|l| *l != self.blob.size()) {
+                    return Err(self.size_mismatch(length));
+                }
+                let longer = self.end < self.blob.size();
+                Ok(Some(Body { bytes: all.stream, skip: self.at, longer }))
+            }
+            BlobResponse::Partial(part) => {
+                let fits = part.content_length.map_or(self.is_whole(), |l| l == self.end - self.at);
+                Ok(fits.then_some(Body { bytes: part.stream, skip: 0, longer: false }))
+            }
+        }
+    }
+
+    /// Checks what the head of an answer to our own request says about its body.
     fn accept(&self, target: &Target<'_>, response: Response) -> Result<Body, StoreError> {
         let length = content_length(response.headers());
+        let body = |response: Response, skip, longer| Body {
+            bytes: response.bytes_stream().map_err(io::Error::other).boxed(),
+            skip,
+            longer,
+        };
         if response.status() == StatusCode::OK {
             // The whole blob, whatever part of it was asked for.
             if let Some(length) = length.filter(|l| *l != self.blob.size()) {
                 return Err(self.size_mismatch(length));
             }
-            return Ok(Body { response, skip: self.at, longer: self.end < self.blob.size() });
+            return Ok(body(response, self.at, self.end < self.blob.size()));
         }
         let given = response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok());
         let wrong = |given: &str| {
@@ -262,7 +323,7 @@ impl Reader {
         if part.start != self.at || part.end > self.end {
             return Err(wrong(given));
         }
-        Ok(Body { response, skip: 0, longer: false })
+        Ok(body(response, 0, false))
     }
 
     fn size_mismatch(&self, found: u64) -> StoreError {
@@ -273,6 +334,11 @@ impl Reader {
             store: self.repository.label(),
         }
     }
+}
+
+/// What `reqwest` said, in `oci-client`'s streams as in ours.
+fn connection_error(error: &io::Error) -> Option<&reqwest::Error> {
+    error.get_ref()?.downcast_ref()
 }
 
 /// From the header itself: a client's own idea of the length is 0 for an answer to HEAD.

@@ -15,18 +15,23 @@ use reqwest::{Certificate, Client, Method, Response, StatusCode};
 use super::auth::{self, Session};
 use super::credentials::canonical;
 use super::retry::{Again, Failure, Retries, retry_after};
-use super::{RegistryError, RegistryOptions, error};
+use super::{RegistryError, RegistryOptions, bodies, error};
 use crate::event::Events;
 use crate::oci::{ImageRef, media};
 
-const MAX_REDIRECTS: usize = 5;
+/// As many as `oci-client` follows, which cannot be told another number.
+const MAX_REDIRECTS: usize = 10;
 const MAX_ERROR_BYTES: usize = 16 * 1024;
+
+pub(super) const USER_AGENT: &str = concat!("omk/", env!("CARGO_PKG_VERSION"));
 
 /// By registry and repository.
 type Sessions = BTreeMap<(String, String), Arc<tokio::sync::Mutex<Session>>>;
 
 pub(super) struct Http {
     pub(super) client: Client,
+    /// Reads the bodies of blobs.
+    pub(super) bodies: Option<oci_client::Client>,
     pub(super) options: RegistryOptions,
     sessions: Mutex<Sessions>,
     /// Registries that answered once: when one of them cannot be reached it will be back, one that never answered
@@ -50,9 +55,15 @@ impl Target<'_> {
 
     fn url(&self, path: &str) -> String {
         let scheme = if self.plain { "http" } else { "https" };
-        // Docker Hub's API does not live at its name.
-        let host = if self.registry == "docker.io" { "registry-1.docker.io" } else { self.registry };
-        format!("{scheme}://{host}/v2/{}/{path}", self.repository)
+        format!("{scheme}://{}/v2/{}/{path}", api_host(self.registry), self.repository)
+    }
+}
+
+/// Where a registry is spoken to: Docker Hub's API does not live at its name.
+pub(super) fn api_host(registry: &str) -> String {
+    match canonical(registry).as_str() {
+        "docker.io" => "registry-1.docker.io".to_owned(),
+        name => name.to_owned(),
     }
 }
 
@@ -71,13 +82,16 @@ impl Http {
             // Whoever embeds the library may have chosen another one before: that is fine too.
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
-        let mut roots = Vec::new();
+        let (mut roots, mut authorities) = (Vec::new(), Vec::new());
         for path in &options.ca_files {
-            roots.extend(read_ca(path)?);
+            let (pem, found) = read_ca(path)?;
+            authorities.push(pem);
+            roots.extend(found);
         }
+        let bodies = bodies::client(&options, &authorities);
         let builder = || {
             Client::builder()
-                .user_agent(concat!("omk/", env!("CARGO_PKG_VERSION")))
+                .user_agent(USER_AGENT)
                 .connect_timeout(options.connect_timeout)
                 .read_timeout(options.stall_timeout)
                 .redirect(reqwest::redirect::Policy::limited(MAX_REDIRECTS))
@@ -89,7 +103,7 @@ impl Http {
             .build()
             .or_else(|_| builder().tls_certs_only(roots).build())
             .map_err(|e| RegistryError::Client(reason(&e)))?;
-        Ok(Self { client, options, sessions: Mutex::default(), reached: Mutex::default() })
+        Ok(Self { client, bodies, options, sessions: Mutex::default(), reached: Mutex::default() })
     }
 
     pub(super) fn target<'a>(&self, image: &'a ImageRef, what: &'a str) -> Target<'a> {
@@ -135,7 +149,10 @@ impl Http {
             response = self.fire(target, call, header.as_ref()).await?;
         }
         match response.status() {
-            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
+                session.lock().await.answered = true;
+                Ok(response)
+            }
             _ => Err(self.status_failure(target, response).await),
         }
     }
@@ -161,7 +178,7 @@ impl Http {
         Ok(response)
     }
 
-    fn session(&self, target: &Target<'_>) -> Arc<tokio::sync::Mutex<Session>> {
+    pub(super) fn session(&self, target: &Target<'_>) -> Arc<tokio::sync::Mutex<Session>> {
         let key = (target.registry.to_owned(), target.repository.to_owned());
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone()
     }
@@ -268,14 +285,15 @@ impl Http {
     }
 }
 
-fn read_ca(path: &PathBuf) -> Result<Vec<Certificate>, RegistryError> {
+/// A CA file as it is, and what is in it.
+fn read_ca(path: &PathBuf) -> Result<(Vec<u8>, Vec<Certificate>), RegistryError> {
     let fail = |reason: String| RegistryError::CaFile { path: path.clone(), reason };
     let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
     let found = Certificate::from_pem_bundle(&bytes).map_err(|_| fail("not readable as PEM".to_owned()))?;
     if found.is_empty() {
         return Err(fail("there is no certificate in it".to_owned()));
     }
-    Ok(found)
+    Ok((bytes, found))
 }
 
 /// The rest of a body; `None` when it has more than `limit` bytes, of which no more are then read.

@@ -5,13 +5,23 @@
 //! (manifests, configs, tokens, error texts); what is large is streamed and verified by whoever writes it; a login
 //! is only sent to the registry that it is for, and to the token service that this registry names.
 //!
-//! # Why the requests are made here and not by `oci-client`
+//! # Who makes which request
 //!
-//! `oci-client` 0.18 can stream a blob from an offset, but it reads every manifest, token and error body whole,
-//! however long a registry makes it; it hides the status and headers of a failure, so `Retry-After` cannot be obeyed;
-//! a failed login is taken for an anonymous request; a registry without logins is asked for `/v2/` again before every
-//! blob; and a whole blob is hashed a second time. What is left of it after working around that is a URL. It is kept
-//! as an independent client in the tests of [`crate::serve`].
+//! Blobs are streamed by `oci-client`: four at once by default, each from the byte on where it broke off, verified
+//! by whoever writes them. One client of it serves all repositories; it is given the login that is good for each and
+//! makes no request but the one for the blob.
+//!
+//! All else is asked for by requests of our own, on the same `reqwest`, for `oci-client` 0.18
+//!
+//! - reads manifests, configs, tokens and the bodies of errors whole, however long a registry makes them; here all of
+//!   them have a limit. Of a blob's error it is only time that limits how much is read (five seconds, then it is
+//!   dropped), and the first request to every repository is our own;
+//! - shows neither status nor headers of a failure, so that `Retry-After` could not be obeyed nor a new token be asked
+//!   for: after a refusal the same request is made once more by our own code, which says what is wrong, or, when
+//!   nothing is, streams this one answer itself;
+//! - does not show `Content-Range`: which part of a blob an answer holds is told by its length, and where that fits
+//!   nothing our own code asks again;
+//! - reads one challenge of one form, and goes on without a login when a login fails.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +40,7 @@ use crate::oci::{Descriptor, Digest, Hasher, ImageRef, MAX_MANIFEST_BYTES, Platf
 
 mod auth;
 mod blob;
+mod bodies;
 mod credentials;
 mod error;
 mod http;
@@ -64,7 +75,9 @@ pub struct RegistryOptions {
     pub concurrency: usize,
     /// For TCP and TLS to come up.
     pub connect_timeout: Duration,
-    /// Without a single byte, be it of the answer's head or of a body.
+    /// Without a single byte, be it of the answer's head or of a body. A registry that drips, a byte before each such
+    /// time is over, is not given up: that is slow, and no less sure than a slow line. Only documents have a limit for
+    /// all of it ([`RegistryOptions::document_timeout`]).
     pub stall_timeout: Duration,
     /// For a whole manifest, config or token.
     pub document_timeout: Duration,

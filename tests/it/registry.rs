@@ -89,6 +89,10 @@ impl World {
         self.seen.lock().unwrap().clone()
     }
 
+    fn gets(&self) -> Vec<Request> {
+        self.requests().into_iter().filter(|r| r.method == "GET").collect()
+    }
+
     async fn graph(&self, client: &Registry) -> Result<ImageGraph, RegistryError> {
         let amd = ["linux/amd64".parse().unwrap()];
         client.graph(&self.name, &amd, &self.events(), &CancellationToken::new()).await
@@ -147,9 +151,9 @@ async fn a_broken_stream_goes_on_where_it_broke() {
     let client = world.client();
     world.faults.add(Scope::Blob, 3, Fault::Cut { after: 700_000 });
     assert_eq!(world.whole(&client).await.unwrap(), noise(1, BIG));
-    let ranges: Vec<Option<String>> = world.requests().into_iter().map(|r| r.range).collect();
+    let ranges: Vec<Option<String>> = world.gets().into_iter().map(|r| r.range).collect();
     assert_eq!(ranges.len(), 4);
-    assert_eq!(ranges[0], None, "the first request is for the whole blob");
+    assert_eq!(ranges[0].as_deref(), Some("bytes=0-"), "the first request is for the whole blob");
     let from: Vec<u64> = ranges[1..]
         .iter()
         .map(|r| r.as_deref().unwrap()["bytes=".len()..].split('-').next().unwrap().parse().unwrap())
@@ -193,10 +197,16 @@ async fn a_range_that_is_ignored_or_wrong_never_shifts_bytes() {
     world.faults.add(Scope::Blob, 1, Fault::Cut { after: 500_000 });
     world.faults.add(Scope::Blob, 1, Fault::IgnoreRange);
     assert_eq!(world.whole(&client).await.unwrap(), all);
+    // Once it is asked again, for the answer's length gives it away; what it gives then is looked at and told.
     world.faults.add(Scope::Blob, 1, Fault::WrongRange);
+    assert_eq!(world.part(&client, 10, 20).await.unwrap(), all[10..20]);
+    world.faults.add(Scope::Blob, 1, Fault::WrongRange);
+    assert_eq!(world.part(&client, 10, BIG as u64).await.unwrap(), all[10..]);
+    world.faults.add(Scope::Blob, 2, Fault::WrongRange);
     let error = world.part(&client, 10, 20).await.unwrap_err().to_string();
     assert!(error.contains("asked for bytes 10-19, it gives another range (bytes 11-19/"), "{error}");
     assert_eq!(world.part(&client, 10, 20).await.unwrap(), all[10..20]);
+    assert_eq!(world.faults.waiting(), 0);
     assert_eq!(world.part(&client, 5, 5).await.unwrap(), b"");
 }
 
@@ -210,8 +220,10 @@ async fn more_bytes_than_asked_for_are_an_error() {
         (Fault::Endless, 0),
         (Fault::Endless, 1_000),
     ] {
-        world.faults.add(Scope::Blob, 1, fault.clone());
+        // A part without a length is asked for a second time.
+        world.faults.add(Scope::Blob, if from == 0 { 1 } else { 2 }, fault.clone());
         let error = world.part(&client, from, BIG as u64).await.unwrap_err();
+        assert_eq!(world.faults.waiting(), 0);
         assert!(matches!(error, StoreError::SizeMismatch { .. }), "{fault:?} {from}: {error}");
     }
     let repository = client.repository(&world.name, &silent());
@@ -376,7 +388,7 @@ async fn a_login_does_not_follow_a_redirect() {
     let again = Fault::Redirect { to: format!("http://{}/", world.server.addr()) };
     world.faults.add(Scope::Blob, 100, again);
     let error = world.whole(&client).await.unwrap_err().to_string();
-    assert!(error.contains("more than 5 redirects"), "{error}");
+    assert!(error.contains("more than 10 redirects"), "{error}");
 }
 
 fn bearer(lifetime: Duration) -> Access {
@@ -417,13 +429,66 @@ async fn a_token_that_ran_out_or_was_withdrawn_is_renewed() {
     let world = World::new(bearer(Duration::from_secs(300))).await;
     let client = world.logged_in("lab", "pw");
     world.graph(&client).await.unwrap();
-    world.faults.add(Scope::Blob, 1, Fault::Refuse);
-    world.part(&client, 0, 10).await.unwrap();
-    assert_eq!(tokens(&world), 2);
-    world.faults.add(Scope::Token, 1, Fault::Status { code: 503, retry_after: None });
     world.faults.add(Scope::Blob, 2, Fault::Refuse);
     world.part(&client, 0, 10).await.unwrap();
+    assert_eq!(tokens(&world), 2);
+    world.part(&client, 0, 10).await.unwrap();
+    assert_eq!(tokens(&world), 2, "the new token is used from then on");
+    world.faults.add(Scope::Token, 1, Fault::Status { code: 503, retry_after: None });
+    world.faults.add(Scope::Blob, 3, Fault::Refuse);
+    world.part(&client, 0, 10).await.unwrap();
     assert_eq!(tokens(&world), 4, "the token service may fail for a moment, too");
+}
+
+/// Requests for the big layer by `oci-client`: ours ask for the whole of it without a range.
+fn streamed(world: &World) -> usize {
+    let path = format!("/v2/lab/web/blobs/{}", world.big.digest());
+    world.gets().iter().filter(|r| r.path == path && r.range.as_deref() == Some("bytes=0-")).count()
+}
+
+#[tokio::test]
+async fn a_blob_costs_one_request_whatever_login_there_is() {
+    let password = Access::Basic { user: "lab".to_owned(), password: "pw".to_owned() };
+    for access in [Access::Open, password, bearer(Duration::from_secs(300))] {
+        let world = World::new(access).await;
+        let client = world.logged_in("lab", "pw");
+        world.graph(&client).await.unwrap();
+        let before = world.requests().len();
+        for _ in 0..3 {
+            assert_eq!(world.whole(&client).await.unwrap(), noise(1, BIG));
+        }
+        assert_eq!((streamed(&world), world.requests().len()), (3, before + 3), "{:?}", world.requests());
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_oci_client_cannot_carry_is_carried_by_us() {
+    let world = World::new(bearer(Duration::from_secs(300))).await;
+    let client = world.logged_in("lab", "pw");
+    world.graph(&client).await.unwrap();
+    world.faults.add(Scope::Blob, 1, Fault::Refuse);
+    assert_eq!(world.whole(&client).await.unwrap(), noise(1, BIG));
+    assert_eq!((streamed(&world), tokens(&world)), (1, 1), "refused there, good here");
+    let before = world.requests().len();
+    assert_eq!(world.whole(&client).await.unwrap(), noise(1, BIG));
+    assert_eq!(
+        (streamed(&world), world.requests().len()),
+        (1, before + 1),
+        "not tried again with this token"
+    );
+    world.faults.add(Scope::Blob, 1, Fault::Refuse);
+    assert_eq!(world.whole(&client).await.unwrap(), noise(1, BIG));
+    assert_eq!((streamed(&world), tokens(&world)), (1, 2));
+    assert_eq!(world.whole(&client).await.unwrap(), noise(1, BIG));
+    assert_eq!(streamed(&world), 2, "with a new token it is");
+}
+
+#[tokio::test]
+async fn a_blobs_error_without_end_is_dropped() {
+    let world = World::open().await;
+    world.faults.add(Scope::Blob, 100, Fault::EndlessError);
+    let error = world.whole(&world.impatient()).await.unwrap_err().to_string();
+    assert!(error.contains("answers 418"), "{error}");
 }
 
 #[tokio::test]
@@ -463,7 +528,9 @@ async fn proxies_come_from_the_environment() {
     let proxy = format!("http://{}", world.server.addr());
     // No such host exists: only the proxy can answer for it.
     run_alone("registry::behind_a_proxy", &[("http_proxy", &proxy), ("no_proxy", "")]);
-    assert_eq!(world.requests().len(), 1);
+    let methods: Vec<String> = world.requests().into_iter().map(|r| r.method).collect();
+    assert_eq!(methods, ["HEAD", "GET"], "the tag by our own client, the blob by oci-client");
+    assert_eq!(world.gets()[0].range.as_deref(), Some("bytes=0-"));
 }
 
 #[tokio::test]
@@ -473,6 +540,8 @@ async fn behind_a_proxy() {
     let client = Registry::new(RegistryOptions { plain_http, ..RegistryOptions::default() }).unwrap();
     let name: ImageRef = "registry.invalid/lab/web:1".parse().unwrap();
     client.resolve(&name, &silent(), &CancellationToken::new()).await.unwrap();
+    let big = Descriptor::of(media::OCI_LAYER, &noise(1, BIG));
+    read_verified(&client.repository(&name, &silent()), &big, BIG as u64).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -492,6 +561,8 @@ async fn without_authorities() {
     let name: ImageRef = format!("{address}/lab/web:1").parse().unwrap();
     let client = Registry::new(options).unwrap();
     client.resolve(&name, &silent(), &CancellationToken::new()).await.unwrap();
+    let big = Descriptor::of(media::OCI_LAYER, &noise(1, BIG));
+    read_verified(&client.repository(&name, &silent()), &big, BIG as u64).await.unwrap();
 }
 
 #[tokio::test]
@@ -533,7 +604,7 @@ async fn cancelling_ends_a_wait() {
     assert!(matches!(result, Err(RegistryError::Cancelled)));
 }
 
-/// A client that shares no code with ours reads what this registry serves.
+/// All of `oci-client`, its own logins and manifests too, reads what this registry serves.
 #[tokio::test]
 async fn oci_client_reads_from_our_registry() {
     use oci_client::client::{ClientConfig, ClientProtocol};
