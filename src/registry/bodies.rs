@@ -18,8 +18,9 @@ use super::{RegistryError, RegistryOptions};
 use crate::oci::Digest;
 
 /// For the head of an answer, where `stall_timeout` is not shorter. `oci-client` reads the whole body of an error
-/// before it returns, however long a registry makes it: only time bounds that, so it is short. A registry that honestly takes longer
-/// (a cache that has to fetch the blob first) is asked again by our own request, which has the whole `stall_timeout`.
+/// before it returns, however long a registry makes it: only time bounds that, so it is short. A registry that
+/// honestly takes longer (a cache that has to fetch the blob first) is asked again by our own request, which has the
+/// whole `stall_timeout`.
 const HEAD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// `oci-client` drops tokens by its own idea of how long they last; here [`super::auth::Session`] knows better.
