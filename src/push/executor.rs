@@ -14,7 +14,7 @@ use super::{ImageReport, NodePlan, NodeReport, NodeResult, PushOptions, PushPlan
 use crate::bundle::BundleImage;
 use crate::event::{Event, Events, NodeState};
 use crate::node::{NodeError, NodeSession};
-use crate::oci::{Descriptor, Digest, Platform};
+use crate::oci::{Digest, Platform};
 use crate::runtime::RuntimeChoice;
 use crate::store::{BlobSource, StoreError};
 
@@ -280,12 +280,6 @@ impl Push {
 
     pub(super) fn node_is(&self, target: &Target, state: NodeState) {
         self.events.emit(Event::Node { node: target.name.clone(), state });
-    }
-
-    /// Every blob of every image, once; for what concerns the bundle as a whole.
-    pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
-        let mut seen = std::collections::BTreeSet::new();
-        self.images.iter().flat_map(|i| &i.graph.blobs).filter(move |b| seen.insert(b.digest().clone()))
     }
 }
 

@@ -11,6 +11,7 @@ mod images;
 mod lab;
 mod lab_itself;
 mod lab_main_job;
+mod lab_push;
 mod node;
 mod push;
 mod registry;

@@ -1,0 +1,181 @@
+//! Pushing to real containerd over OpenSSH.
+
+use std::sync::Arc;
+
+use omk::bundle::BundleImage;
+use omk::event::{Events, Recorder};
+use omk::node::Inventory;
+use omk::push::{NodeResult, Push, PushOptions, PushReport, Target};
+use omk::runtime::{Have, RuntimeChoice};
+use omk::store::MemoryStore;
+use tokio_util::sync::CancellationToken;
+
+use crate::images::noise;
+use crate::lab::Lab;
+use crate::push::{Ssh, bundled};
+
+/// A layer that can be unpacked: one file.
+fn layer(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o644);
+    header.set_cksum();
+    tar.append_data(&mut header, name, bytes).unwrap();
+    tar.into_inner().unwrap()
+}
+
+fn push(lab: &Lab, user: &str, store: &MemoryStore, images: &[BundleImage]) -> Push {
+    let inventory = Inventory::load(&lab.inventory(user), None).unwrap();
+    let target = |name: &String| Target {
+        name: name.clone(),
+        runtime: RuntimeChoice::Auto,
+        staging: None,
+        platform: None,
+    };
+    let names: Vec<String> = inventory.nodes.iter().map(|n| n.name.clone()).collect();
+    Push {
+        bundle: "test.tar".into(),
+        images: images.to_vec(),
+        source: Arc::new(store.clone()),
+        targets: names.iter().map(target).collect(),
+        connector: Arc::new(Ssh::new(inventory.nodes, &lab.known_hosts())),
+        options: PushOptions::default(),
+        namespace: None,
+        parallel: 4,
+        lanes: 4,
+        events: Arc::new(Recorder::default()) as Events,
+        cancel: CancellationToken::new(),
+    }
+}
+
+async fn run(lab: &Lab, user: &str, store: &MemoryStore, images: &[BundleImage]) -> PushReport {
+    push(lab, user, store, images).run().await.unwrap()
+}
+
+fn ctr(lab: &Lab, args: &[&str]) -> String {
+    let output = lab.exec(1, &[&["ctr", "-n", "k8s.io"], args].concat());
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Names with what they point at, sorted, without the `sha256:` names that CRI adds when it gets to it.
+fn names(lab: &Lab) -> Vec<(String, String)> {
+    let text = ctr(lab, &["images", "ls"]);
+    let row = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        (fields[0].to_owned(), fields[2].to_owned())
+    };
+    text.lines().skip(1).map(row).filter(|(name, _)| !name.starts_with("sha256:")).collect()
+}
+
+fn staged(lab: &Lab) -> String {
+    let found = lab.exec(1, &["find", "/var/lib/omk/staging", "-type", "f", "!", "-name", ".omk-staging"]);
+    String::from_utf8(found.stdout).unwrap()
+}
+
+fn runs(text: &str) -> bool {
+    !text.trim().is_empty()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lab_containerd_gets_what_it_lacks_and_no_more() {
+    if !Lab::required() {
+        return;
+    }
+    let lab = Lab::up(1);
+    let store = MemoryStore::new();
+    let base = layer("base", &noise(1, 2_000_000));
+    let one = layer("one", &noise(2, 100_000));
+    let first = bundled(&store, "lab.example/web:1", &[&base, &one]);
+    // Every way to root: asked for a password, not asked, being it.
+    let report = run(&lab, "omkpw", &store, std::slice::from_ref(&first)).await;
+    assert!(report.all_ready(), "{report:#?}");
+    assert_eq!(report.nodes[0].bytes_sent, first.graph.size());
+    assert!(!runs(&staged(&lab)), "{}", staged(&lab));
+    let ready = ctr(&lab, &["images", "check", "-q"]);
+    for name in &first.names {
+        assert!(ready.lines().any(|l| l == name), "{name} in {ready}");
+    }
+
+    let two = layer("two", &noise(3, 100_000));
+    let second = bundled(&store, "lab.example/web:2", &[&base, &two]);
+    let both = [first.clone(), second.clone()];
+    let report = run(&lab, "omk", &store, &both).await;
+    assert!(report.all_ready(), "{report:#?}");
+    let small = second.graph.size() - base.len() as u64;
+    assert_eq!(report.nodes[0].bytes_sent, small, "the base is in the content store");
+
+    // Content that is gone after it was unpacked, as discard_unpacked_layers leaves it.
+    ctr(&lab, &["content", "rm", first.graph.images[0].layers[0].digest().to_string().as_str()]);
+    let third = bundled(&store, "lab.example/web:3", &[&base, &layer("three", &noise(4, 50_000))]);
+    let plan = push(&lab, "root", &store, std::slice::from_ref(&third)).plan().await;
+    let base_blob = third.graph.images[0].layers[0].digest();
+    let skipped = plan.nodes[0].skipped.iter().find(|s| s.digest == *base_blob);
+    assert_eq!(skipped.map(|s| s.reason), Some(Have::Unpacked));
+    let report = run(&lab, "root", &store, std::slice::from_ref(&third)).await;
+    assert!(report.all_ready(), "{report:#?}");
+    let note = report.nodes[0].images[0].reason.as_deref();
+    assert_eq!(note, Some("unpacked; containerd does not keep all of its layers"));
+
+    let again = run(&lab, "root", &store, &[first, second, third]).await;
+    assert!(again.all_ready() && again.nodes[0].bytes_sent == 0, "{again:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lab_a_failed_import_leaves_names_as_they_were() {
+    if !Lab::required() {
+        return;
+    }
+    let lab = Lab::up(1);
+    let store = MemoryStore::new();
+    let good = layer("good", &noise(1, 10_000));
+    let before = bundled(&store, "lab.example/app:1", &[&good]);
+    assert!(run(&lab, "root", &store, std::slice::from_ref(&before)).await.all_ready());
+    let names_before = names(&lab);
+
+    // Its digest is right, so it is sent; that it is no tar shows only when it is unpacked.
+    let broken = bundled(&store, "lab.example/app:1", &[&noise(2, 20_000)]);
+    let other = bundled(&store, "lab.example/other:1", &[&good, &layer("other", b"other")]);
+    let report = run(&lab, "root", &store, &[broken.clone(), other.clone()]).await;
+    let node = &report.nodes[0];
+    assert_eq!(node.state, NodeResult::Failed);
+    assert_eq!(node.images.iter().map(|i| i.ready).collect::<Vec<_>>(), [false, true], "{report:#?}");
+    let why = node.images[0].reason.as_deref().unwrap();
+    assert!(why.starts_with("import failed: ") && why.contains("ctr"), "{why}");
+
+    let mut expected = names_before;
+    expected.extend(other.names.iter().map(|n| (n.clone(), other.graph.root.digest().to_string())));
+    expected.sort();
+    assert_eq!(names(&lab), expected, "the tag means what it meant, and no backup is left");
+    let broken_config = broken.graph.images[0].config.digest().to_string();
+    assert!(!ctr(&lab, &["images", "ls", "-q"]).contains(&broken_config));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lab_a_disk_that_is_too_small_and_a_user_without_sudo_are_told() {
+    if !Lab::required() {
+        return;
+    }
+    let lab = Lab::up_with(1, &[("OMK_LAB_DISK", "24m")]);
+    let store = MemoryStore::new();
+    let image = bundled(&store, "lab.example/big:1", &[&layer("big", &noise(1, 16_000_000))]);
+    let report = run(&lab, "root", &store, std::slice::from_ref(&image)).await;
+    let node = &report.nodes[0];
+    assert_eq!((node.state, node.bytes_sent), (NodeResult::Refused, 0));
+    let why = node.error.as_deref().unwrap();
+    assert!(why.starts_with("disk too small: ") && why.contains("/var/lib/containerd (images)"), "{why}");
+    assert!(!runs(&staged(&lab)) && names(&lab).is_empty());
+
+    // Told to go on anyway, containerd runs out of space: the node says so and keeps no half image.
+    let mut anyway = push(&lab, "root", &store, std::slice::from_ref(&image));
+    anyway.options.ignore_disk = true;
+    let node = anyway.run().await.unwrap().nodes.remove(0);
+    assert_eq!(node.state, NodeResult::Failed);
+    assert!(node.error.as_deref().unwrap().contains("make room on the node's disk"), "{:?}", node.error);
+    assert!(names(&lab).is_empty(), "{:?}", names(&lab));
+
+    let report = run(&lab, "nosudo", &store, std::slice::from_ref(&image)).await;
+    let why = report.nodes[0].error.as_deref().unwrap();
+    assert!(why.contains("sudo"), "{why}");
+}
