@@ -11,7 +11,7 @@ step tests/setup.sh
 step cargo fmt --check
 step cargo clippy --all-targets --locked -- -D warnings
 if command -v cargo-deny >/dev/null; then
-  step cargo deny check
+  step cargo deny check bans licenses sources # `cargo deny check advisories` needs the network
 else
   printf '\n== cargo deny: left out, it is not installed (cargo install --locked cargo-deny)\n'
 fi
