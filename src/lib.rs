@@ -32,4 +32,5 @@ pub mod registry;
 pub mod runtime;
 pub mod serve;
 pub mod store;
+pub mod template;
 pub mod yaml;

@@ -105,6 +105,11 @@ pub fn format_float(f: f64) -> String {
     if f.is_infinite() {
         return if f > 0.0 { ".inf".into() } else { "-.inf".into() };
     }
+    shortest_float(f)
+}
+
+/// Go's `%g` without a precision: a million is `1e+06`. For finite numbers.
+pub(crate) fn shortest_float(f: f64) -> String {
     shortest(f, -4, 6)
 }
 
@@ -142,26 +147,83 @@ pub(crate) fn resolve_tagged(tag: &str, text: &str) -> Result<Value, String> {
 }
 
 fn decode_base64(text: &str) -> Option<String> {
-    let mut bits = 0u32;
-    let mut count = 0;
-    let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    for b in text.bytes().filter(|b| !b.is_ascii_whitespace() && *b != b'=') {
-        let v = match b {
-            b'A'..=b'Z' => b - b'A',
-            b'a'..=b'z' => b - b'a' + 26,
-            b'0'..=b'9' => b - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(v);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push(u8::try_from(bits >> count & 0xff).ok()?);
-        }
+    use base64::Engine;
+    let packed: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    let bytes = base64::engine::general_purpose::STANDARD.decode(packed).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Whether YAML 1.1 would read `s` as a number in base 60: `[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?`.
+pub(crate) fn is_base60(s: &str) -> bool {
+    let s = s.strip_prefix(['+', '-']).unwrap_or(s);
+    let (whole, fraction) = s.split_once('.').unwrap_or((s, ""));
+    let mut parts = whole.split(':');
+    let first = parts.next().unwrap_or_default();
+    let rest: Vec<&str> = parts.collect();
+    first.starts_with(|c: char| c.is_ascii_digit())
+        && first.bytes().all(|b| b.is_ascii_digit() || b == b'_')
+        && !rest.is_empty()
+        && rest.iter().all(|p| match p.as_bytes() {
+            [d] => d.is_ascii_digit(),
+            [b'0'..=b'5', d] => d.is_ascii_digit(),
+            _ => false,
+        })
+        && fraction.bytes().all(|b| b.is_ascii_digit() || b == b'_')
+}
+
+/// Whether go-yaml would read `s` as a time: a date, or a date and a time of day with or without a zone.
+pub(crate) fn is_timestamp(s: &str) -> bool {
+    let b = s.as_bytes();
+    if b.len() < 8 || !b[..4].iter().all(u8::is_ascii_digit) || b[4] != b'-' {
+        return false;
     }
-    Some(String::from_utf8_lossy(&out).into_owned())
+    // One or two digits within bounds; what follows them.
+    fn two(s: &str, low: u32, high: u32) -> Option<&str> {
+        let n = s.bytes().take(2).take_while(u8::is_ascii_digit).count();
+        let v: u32 = s.get(..n)?.parse().ok()?;
+        (low..=high).contains(&v).then(|| &s[n..])
+    }
+    fn date(s: &str) -> Option<(&str, u32, u32)> {
+        let rest = two(s, 1, 12)?;
+        let month = s[..s.len() - rest.len()].parse().ok()?;
+        let day_text = rest.strip_prefix('-')?;
+        let rest = two(day_text, 1, 31)?;
+        Some((rest, month, day_text[..day_text.len() - rest.len()].parse().ok()?))
+    }
+    fn clock(s: &str) -> Option<&str> {
+        let rest = two(s, 0, 23)?.strip_prefix(':')?;
+        let rest = two(rest, 0, 59)?.strip_prefix(':')?;
+        let rest = two(rest, 0, 59)?;
+        Some(match rest.strip_prefix('.') {
+            Some(f) if f.starts_with(|c: char| c.is_ascii_digit()) => f.trim_start_matches(|c: char| c.is_ascii_digit()),
+            _ => rest,
+        })
+    }
+    fn zone(s: &str) -> bool {
+        let b = s.as_bytes();
+        s == "Z"
+            || (b.len() == 6
+                && matches!(b[0], b'+' | b'-')
+                && b[3] == b':'
+                && [1, 2, 4, 5].iter().all(|i| b[*i].is_ascii_digit()))
+    }
+    let Some((rest, month, day)) = date(&s[5..]) else { return false };
+    let year: u32 = s[..4].parse().unwrap_or(0);
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        4 | 6 | 9 | 11 => 30,
+        2 => 28 + u32::from(leap),
+        _ => 31,
+    };
+    if day > days {
+        return false;
+    }
+    match rest.chars().next() {
+        None => true,
+        Some('T' | 't') => clock(&rest[1..]).is_some_and(zone),
+        Some(' ') => clock(&rest[1..]) == Some(""),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,168 @@
+//! What can go wrong in a template, worded as Go's `text/template` words it.
+
+use std::sync::Arc;
+
+use super::ast::Pos;
+
+/// A template that is not well formed, before it is known in which file.
+#[derive(Debug, Clone)]
+pub(crate) struct SyntaxError {
+    pub(crate) pos: Pos,
+    pub(crate) reason: String,
+}
+
+impl SyntaxError {
+    pub(crate) fn new(pos: Pos, reason: impl Into<String>) -> Self {
+        Self { pos, reason: reason.into() }
+    }
+}
+
+/// Why a template could not be parsed or executed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TemplateError {
+    /// The text is not a template. Worded as Helm does.
+    #[error("parse error at ({template}:{line}): {reason}")]
+    Parse {
+        /// Name of the template, for a chart its path.
+        template: String,
+        /// Line in that template, counted from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The template was executed and failed.
+    #[error("{0}")]
+    Exec(Box<ExecError>),
+    /// No template of this name exists.
+    #[error("template: no template {0:?} associated with template \"gotpl\"")]
+    Missing(String),
+    /// The template asks for more than the bounds on foreign code allow.
+    #[error("{template}: {reason}")]
+    Limit {
+        /// The template that was executed.
+        template: String,
+        /// Which bound was met, and at what.
+        reason: String,
+    },
+}
+
+/// A failure at one place of one template; the cause may be a failure in a template that was included there.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("template: {location}: executing {template:?} at <{node}>: {cause}")]
+pub struct ExecError {
+    /// `file:line:column`, line counted from 1 and column from 0 as in Go.
+    pub location: String,
+    /// The template (file or define) that was being executed.
+    pub template: String,
+    /// The failing command as Go prints it, cut after 20 characters.
+    pub node: String,
+    /// What happened there.
+    pub cause: Cause,
+}
+
+/// The cause of an [`ExecError`].
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Cause {
+    /// A failure in this very place.
+    #[error("{0}")]
+    Text(String),
+    /// A called function gave an error.
+    #[error("error calling {func}: {error}")]
+    Calling {
+        /// Name of the function.
+        func: String,
+        /// Its error.
+        error: FnError,
+    },
+    /// `{{template}}` failed within the other template.
+    #[error("{0}")]
+    Nested(Box<ExecError>),
+}
+
+/// What a template function fails with.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum FnError {
+    /// The function refuses its arguments before it runs: reported without "error calling".
+    #[error("{0}")]
+    Argument(String),
+    /// An ordinary failure.
+    #[error("{0}")]
+    Text(String),
+    /// The chart itself asked to stop: `fail` and `required`.
+    #[error("{0}")]
+    Fail(String),
+    /// Failure inside a template that the function executed, such as `include`.
+    #[error("{0}")]
+    Exec(Box<ExecError>),
+    /// The same, within text given to `tpl`.
+    #[error("error during tpl function execution for {text:?}: {error}")]
+    Tpl {
+        /// The text given to `tpl`.
+        text: Arc<str>,
+        /// What failed in it.
+        error: Box<TemplateError>,
+    },
+}
+
+impl FnError {
+    pub(crate) fn text(s: impl Into<String>) -> Self {
+        Self::Text(s.into())
+    }
+}
+
+impl ExecError {
+    /// The message of `fail` or `required`, if one of them is what stopped the template.
+    pub fn fail_message(&self) -> Option<&str> {
+        match &self.cause {
+            Cause::Text(_) => None,
+            Cause::Nested(e) => e.fail_message(),
+            Cause::Calling { error, .. } => match error {
+                FnError::Fail(m) => Some(m),
+                FnError::Exec(e) => e.fail_message(),
+                FnError::Tpl { error, .. } => match &**error {
+                    TemplateError::Exec(e) => e.fail_message(),
+                    _ => None,
+                },
+                FnError::Argument(_) | FnError::Text(_) => None,
+            },
+        }
+    }
+
+    /// The message as `helm template` shows it: the place and text of a `fail`, else the trace from the file down to
+    /// the innermost failure, one place a line.
+    pub fn helm_message(&self) -> String {
+        if let Some(message) = self.fail_message() {
+            return format!("execution error at ({}): {message}", self.location);
+        }
+        let mut out = String::new();
+        self.trace(&mut out);
+        out.trim().to_owned()
+    }
+
+    fn trace(&self, out: &mut String) {
+        use std::fmt::Write;
+        let (message, inner): (String, Option<&ExecError>) = match &self.cause {
+            Cause::Text(t) => (t.clone(), None),
+            Cause::Nested(e) => (String::new(), Some(e)),
+            Cause::Calling { func, error } => match error {
+                FnError::Exec(e) => (format!("error calling {func}:"), Some(e)),
+                FnError::Tpl { text, error } => match &**error {
+                    TemplateError::Exec(e) => (
+                        format!("error calling {func}: error during tpl function execution for {text:?}:"),
+                        Some(e),
+                    ),
+                    other => (format!("error calling {func}: {other}"), None),
+                },
+                other => (format!("error calling {func}: {other}"), None),
+            },
+        };
+        // Writing to a string cannot fail.
+        let _ = write!(out, "{}\n  executing {:?} at <{}>:\n    ", self.location, self.template, self.node);
+        if !message.is_empty() {
+            let _ = writeln!(out, "{message}");
+        }
+        if let Some(inner) = inner {
+            inner.trace(out);
+        }
+    }
+}

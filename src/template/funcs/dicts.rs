@@ -1,0 +1,131 @@
+//! Sprig's dict functions. `set`, `unset` and the merges change the map that they are given.
+
+use std::sync::Arc;
+
+use minijinja::value::Value;
+
+use super::super::error::FnError;
+use super::super::value::{Dict, List, MAX_VALUE_DEPTH, Map, as_dict, as_list, is_nil, type_name};
+use super::{ANY, Builtin, Outcome, dict_arg, func, nil, str_arg, strval};
+
+pub(super) const TABLE: &[Builtin] = &[
+    func("dict", 0, ANY, |_, a| {
+        let pairs = a.chunks(2).map(|p| {
+            (Arc::from(strval(&p[0])), p.get(1).cloned().unwrap_or_else(|| Value::from("")))
+        });
+        Ok(Dict::value(pairs.collect()))
+    }),
+    func("get", 2, 2, |_, a| Ok(dict_arg(a, 0)?.get(str_arg(a, 1)?).unwrap_or_else(|| Value::from("")))),
+    func("set", 3, 3, |_, a| {
+        dict_arg(a, 0)?.set(str_arg(a, 1)?, a[2].clone());
+        Ok(a[0].clone())
+    }),
+    func("unset", 2, 2, |_, a| {
+        dict_arg(a, 0)?.unset(str_arg(a, 1)?);
+        Ok(a[0].clone())
+    }),
+    func("hasKey", 2, 2, |_, a| Ok(Value::from(dict_arg(a, 0)?.has(str_arg(a, 1)?)))),
+    func("keys", 0, ANY, |_, a| {
+        let mut out = Vec::new();
+        for i in 0..a.len() {
+            out.extend(dict_arg(a, i)?.entries().into_keys());
+        }
+        Ok(List::strings(out))
+    }),
+    func("values", 1, 1, |_, a| Ok(List::value(dict_arg(a, 0)?.entries().into_values().collect()))),
+    func("pluck", 1, ANY, |_, a| {
+        let key = str_arg(a, 0)?;
+        let mut out = Vec::new();
+        for i in 1..a.len() {
+            out.extend(dict_arg(a, i)?.get(key));
+        }
+        Ok(List::value(out))
+    }),
+    func("pick", 1, ANY, |_, a| {
+        let d = dict_arg(a, 0)?;
+        let mut out = Map::new();
+        for i in 1..a.len() {
+            let key = str_arg(a, i)?;
+            if let Some(v) = d.get(key) {
+                out.insert(key.into(), v);
+            }
+        }
+        Ok(Dict::value(out))
+    }),
+    func("omit", 1, ANY, |_, a| {
+        let mut out = dict_arg(a, 0)?.entries();
+        for i in 1..a.len() {
+            out.remove(str_arg(a, i)?);
+        }
+        Ok(Dict::value(out))
+    }),
+    func("merge", 1, ANY, |_, a| merge_all(a, false)),
+    func("mustMerge", 1, ANY, |_, a| merge_all(a, false)),
+    func("mergeOverwrite", 1, ANY, |_, a| merge_all(a, true)),
+    func("mustMergeOverwrite", 1, ANY, |_, a| merge_all(a, true)),
+    func("dig", 3, ANY, |_, a| dig(a)),
+];
+
+fn merge_all(a: &[Value], overwrite: bool) -> Outcome {
+    dict_arg(a, 0)?;
+    for i in 1..a.len() {
+        // A nil map has nothing to merge.
+        if is_nil(&a[i]) {
+            return Err(super::wrong(&a[i], "map[string]interface {}"));
+        }
+        merge(dict_arg(a, 0)?, dict_arg(a, i)?, overwrite, 0)?;
+    }
+    Ok(a[0].clone())
+}
+
+/// `mergo.Merge`: what is unset or empty in `dst` is taken from `src`; with `overwrite`, what `src` has wins, except
+/// that an empty list does not replace a full one. Maps merge deeply, in place.
+fn merge(dst: &Dict, src: &Dict, overwrite: bool, depth: usize) -> Result<(), FnError> {
+    if depth > MAX_VALUE_DEPTH {
+        return Err(FnError::text(format!("value is nested deeper than {MAX_VALUE_DEPTH} levels")));
+    }
+    for (key, from) in src.entries() {
+        let old = dst.get(&key);
+        if is_nil(&from) {
+            if overwrite || old.is_none() {
+                dst.set(&key, from);
+            }
+            continue;
+        }
+        if let Some(old) = &old {
+            if let (Some(d), Some(s)) = (as_dict(old), as_dict(&from)) {
+                if !d.is_empty() {
+                    merge(d, s, overwrite, depth + 1)?;
+                    continue;
+                }
+            }
+            if old.is_true() {
+                let lists = as_list(old).is_some() && as_list(&from).is_some();
+                if !overwrite || (lists && !from.is_true()) {
+                    continue;
+                }
+            }
+        }
+        dst.set(&key, from);
+    }
+    Ok(())
+}
+
+fn dig(a: &[Value]) -> Outcome {
+    let (path, tail) = a.split_at(a.len() - 2);
+    let mut v = tail[1].clone();
+    for (i, _) in path.iter().enumerate() {
+        let Some(d) = as_dict(&v) else {
+            let reason = format!(
+                "interface conversion: interface {{}} is {}, not map[string]interface {{}}",
+                if is_nil(&v) { "nil" } else { type_name(&v) }
+            );
+            return Err(FnError::text(reason));
+        };
+        match d.get(str_arg(path, i)?) {
+            Some(next) => v = next,
+            None => return Ok(tail[0].clone()),
+        }
+    }
+    Ok(if v.is_undefined() { nil() } else { v })
+}

@@ -1,0 +1,295 @@
+//! YAML, JSON and the base encodings.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use minijinja::value::Value;
+
+use super::super::engine::empty_dict;
+use super::super::error::FnError;
+use super::super::fmt::quote;
+use super::super::value::{
+    Dict, List, MAX_VALUE_DEPTH, Map, Record, as_bool, as_dict, as_float, as_int, as_list, from_json, from_yaml,
+    is_nil, type_name,
+};
+use super::{Builtin, Outcome, func, str_arg};
+use crate::yaml::{self, Sink, YamlError};
+
+pub(super) const TABLE: &[Builtin] = &[
+    func("toYaml", 1, 1, |_, a| Ok(Value::from(to_yaml(&a[0]).unwrap_or_default()))),
+    func("mustToYaml", 1, 1, |_, a| {
+        Ok(Value::from(to_yaml(&a[0]).map_err(|e| FnError::text(e.reason))?))
+    }),
+    func("toYamlPretty", 1, 1, |_, _| super::not_implemented("toYamlPretty")),
+    func("fromYaml", 1, 1, |_, a| Ok(parsed(read_yaml(str_arg(a, 0)?), true))),
+    func("fromYamlArray", 1, 1, |_, a| Ok(parsed(read_yaml(str_arg(a, 0)?), false))),
+    func("toJson", 1, 1, |_, a| Ok(Value::from(json(&a[0], None, true).unwrap_or_default()))),
+    func("mustToJson", 1, 1, |_, a| Ok(Value::from(json(&a[0], None, true)?))),
+    func("toRawJson", 1, 1, |_, a| Ok(Value::from(json(&a[0], None, false)?))),
+    func("mustToRawJson", 1, 1, |_, a| Ok(Value::from(json(&a[0], None, false)?))),
+    func("toPrettyJson", 1, 1, |_, a| Ok(Value::from(json(&a[0], Some(0), true).unwrap_or_default()))),
+    func("mustToPrettyJson", 1, 1, |_, a| Ok(Value::from(json(&a[0], Some(0), true)?))),
+    func("fromJson", 1, 1, |_, a| Ok(parsed(read_json(str_arg(a, 0)?), true))),
+    func("fromJsonArray", 1, 1, |_, a| Ok(parsed(read_json(str_arg(a, 0)?), false))),
+    func("mustFromJson", 1, 1, |_, a| read_json(str_arg(a, 0)?).map_err(FnError::Text)),
+    func("toToml", 1, 1, |_, _| super::not_implemented("toToml")),
+    func("mustToToml", 1, 1, |_, _| super::not_implemented("mustToToml")),
+    func("fromToml", 1, 1, |_, _| super::not_implemented("fromToml")),
+    func("b64enc", 1, 1, |_, a| Ok(Value::from(STANDARD.encode(str_arg(a, 0)?)))),
+    func("b64dec", 1, 1, |_, a| {
+        let packed: String = str_arg(a, 0)?.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
+        Ok(Value::from(match STANDARD.decode(&packed) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(_) => "illegal base64 data at input byte 0".to_owned(),
+        }))
+    }),
+    func("b32enc", 1, 1, |_, a| Ok(Value::from(base32(str_arg(a, 0)?.as_bytes())))),
+    func("b32dec", 1, 1, |_, a| {
+        Ok(Value::from(match unbase32(str_arg(a, 0)?) {
+            Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            None => "illegal base32 data at input byte 0".to_owned(),
+        }))
+    }),
+];
+
+/// `toYaml`: the value as `sigs.k8s.io/yaml` writes it, without the last newline.
+pub(crate) fn to_yaml(v: &Value) -> Result<String, YamlError> {
+    let mut text = yaml::emit_with(|sink| write_yaml(sink, v, 0))?;
+    if text.ends_with('\n') {
+        text.pop();
+    }
+    Ok(text)
+}
+
+fn write_yaml(sink: &mut Sink<'_, '_>, v: &Value, depth: usize) -> Result<(), YamlError> {
+    if depth > MAX_VALUE_DEPTH {
+        let reason = format!("value is nested deeper than {MAX_VALUE_DEPTH} levels");
+        return Err(YamlError { line: 0, column: 0, reason });
+    }
+    if let Some(s) = v.as_str() {
+        sink.str(s)
+    } else if is_nil(v) {
+        sink.null()
+    } else if let Some(i) = as_int(v) {
+        sink.int(i)
+    } else if let Some(f) = as_float(v) {
+        sink.float(f)
+    } else if let Some(b) = as_bool(v) {
+        sink.bool(b)
+    } else if let Some(l) = as_list(v) {
+        sink.seq(|s| l.items.iter().try_for_each(|v| write_yaml(s, v, depth + 1)))
+    } else if let Some(map) = fields(v) {
+        let mut entries: Vec<_> = map.iter().collect();
+        entries.sort_by(|a, b| yaml::compare_keys(a.0, b.0));
+        sink.map(|s| {
+            entries.into_iter().try_for_each(|(k, v)| {
+                s.str(k)?;
+                write_yaml(s, v, depth + 1)
+            })
+        })
+    } else if let Some(b) = v.as_bytes() {
+        sink.str(&STANDARD.encode(b))
+    } else {
+        sink.str(&super::strval(v))
+    }
+}
+
+/// The entries of what is an object in JSON; none for a type that writes itself as a string.
+fn fields(v: &Value) -> Option<Map> {
+    if let Some(d) = as_dict(v) {
+        return Some(d.entries());
+    }
+    let r = v.downcast_object_ref::<Record>()?;
+    if let Some(Ok(range)) = (r.methods)(r, " range", &[]) {
+        return as_dict(&range).map(Dict::entries);
+    }
+    (r.text.is_none() || !r.type_name.starts_with('*')).then(|| r.fields.clone())
+}
+
+fn read_yaml(text: &str) -> Result<Value, String> {
+    let limits = yaml::Limits { allow_duplicate_keys: true, ..yaml::Limits::default() };
+    match yaml::parse_one(text, &limits) {
+        Ok(node) => Ok(from_yaml(&node)),
+        Err(e) => Err(format!("error converting YAML to JSON: yaml: line {}: {}", e.line, e.reason)),
+    }
+}
+
+fn read_json(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map(|v| from_json(&v)).map_err(|e| {
+        if e.is_eof() { "unexpected end of JSON input".to_owned() } else { e.to_string() }
+    })
+}
+
+/// Helm's `from…` functions never fail: the message stands in the value.
+fn parsed(result: Result<Value, String>, map: bool) -> Value {
+    let error = match result {
+        Ok(v) if is_nil(&v) => return if map { empty_dict() } else { List::value(Vec::new()) },
+        Ok(v) if (map && as_dict(&v).is_some()) || (!map && as_list(&v).is_some()) => return v,
+        Ok(v) => {
+            let is = if as_dict(&v).is_some() {
+                "object"
+            } else if as_list(&v).is_some() {
+                "array"
+            } else if as_float(&v).is_some() {
+                "number"
+            } else {
+                type_name(&v)
+            };
+            let want = if map { "map[string]interface {}" } else { "[]interface {}" };
+            format!("error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {is} into Go value of type {want}")
+        }
+        Err(e) => e,
+    };
+    if map {
+        let value = empty_dict();
+        if let Some(d) = as_dict(&value) {
+            d.set("Error", Value::from(error));
+        }
+        value
+    } else {
+        List::value(vec![Value::from(error)])
+    }
+}
+
+/// `encoding/json`: sorted keys, and by default `<`, `>` and `&` escaped.
+pub(crate) fn json(v: &Value, indent: Option<usize>, escape: bool) -> Result<String, FnError> {
+    let mut out = String::new();
+    write_json(&mut out, v, indent, escape, 0)?;
+    Ok(out)
+}
+
+fn write_json(
+    out: &mut String,
+    v: &Value,
+    indent: Option<usize>,
+    escape: bool,
+    depth: usize,
+) -> Result<(), FnError> {
+    if depth > MAX_VALUE_DEPTH {
+        return Err(FnError::text(format!("value is nested deeper than {MAX_VALUE_DEPTH} levels")));
+    }
+    let newline = |out: &mut String, level: usize| {
+        if indent.is_some() {
+            out.push('\n');
+            out.push_str(&"  ".repeat(level));
+        }
+    };
+    if let Some(s) = v.as_str() {
+        json_string(out, s, escape);
+    } else if is_nil(v) {
+        out.push_str("null");
+    } else if let Some(i) = as_int(v) {
+        out.push_str(&i.to_string());
+    } else if let Some(f) = as_float(v) {
+        if !f.is_finite() {
+            return Err(FnError::text(format!("json: unsupported value: {f}")));
+        }
+        let text = yaml::shortest_between(f, -6, 21);
+        // encoding/json writes e-9 where strconv writes e-09.
+        out.push_str(&match text.split_once("e-0") {
+            Some((m, e)) => format!("{m}e-{e}"),
+            None => text,
+        });
+    } else if let Some(b) = as_bool(v) {
+        out.push_str(if b { "true" } else { "false" });
+    } else if let Some(l) = as_list(v) {
+        out.push('[');
+        for (i, v) in l.items.iter().enumerate() {
+            if i > 0 {
+                out.push(',');
+            }
+            newline(out, depth + 1);
+            write_json(out, v, indent, escape, depth + 1)?;
+        }
+        if !l.items.is_empty() {
+            newline(out, depth);
+        }
+        out.push(']');
+    } else if let Some(map) = fields(v) {
+        out.push('{');
+        for (i, (k, v)) in map.iter().enumerate() {
+            if i > 0 {
+                out.push(',');
+            }
+            newline(out, depth + 1);
+            json_string(out, k, escape);
+            out.push_str(if indent.is_some() { ": " } else { ":" });
+            write_json(out, v, indent, escape, depth + 1)?;
+        }
+        if !map.is_empty() {
+            newline(out, depth);
+        }
+        out.push('}');
+    } else if let Some(b) = v.as_bytes() {
+        out.push_str(&quote(&STANDARD.encode(b)));
+    } else {
+        json_string(out, &super::strval(v), escape);
+    }
+    Ok(())
+}
+
+fn json_string(out: &mut String, s: &str, escape: bool) {
+    out.push('"');
+    for c in s.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '<' | '>' | '&' if escape => out.push_str(&format!("\\u{:04x}", c as u32)),
+            '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", c as u32)),
+            c if (c as u32) < 0x20 => out.push_str(&format!("\\u{:04x}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
+fn base32(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    for chunk in bytes.chunks(5) {
+        let mut buffer = [0u8; 8];
+        buffer[3..3 + chunk.len()].copy_from_slice(chunk);
+        let bits = u64::from_be_bytes(buffer);
+        let used = (chunk.len() * 8).div_ceil(5);
+        for i in 0..8 {
+            let index = usize::try_from(bits >> (35 - 5 * i) & 31).unwrap_or(0);
+            out.push(if i < used { char::from(BASE32[index]) } else { '=' });
+        }
+    }
+    out
+}
+
+fn unbase32(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let (mut bits, mut count) = (0u64, 0);
+    for b in text.bytes().filter(|b| !matches!(b, b'\r' | b'\n')) {
+        if b == b'=' {
+            break;
+        }
+        bits = (bits << 5 | BASE32.iter().position(|c| *c == b)? as u64) & 0xffff;
+        count += 5;
+        if count >= 8 {
+            count -= 8;
+            out.push(u8::try_from(bits >> count & 0xff).ok()?);
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base32_goes_both_ways() {
+        for s in ["", "a", "ab", "abc", "abcd", "abcde", "abcdef"] {
+            assert_eq!(unbase32(&base32(s.as_bytes())).unwrap(), s.as_bytes());
+        }
+        assert_eq!(base32(b"foob"), "MZXW6YQ=");
+    }
+}

@@ -1,0 +1,141 @@
+//! Sprig's list functions. None of them changes its argument.
+
+use minijinja::value::Value;
+
+use super::super::engine::Cx;
+use super::super::error::FnError;
+use super::super::value::{List, as_list, deep_equal, is_nil, kind_name};
+use super::{ANY, Builtin, Outcome, func, int_arg, items, nil, str_arg, strval};
+
+pub(super) const TABLE: &[Builtin] = &[
+    func("list", 0, ANY, |_, a| Ok(List::value(a.to_vec()))),
+    func("tuple", 0, ANY, |_, a| Ok(List::value(a.to_vec()))),
+    func("append", 2, 2, push),
+    func("push", 2, 2, push),
+    func("mustAppend", 2, 2, push),
+    func("mustPush", 2, 2, push),
+    func("prepend", 2, 2, prepend),
+    func("mustPrepend", 2, 2, prepend),
+    func("first", 1, 1, |_, a| edge(&a[0], true)),
+    func("mustFirst", 1, 1, |_, a| edge(&a[0], true)),
+    func("last", 1, 1, |_, a| edge(&a[0], false)),
+    func("mustLast", 1, 1, |_, a| edge(&a[0], false)),
+    func("rest", 1, 1, |_, a| Ok(List::value(items(&a[0], "find rest on")?.iter().skip(1).cloned().collect()))),
+    func("mustRest", 1, 1, |_, a| Ok(List::value(items(&a[0], "find rest on")?.iter().skip(1).cloned().collect()))),
+    func("initial", 1, 1, initial),
+    func("mustInitial", 1, 1, initial),
+    func("reverse", 1, 1, reverse),
+    func("mustReverse", 1, 1, reverse),
+    func("compact", 1, 1, compact),
+    func("mustCompact", 1, 1, compact),
+    func("uniq", 1, 1, uniq),
+    func("mustUniq", 1, 1, uniq),
+    func("without", 1, ANY, without),
+    func("mustWithout", 1, ANY, without),
+    func("has", 2, 2, has),
+    func("mustHas", 2, 2, has),
+    func("slice", 1, 3, slice),
+    func("mustSlice", 1, 3, slice),
+    func("concat", 0, ANY, |_, a| {
+        let mut out = Vec::new();
+        for l in a {
+            out.extend_from_slice(items(l, "concat")?);
+        }
+        Ok(List::value(out))
+    }),
+    func("chunk", 2, 2, chunk),
+    func("mustChunk", 2, 2, chunk),
+    func("join", 2, 2, |_, a| Ok(Value::from(strings(&a[1]).join(str_arg(a, 0)?)))),
+    func("toStrings", 1, 1, |_, a| Ok(List::strings(strings(&a[0])))),
+    func("sortAlpha", 1, 1, |_, a| {
+        let mut out = if as_list(&a[0]).is_some() { strings(&a[0]) } else { vec![strval(&a[0])] };
+        out.sort();
+        Ok(List::strings(out))
+    }),
+];
+
+/// Sprig's `strslice`: the non-nil elements as strings; anything but a slice is taken for one element.
+pub(super) fn strings(v: &Value) -> Vec<String> {
+    match as_list(v) {
+        Some(l) => l.items.iter().filter(|v| !is_nil(v)).map(strval).collect(),
+        None if is_nil(v) => Vec::new(),
+        None => vec![strval(v)],
+    }
+}
+
+fn push(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+    let mut out = items(&a[0], "push on")?.to_vec();
+    out.push(a[1].clone());
+    Ok(List::value(out))
+}
+
+fn prepend(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+    let mut out = vec![a[1].clone()];
+    out.extend_from_slice(items(&a[0], "prepend on")?);
+    Ok(List::value(out))
+}
+
+fn edge(v: &Value, first: bool) -> Outcome {
+    let items = items(v, if first { "find first on" } else { "find last on" })?;
+    Ok(if first { items.first() } else { items.last() }.cloned().unwrap_or_else(nil))
+}
+
+fn initial(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+    let items = items(&a[0], "find initial on")?;
+    Ok(List::value(items[..items.len().saturating_sub(1)].to_vec()))
+}
+
+fn reverse(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+    Ok(List::value(items(&a[0], "find reverse on")?.iter().rev().cloned().collect()))
+}
+
+fn compact(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+    Ok(List::value(items(&a[0], "compact on")?.iter().filter(|v| v.is_true()).cloned().collect()))
+}
+
+fn uniq(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+    let mut out: Vec<Value> = Vec::new();
+    for v in items(&a[0], "find uniq on")? {
+        if !out.iter().any(|o| deep_equal(o, v, 0)) {
+            out.push(v.clone());
+        }
+    }
+    Ok(List::value(out))
+}
+
+fn without(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+    let keep = items(&a[0], "find without on")?.iter().filter(|v| !a[1..].iter().any(|o| deep_equal(o, v, 0)));
+    Ok(List::value(keep.cloned().collect()))
+}
+
+fn has(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+    if is_nil(&a[1]) {
+        return Ok(Value::from(false));
+    }
+    Ok(Value::from(items(&a[1], "find has on")?.iter().any(|v| deep_equal(v, &a[0], 0))))
+}
+
+fn slice(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+    let Some(list) = as_list(&a[0]) else {
+        let reason = format!("list should be type of slice or array but {}", kind_name(&a[0]));
+        return Err(FnError::text(reason));
+    };
+    let bound = |i: usize, default: usize| match a.get(i) {
+        None => Ok(default),
+        Some(v) => usize::try_from(super::math::to_int(v))
+            .ok()
+            .filter(|n| *n <= list.items.len())
+            .ok_or_else(|| FnError::text("slice bounds out of range")),
+    };
+    let (start, end) = (bound(1, 0)?, bound(2, list.items.len())?);
+    match list.items.get(start..end) {
+        Some(items) => Ok(Value::from_object(List { type_name: list.type_name, items: items.to_vec() })),
+        None => Err(FnError::text("slice bounds out of range")),
+    }
+}
+
+fn chunk(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+    let size = usize::try_from(int_arg(a, 0)?).unwrap_or(0).max(1);
+    let chunks = items(&a[1], "chunk")?.chunks(size).map(|c| List::value(c.to_vec())).collect();
+    Ok(Value::from_object(List { type_name: "[][]interface {}", items: chunks }))
+}

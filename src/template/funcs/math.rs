@@ -1,0 +1,152 @@
+//! Sprig's arithmetic: whatever is given is cast, what cannot be cast counts as 0.
+
+use minijinja::value::Value;
+
+use super::super::engine::{Cx, int_list};
+use super::super::error::FnError;
+use super::super::fmt::to_string;
+use super::super::value::{as_bool, as_float, as_int};
+use super::{ANY, Builtin, Outcome, float_arg, func, int_arg, str_arg};
+
+pub(super) const TABLE: &[Builtin] = &[
+    func("int", 1, 1, |_, a| Ok(Value::from(to_int(&a[0])))),
+    func("int64", 1, 1, |_, a| Ok(Value::from(to_int(&a[0])))),
+    func("float64", 1, 1, |_, a| Ok(Value::from(to_float(&a[0])))),
+    func("atoi", 1, 1, |_, a| Ok(Value::from(str_arg(a, 0)?.parse::<i64>().unwrap_or(0)))),
+    func("toDecimal", 1, 1, |_, a| Ok(Value::from(i64::from_str_radix(&to_string(&a[0]), 8).unwrap_or(0)))),
+    func("add", 0, ANY, |_, a| Ok(Value::from(a.iter().fold(0i64, |n, v| n.wrapping_add(to_int(v)))))),
+    func("add1", 1, 1, |_, a| Ok(Value::from(to_int(&a[0]).wrapping_add(1)))),
+    func("sub", 2, 2, |_, a| Ok(Value::from(to_int(&a[0]).wrapping_sub(to_int(&a[1]))))),
+    func("mul", 1, ANY, |_, a| Ok(Value::from(a.iter().fold(1i64, |n, v| n.wrapping_mul(to_int(v)))))),
+    func("div", 2, 2, |_, a| divide(a, i64::wrapping_div)),
+    func("mod", 2, 2, |_, a| divide(a, i64::wrapping_rem)),
+    func("max", 1, ANY, |_, a| Ok(Value::from(a.iter().map(to_int).max().unwrap_or(0)))),
+    func("biggest", 1, ANY, |_, a| Ok(Value::from(a.iter().map(to_int).max().unwrap_or(0)))),
+    func("min", 1, ANY, |_, a| Ok(Value::from(a.iter().map(to_int).min().unwrap_or(0)))),
+    func("maxf", 1, ANY, |_, a| Ok(Value::from(a.iter().map(to_float).fold(f64::NEG_INFINITY, f64::max)))),
+    func("minf", 1, ANY, |_, a| Ok(Value::from(a.iter().map(to_float).fold(f64::INFINITY, f64::min)))),
+    func("addf", 0, ANY, |_, a| Ok(Value::from(decimal(a.iter().map(to_float).sum())))),
+    func("add1f", 1, 1, |_, a| Ok(Value::from(decimal(to_float(&a[0]) + 1.0)))),
+    func("subf", 1, ANY, |_, a| fold(a, |x, y| x - y)),
+    func("mulf", 1, ANY, |_, a| fold(a, |x, y| x * y)),
+    func("divf", 1, ANY, |_, a| fold(a, |x, y| x / y)),
+    func("ceil", 1, 1, |_, a| Ok(Value::from(to_float(&a[0]).ceil()))),
+    func("floor", 1, 1, |_, a| Ok(Value::from(to_float(&a[0]).floor()))),
+    func("round", 2, 3, |_, a| {
+        let on = if a.len() > 2 { float_arg(a, 2)? } else { 0.5 };
+        let places = i32::try_from(int_arg(a, 1)?).unwrap_or(0);
+        let pow = 10f64.powi(places);
+        let digit = pow * to_float(&a[0]);
+        let rounded = if digit.fract() >= on { digit.ceil() } else { digit.floor() };
+        Ok(Value::from(rounded / pow))
+    }),
+    func("until", 1, 1, |cx, a| {
+        let n = int_arg(a, 0)?;
+        Ok(int_list(steps(cx, 0, n, if n < 0 { -1 } else { 1 })?))
+    }),
+    func("untilStep", 3, 3, |cx, a| Ok(int_list(steps(cx, int_arg(a, 0)?, int_arg(a, 1)?, int_arg(a, 2)?)?))),
+    func("seq", 0, ANY, seq),
+    func("randInt", 2, 2, |cx, a| {
+        let (low, high) = (int_arg(a, 0)?, int_arg(a, 1)?);
+        let span = high.checked_sub(low).filter(|n| *n > 0);
+        let span = span.ok_or_else(|| FnError::text("invalid argument to Intn"))?;
+        let mut bytes = [0; 8];
+        cx.rt.env.random(&mut bytes);
+        Ok(Value::from(low + i64::from_le_bytes(bytes).rem_euclid(span)))
+    }),
+];
+
+/// `cast.ToInt64`.
+#[allow(clippy::cast_possible_truncation)]
+pub(super) fn to_int(v: &Value) -> i64 {
+    if let Some(i) = as_int(v) {
+        return i;
+    }
+    if let Some(f) = as_float(v) {
+        return f as i64;
+    }
+    if let Some(b) = as_bool(v) {
+        return i64::from(b);
+    }
+    let Some(s) = v.as_str() else { return 0 };
+    // "1.0" counts as 1, but "1.5" as 0.
+    let s = match s.split_once('.') {
+        Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|b| b == b'0') => whole,
+        _ => s,
+    };
+    match crate::yaml::parse_go_int(s) {
+        Some(crate::yaml::Value::Int(i)) => i,
+        _ => 0,
+    }
+}
+
+/// `cast.ToFloat64`.
+#[allow(clippy::cast_precision_loss)]
+pub(super) fn to_float(v: &Value) -> f64 {
+    if let Some(f) = as_float(v) {
+        return f;
+    }
+    if let Some(i) = as_int(v) {
+        return i as f64;
+    }
+    if let Some(b) = as_bool(v) {
+        return f64::from(u8::from(b));
+    }
+    v.as_str().and_then(|s| s.parse().ok()).unwrap_or(0.0)
+}
+
+/// Sprig computes with decimals: 0.1 + 0.2 is 0.3 there.
+fn decimal(f: f64) -> f64 {
+    format!("{f:.15e}").parse().unwrap_or(f)
+}
+
+fn fold(a: &[Value], op: fn(f64, f64) -> f64) -> Outcome {
+    let first = to_float(&a[0]);
+    Ok(Value::from(decimal(a[1..].iter().map(to_float).fold(first, op))))
+}
+
+fn divide(a: &[Value], op: fn(i64, i64) -> i64) -> Outcome {
+    let by = to_int(&a[1]);
+    if by == 0 {
+        return Err(FnError::text("runtime error: integer divide by zero"));
+    }
+    Ok(Value::from(op(to_int(&a[0]), by)))
+}
+
+fn steps(cx: &Cx<'_, '_, '_>, start: i64, stop: i64, step: i64) -> Result<Vec<i64>, FnError> {
+    let (span, step_size) = if stop < start { (start - stop, -step) } else { (stop - start, step) };
+    if step_size <= 0 || span == 0 {
+        return Ok(Vec::new());
+    }
+    let count = (span - 1) / step_size + 1;
+    if count > cx.rt.limits.max_items {
+        let reason = format!("a list of {count} numbers is more than the {} allowed", cx.rt.limits.max_items);
+        return Err(FnError::text(reason));
+    }
+    Ok((0..count).map(|i| start + i * step).collect())
+}
+
+fn seq(cx: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+    let n = |i| int_arg(a, i);
+    let (start, step, stop) = match a.len() {
+        1 => {
+            let end = n(0)?;
+            let by = if end < 1 { -1 } else { 1 };
+            (1, by, end + by)
+        }
+        2 => {
+            let by = if n(1)? < n(0)? { -1 } else { 1 };
+            (n(0)?, by, n(1)? + by)
+        }
+        3 => {
+            let down = n(2)? < n(0)?;
+            if down && n(1)? > 0 {
+                return Ok(Value::from(""));
+            }
+            (n(0)?, n(1)?, n(2)? + if down { -1 } else { 1 })
+        }
+        _ => return Ok(Value::from("")),
+    };
+    let parts: Vec<String> = steps(cx, start, stop, step)?.iter().map(ToString::to_string).collect();
+    Ok(Value::from(parts.join(" ")))
+}

@@ -1,0 +1,96 @@
+//! Sprig's regular expressions. Go's RE2 syntax and that of the `regex` crate agree on what charts use.
+
+use minijinja::value::Value;
+use regex::Regex;
+
+use super::super::engine::Cx;
+use super::super::error::FnError;
+use super::super::value::List;
+use super::{Builtin, Outcome, func, int_arg, str_arg};
+
+pub(super) const TABLE: &[Builtin] = &[
+    func("regexMatch", 2, 2, matches),
+    func("mustRegexMatch", 2, 2, matches),
+    func("regexFind", 2, 2, find),
+    func("mustRegexFind", 2, 2, find),
+    func("regexFindAll", 3, 3, find_all),
+    func("mustRegexFindAll", 3, 3, find_all),
+    func("regexReplaceAll", 3, 3, replace_all),
+    func("mustRegexReplaceAll", 3, 3, replace_all),
+    func("regexReplaceAllLiteral", 3, 3, replace_literal),
+    func("mustRegexReplaceAllLiteral", 3, 3, replace_literal),
+    func("regexSplit", 3, 3, split),
+    func("mustRegexSplit", 3, 3, split),
+    func("regexQuoteMeta", 1, 1, |_, a| {
+        let mut out = String::new();
+        for c in str_arg(a, 0)?.chars() {
+            if "\\.+*?()|[]{}^$".contains(c) {
+                out.push('\\');
+            }
+            out.push(c);
+        }
+        Ok(Value::from(out))
+    }),
+];
+
+fn compile(cx: &Cx<'_, '_, '_>, pattern: &str) -> Result<Regex, FnError> {
+    cx.rt.regex(pattern).map_err(|e| FnError::text(format!("error parsing regexp: {e}")))
+}
+
+fn matches(cx: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+    Ok(Value::from(compile(cx, str_arg(a, 0)?)?.is_match(str_arg(a, 1)?)))
+}
+
+fn find(cx: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+    let re = compile(cx, str_arg(a, 0)?)?;
+    Ok(Value::from(re.find(str_arg(a, 1)?).map_or("", |m| m.as_str())))
+}
+
+fn limit(n: i64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+fn find_all(cx: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+    let re = compile(cx, str_arg(a, 0)?)?;
+    let found = re.find_iter(str_arg(a, 1)?).take(limit(int_arg(a, 2)?)).map(|m| m.as_str());
+    Ok(List::strings(found))
+}
+
+fn replace_all(cx: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+    let re = compile(cx, str_arg(a, 0)?)?;
+    let out = re.replace_all(str_arg(a, 1)?, str_arg(a, 2)?);
+    cx.spend(out.len())?;
+    Ok(Value::from(out.into_owned()))
+}
+
+fn replace_literal(cx: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+    let re = compile(cx, str_arg(a, 0)?)?;
+    let out = re.replace_all(str_arg(a, 1)?, regex::NoExpand(str_arg(a, 2)?));
+    cx.spend(out.len())?;
+    Ok(Value::from(out.into_owned()))
+}
+
+fn split(cx: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+    let re = compile(cx, str_arg(a, 0)?)?;
+    let (s, n) = (str_arg(a, 1)?, int_arg(a, 2)?);
+    if n == 0 {
+        return Ok(List::strings(Vec::<String>::new()));
+    }
+    // Go's Split leaves out an empty match at the start and stops when it reaches the limit.
+    let mut out = Vec::new();
+    let (mut begin, mut end) = (0, 0);
+    for m in re.find_iter(s) {
+        if out.len() + 1 >= limit(n) {
+            break;
+        }
+        end = m.start();
+        if m.end() != 0 {
+            out.push(&s[begin..end]);
+        }
+        begin = m.end();
+    }
+    if end != s.len() {
+        out.push(&s[begin..]);
+    }
+    Ok(List::strings(out))
+}

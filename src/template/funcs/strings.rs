@@ -1,0 +1,262 @@
+//! Sprig's string functions.
+
+use std::sync::Arc;
+
+use minijinja::value::Value;
+
+use super::super::engine::Cx;
+use super::super::error::FnError;
+use super::super::fmt::{quote, to_string};
+use super::super::value::{Dict, List, is_nil};
+use super::{ANY, Builtin, Outcome, func, int_arg, str_arg, strval};
+
+fn text(s: impl Into<String>) -> Outcome {
+    Ok(Value::from(s.into()))
+}
+
+pub(super) const TABLE: &[Builtin] = &[
+    func("quote", 0, ANY, |_, a| text(join(a.iter().filter(|v| !is_nil(v)).map(|v| quote(&strval(v)))))),
+    func("squote", 0, ANY, |_, a| text(join(a.iter().filter(|v| !is_nil(v)).map(|v| format!("'{}'", to_string(v)))))),
+    func("cat", 0, ANY, |_, a| text(join(a.iter().filter(|v| !is_nil(v)).map(to_string)))),
+    func("trim", 1, 1, |_, a| text(str_arg(a, 0)?.trim())),
+    func("trimAll", 2, 2, |_, a| trim_all(a)),
+    func("trimall", 2, 2, |_, a| trim_all(a)),
+    func("trimSuffix", 2, 2, |_, a| {
+        let (cut, s) = (str_arg(a, 0)?, str_arg(a, 1)?);
+        text(s.strip_suffix(cut).unwrap_or(s))
+    }),
+    func("trimPrefix", 2, 2, |_, a| {
+        let (cut, s) = (str_arg(a, 0)?, str_arg(a, 1)?);
+        text(s.strip_prefix(cut).unwrap_or(s))
+    }),
+    func("upper", 1, 1, |_, a| text(str_arg(a, 0)?.to_uppercase())),
+    func("lower", 1, 1, |_, a| text(str_arg(a, 0)?.to_lowercase())),
+    func("title", 1, 1, |_, a| text(words(str_arg(a, 0)?, |c| c.to_uppercase().to_string()))),
+    func("untitle", 1, 1, |_, a| text(words(str_arg(a, 0)?, |c| c.to_lowercase().to_string()))),
+    func("swapcase", 1, 1, |_, a| {
+        let swap = |c: char| if c.is_uppercase() { c.to_lowercase().to_string() } else { c.to_uppercase().to_string() };
+        text(str_arg(a, 0)?.chars().map(swap).collect::<String>())
+    }),
+    func("nospace", 1, 1, |_, a| text(str_arg(a, 0)?.chars().filter(|c| !c.is_whitespace()).collect::<String>())),
+    func("initials", 1, 1, |_, a| {
+        text(str_arg(a, 0)?.split_whitespace().filter_map(|w| w.chars().next()).collect::<String>())
+    }),
+    func("trunc", 2, 2, trunc),
+    func("substr", 3, 3, substr),
+    func("repeat", 2, 2, |cx, a| {
+        let s = str_arg(a, 1)?;
+        let n = usize::try_from(int_arg(a, 0)?).map_err(|_| FnError::text("strings: negative Repeat count"))?;
+        cx.spend(s.len().saturating_mul(n))?;
+        text(s.repeat(n))
+    }),
+    func("replace", 3, 3, |cx, a| {
+        let out = str_arg(a, 2)?.replace(str_arg(a, 0)?, str_arg(a, 1)?);
+        cx.spend(out.len())?;
+        text(out)
+    }),
+    func("contains", 2, 2, |_, a| Ok(Value::from(str_arg(a, 1)?.contains(str_arg(a, 0)?)))),
+    func("hasPrefix", 2, 2, |_, a| Ok(Value::from(str_arg(a, 1)?.starts_with(str_arg(a, 0)?)))),
+    func("hasSuffix", 2, 2, |_, a| Ok(Value::from(str_arg(a, 1)?.ends_with(str_arg(a, 0)?)))),
+    func("indent", 2, 2, |cx, a| text(indent(cx, a, "")?)),
+    func("nindent", 2, 2, |cx, a| text(indent(cx, a, "\n")?)),
+    func("plural", 3, 3, |_, a| Ok(a[usize::from(int_arg(a, 2)? != 1)].clone())),
+    func("split", 2, 2, |_, a| {
+        let parts = go_split(str_arg(a, 1)?, str_arg(a, 0)?, usize::MAX);
+        Ok(numbered(parts))
+    }),
+    func("splitn", 3, 3, |_, a| match usize::try_from(int_arg(a, 1)?) {
+        Ok(n) => Ok(numbered(go_split(str_arg(a, 2)?, str_arg(a, 0)?, n))),
+        Err(_) => Ok(numbered(go_split(str_arg(a, 2)?, str_arg(a, 0)?, usize::MAX))),
+    }),
+    func("splitList", 2, 2, |_, a| Ok(List::strings(go_split(str_arg(a, 1)?, str_arg(a, 0)?, usize::MAX)))),
+    func("snakecase", 1, 1, |_, a| text(parts(str_arg(a, 0)?).join("_").to_lowercase())),
+    func("kebabcase", 1, 1, |_, a| text(parts(str_arg(a, 0)?).join("-").to_lowercase())),
+    func("camelcase", 1, 1, |_, a| text(pascal(str_arg(a, 0)?))),
+    func("abbrev", 2, 2, |_, a| {
+        let (width, s) = (usize::try_from(int_arg(a, 0)?).unwrap_or(0), str_arg(a, 1)?);
+        if width < 4 || s.chars().count() <= width {
+            return text(s);
+        }
+        text(s.chars().take(width - 3).collect::<String>() + "...")
+    }),
+    func("abbrevboth", 3, 3, |_, _| super::not_implemented("abbrevboth")),
+    func("wrap", 2, 2, |_, a| text(wrap(str_arg(a, 1)?, int_arg(a, 0)?, "\n", false))),
+    func("wrapWith", 3, 3, |_, a| text(wrap(str_arg(a, 2)?, int_arg(a, 0)?, str_arg(a, 1)?, true))),
+    func("shuffle", 1, 1, |cx, a| {
+        let mut chars: Vec<char> = str_arg(a, 0)?.chars().collect();
+        for i in (1..chars.len()).rev() {
+            let mut bytes = [0; 8];
+            cx.rt.env.random(&mut bytes);
+            let j = usize::try_from(u64::from_le_bytes(bytes) % (i as u64 + 1)).unwrap_or(0);
+            chars.swap(i, j);
+        }
+        text(chars.into_iter().collect::<String>())
+    }),
+];
+
+fn join(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(" ")
+}
+
+fn trim_all(a: &[Value]) -> Outcome {
+    let set: Vec<char> = str_arg(a, 0)?.chars().collect();
+    text(str_arg(a, 1)?.trim_matches(set.as_slice()))
+}
+
+/// `strings.Title` with another case for the first letters.
+fn words(s: &str, first: fn(char) -> String) -> String {
+    let mut out = String::with_capacity(s.len());
+    let mut before = ' ';
+    for c in s.chars() {
+        let starts = !(before.is_alphanumeric() || before == '_') && (before.is_whitespace() || before.is_ascii());
+        if starts { out.push_str(&first(c)) } else { out.push(c) }
+        before = c;
+    }
+    out
+}
+
+/// The largest cut at or below `i` that does not split a character, which Go would do and we cannot.
+fn floor(s: &str, mut i: usize) -> usize {
+    while !s.is_char_boundary(i) {
+        i -= 1;
+    }
+    i
+}
+
+fn trunc(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+    let (n, s) = (int_arg(a, 0)?, str_arg(a, 1)?);
+    let size = usize::try_from(n.unsigned_abs()).unwrap_or(usize::MAX);
+    if size >= s.len() && !(n >= 0 && size == s.len()) {
+        return text(s);
+    }
+    text(if n < 0 { &s[floor(s, s.len() - size)..] } else { &s[..floor(s, size)] })
+}
+
+fn substr(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+    let (start, end, s) = (int_arg(a, 0)?, int_arg(a, 1)?, str_arg(a, 2)?);
+    let start_at = usize::try_from(start).unwrap_or(0);
+    let end_at = match usize::try_from(end) {
+        Ok(e) if e <= s.len() => e,
+        _ if start < 0 => return Err(FnError::text("slice bounds out of range")),
+        _ => s.len(),
+    };
+    match s.get(floor(s, start_at.min(s.len()))..floor(s, end_at)) {
+        Some(part) if start_at <= s.len() => text(part),
+        _ => Err(FnError::text("slice bounds out of range")),
+    }
+}
+
+fn indent(cx: &Cx<'_, '_, '_>, a: &[Value], lead: &str) -> Result<String, FnError> {
+    let s = str_arg(a, 1)?;
+    let n = usize::try_from(int_arg(a, 0)?).map_err(|_| FnError::text("strings: negative Repeat count"))?;
+    let lines = s.bytes().filter(|b| *b == b'\n').count() + 1;
+    cx.spend(n.saturating_mul(lines).saturating_add(s.len()))?;
+    let pad = " ".repeat(n);
+    let mut out = String::with_capacity(s.len() + lines * n + 1);
+    out.push_str(lead);
+    for (i, line) in s.split('\n').enumerate() {
+        if i > 0 {
+            out.push('\n');
+        }
+        out.push_str(&pad);
+        out.push_str(line);
+    }
+    Ok(out)
+}
+
+/// `strings.SplitN`: an empty separator splits into characters, as many parts as `n` at most.
+fn go_split(s: &str, sep: &str, n: usize) -> Vec<String> {
+    if n == 0 {
+        return Vec::new();
+    }
+    if sep.is_empty() {
+        let mut out: Vec<String> = s.chars().map(String::from).collect();
+        if out.len() > n {
+            let tail = out.split_off(n - 1).concat();
+            out.push(tail);
+        }
+        return out;
+    }
+    s.splitn(n, sep).map(str::to_owned).collect()
+}
+
+fn numbered(parts: Vec<String>) -> Value {
+    let entries = parts.into_iter().enumerate().map(|(i, p)| (Arc::from(format!("_{i}")), Value::from(p)));
+    Dict::typed("map[string]string", entries.collect())
+}
+
+/// The words of an identifier, after `xstrings.ToSnakeCase`: cut at separators, before a capital that starts a word,
+/// and before digits that lead into small letters.
+fn parts(s: &str) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for run in s.split(|c: char| c.is_whitespace() || c == '_' || c == '-') {
+        let c: Vec<char> = run.chars().collect();
+        let mut word = String::new();
+        for i in 0..c.len() {
+            let next = c.get(i + 1).copied().unwrap_or(' ');
+            let cut = i > 0
+                && if c[i].is_uppercase() {
+                    !c[i - 1].is_uppercase() || next.is_lowercase()
+                } else if c[i].is_ascii_digit() && !c[i - 1].is_ascii_digit() {
+                    let after = c[i..].iter().find(|c| !c.is_ascii_digit());
+                    after.is_some_and(|c| c.is_lowercase()) && !word.chars().any(|c| c.is_ascii_digit())
+                } else {
+                    false
+                };
+            if cut && !word.is_empty() {
+                out.push(std::mem::take(&mut word));
+            }
+            word.push(c[i]);
+        }
+        out.push(word);
+    }
+    out
+}
+
+/// `xstrings.ToPascalCase`: words at separators, each starting with a capital; a word all in capitals is made small.
+fn pascal(s: &str) -> String {
+    let mut out = String::new();
+    for word in s.split(|c: char| c.is_whitespace() || c == '_' || c == '-').filter(|w| !w.is_empty()) {
+        let mut chars = word.chars();
+        let shouting = word.chars().all(|c| !c.is_lowercase()) && word.chars().count() > 1;
+        out.extend(chars.next().into_iter().flat_map(char::to_uppercase));
+        if shouting { out.push_str(&chars.as_str().to_lowercase()) } else { out.push_str(chars.as_str()) }
+    }
+    out
+}
+
+/// Goutils' `WrapCustom`: lines of at most `width` characters, cut at spaces.
+fn wrap(s: &str, width: i64, newline: &str, cut_long: bool) -> String {
+    let width = usize::try_from(width).unwrap_or(1).max(1);
+    let newline = if newline.is_empty() { "\n" } else { newline };
+    let chars: Vec<char> = s.chars().collect();
+    let mut out = String::new();
+    let mut at = 0;
+    while chars.len() - at > width {
+        if chars[at] == ' ' {
+            at += 1;
+            continue;
+        }
+        let last = (at..=at + width).rev().find(|i| chars[*i] == ' ');
+        match last {
+            Some(space) if space >= at => {
+                out.extend(&chars[at..space]);
+                at = space + 1;
+            }
+            _ if cut_long => {
+                out.extend(&chars[at..at + width]);
+                at += width;
+            }
+            _ => match (at + width..chars.len()).find(|i| chars[*i] == ' ') {
+                Some(space) => {
+                    out.extend(&chars[at..space]);
+                    at = space + 1;
+                }
+                None => break,
+            },
+        }
+        out.push_str(newline);
+    }
+    out.extend(&chars[at..]);
+    out
+}

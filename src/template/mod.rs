@@ -1,0 +1,54 @@
+//! Go's `text/template` with the functions of Sprig and Helm, executed by minijinja.
+//!
+//! A template is lexed and parsed as Go does, lowered to minijinja template source (`lower.rs` says how each construct
+//! maps), compiled once, and executed on values that behave like Go's ([`value`]). The functions are tables of names
+//! and implementations (`funcs/`).
+//!
+//! The module is pure: the clock and randomness come from an [`Env`], and there are no files and no network. Charts
+//! are foreign code, so everything is bounded by [`Limits`].
+
+mod ast;
+mod engine;
+mod error;
+mod fmt;
+mod funcs;
+mod lex;
+mod lower;
+mod parse;
+pub mod value;
+
+pub use engine::Engine;
+pub use error::{Cause, ExecError, FnError, TemplateError};
+
+/// Stack that a thread needs for templates that include each other as deep as [`Limits`] allows by default.
+pub const STACK_BYTES: usize = 1 << 30;
+
+/// What templates may ask of the world outside.
+pub trait Env: Send + Sync {
+    /// The time for `now`, in nanoseconds since 1970-01-01 UTC.
+    fn now_nanos(&self) -> i128;
+
+    /// Fills `buffer` with random bytes, for `randAlphaNum`, `uuidv4`, `genCA` and the like.
+    fn random(&self, buffer: &mut [u8]);
+}
+
+/// Bounds on what the templates of one [`Engine`] may cost together.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Templates within each other by `include`, `template` and `tpl`. Default 1000, Helm's own bound.
+    pub max_depth: u64,
+    /// Function calls. Default 50 million.
+    pub max_calls: u64,
+    /// Bytes of output, with that of every included template. Default 1 GiB.
+    pub max_bytes: u64,
+    /// Elements that `until`, `seq`, `repeat` or a range over an integer may make. Default one million.
+    pub max_items: i64,
+    /// Instructions of minijinja in one execution of one template. Default 100 million.
+    pub fuel: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_depth: 1000, max_calls: 50_000_000, max_bytes: 1 << 30, max_items: 1_000_000, fuel: 100_000_000 }
+    }
+}
