@@ -32,6 +32,7 @@ none\t'Warnings only'"
 complete -c omk -n "__fish_omk_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_needs_command" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_needs_command" -f -a "bundle" -d 'Build, check and look into bundles'
+complete -c omk -n "__fish_omk_needs_command" -f -a "chart" -d 'Render Helm charts'
 complete -c omk -n "__fish_omk_needs_command" -f -a "image" -d 'Find the images that an input needs'
 complete -c omk -n "__fish_omk_needs_command" -f -a "preheat" -d 'Put a bundle\'s images onto nodes over SSH and prove that they are there'
 complete -c omk -n "__fish_omk_needs_command" -f -a "demo" -d 'Show the whole way on this machine: discover, bundle, preheat, patch'
@@ -88,6 +89,35 @@ json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from inspect" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from inspect" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand chart; and not __fish_seen_subcommand_from template" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand chart; and not __fish_seen_subcommand_from template" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand chart; and not __fish_seen_subcommand_from template" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand chart; and not __fish_seen_subcommand_from template" -f -a "template" -d 'Render a chart\'s manifests, as `helm template` does'
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s f -l values -d 'Values file; later ones win' -r -F
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l set -d 'Value, such as image.tag=1.2,hosts={a,b}' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l set-string -d 'The same, but always text' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l set-json -d 'Value in JSON' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l set-file -d 'Value that is a file\'s content' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l set-literal -d 'Value that is taken as it stands' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s n -l namespace -d 'Namespace of the release' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l kube-version -d 'Version of Kubernetes that the chart is told' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s a -l api-versions -d 'API versions that the chart is told besides those of Kubernetes itself' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s s -l show-only -d 'Only print what comes from this template, such as templates/deployment.yaml' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l include-crds -d 'Print the custom resource definitions under crds/ too'
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l no-hooks -d 'Leave out hooks'
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l skip-tests -d 'Leave out tests'
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l is-upgrade -d 'Render as for an upgrade'
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::event::Events;
 
 pub mod bundle;
+pub mod chart;
 pub mod demo;
 pub mod error;
 pub mod exit;
@@ -48,6 +49,9 @@ enum Command {
     /// Build, check and look into bundles
     #[command(subcommand)]
     Bundle(bundle::Command),
+    /// Render Helm charts
+    #[command(subcommand)]
+    Chart(chart::Command),
     /// Find the images that an input needs
     #[command(subcommand)]
     Image(image::Command),
@@ -117,6 +121,7 @@ async fn run(cli: Cli) -> u8 {
 async fn dispatch(command: Command, context: Context) -> Outcome {
     match command {
         Command::Bundle(command) => bundle::run(command, context).await,
+        Command::Chart(command) => chart::run(command).await,
         Command::Image(command) => image::run(command, context).await,
         Command::Preheat(args) => preheat::run(*args, context).await,
         Command::Demo(args) => demo::run(args, context).await,

@@ -22,6 +22,12 @@ pub fn say(line: &str) {
     let _ = out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n"));
 }
 
+/// Text on standard output as it stands.
+pub fn text(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes());
+}
+
 /// A line for people on standard error.
 pub fn warn(line: &str) {
     let mut err = std::io::stderr().lock();

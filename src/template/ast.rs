@@ -16,7 +16,9 @@ pub(crate) struct Tree {
 impl Tree {
     /// Whether the body prints nothing; such a definition never replaces another (`parse.IsEmptyTree`).
     pub(crate) fn is_empty(&self) -> bool {
-        self.body.iter().all(|n| matches!(n, Node::Text(t) if t.trim_matches([' ', '\t', '\r', '\n']).is_empty()))
+        self.body
+            .iter()
+            .all(|n| matches!(n, Node::Text(t) if t.trim_matches([' ', '\t', '\r', '\n']).is_empty()))
     }
 }
 
@@ -101,14 +103,15 @@ impl fmt::Display for Cmd {
 
 impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fields = |f: &mut fmt::Formatter<'_>, names: &[String]| {
-            names.iter().try_for_each(|n| write!(f, ".{n}"))
-        };
+        let fields =
+            |f: &mut fmt::Formatter<'_>, names: &[String]| names.iter().try_for_each(|n| write!(f, ".{n}"));
         match &self.kind {
             Kind::Dot => f.write_str("."),
             Kind::Nil => f.write_str("nil"),
             Kind::Bool(b) => write!(f, "{b}"),
-            Kind::Int(_, t) | Kind::Float(_, t) | Kind::Str { text: t, .. } | Kind::Ident(t) => f.write_str(t),
+            Kind::Int(_, t) | Kind::Float(_, t) | Kind::Str { text: t, .. } | Kind::Ident(t) => {
+                f.write_str(t)
+            }
             Kind::Field(names) => fields(f, names),
             Kind::Var(name, names) => {
                 f.write_str(name)?;

@@ -11,7 +11,9 @@ use minijinja::{Environment, Error, ErrorKind, Output, State, UndefinedBehavior}
 use super::ast::Tree;
 use super::error::{Cause, ExecError, FnError, SyntaxError, TemplateError};
 use super::lower::{Site, SourceFile, What, lower};
-use super::value::{Cell, Dict, List, Record, as_dict, as_int, as_list, is_nil, nil, type_name};
+use super::value::{
+    Cell, Dict, List, Record, VERSION_SET, as_dict, as_int, as_list, int, is_nil, nil, type_name,
+};
 use super::{Env, Limits, fmt, funcs, parse};
 
 /// What is shared by everything that runs in one engine.
@@ -66,9 +68,10 @@ impl Cx<'_, '_, '_> {
         let lowered = match cached {
             Some(l) => l,
             None => {
-                let l = Arc::new(rt.lower_tpl(&name, text).map_err(|e| {
-                    FnError::Text(format!("cannot parse template {text:?}: {e}"))
-                })?);
+                let l = Arc::new(
+                    rt.lower_tpl(&name, text)
+                        .map_err(|e| FnError::Text(format!("cannot parse template {text:?}: {e}")))?,
+                );
                 rt.tpl_cache.lock().unwrap_or_else(PoisonError::into_inner).insert(key, l.clone());
                 l
             }
@@ -94,7 +97,10 @@ impl Cx<'_, '_, '_> {
     pub(crate) fn spend(&self, bytes: usize) -> Result<(), FnError> {
         let total = self.rt.output.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
         if total > self.rt.limits.max_bytes {
-            return Err(FnError::text(format!("templates made more than {} bytes", self.rt.limits.max_bytes)));
+            return Err(FnError::text(format!(
+                "templates made more than {} bytes",
+                self.rt.limits.max_bytes
+            )));
         }
         Ok(())
     }
@@ -252,10 +258,12 @@ fn uncarry(e: &Error, name: &str) -> TemplateError {
     TemplateError::Limit { template: name.to_owned(), reason: e.to_string() }
 }
 
+type Run = fn(&Runtime, &mut State<'_, '_>, &[Value]) -> Result<Value, Error>;
+
 /// The helper functions that lowered templates call.
 struct Helper {
     rt: Arc<Runtime>,
-    run: fn(&Runtime, &mut State<'_, '_>, &[Value]) -> Result<Value, Error>,
+    run: Run,
 }
 
 impl std::fmt::Debug for Helper {
@@ -281,8 +289,11 @@ fn call(rt: &Runtime, state: &mut State<'_, '_>, args: &[Value]) -> Result<Value
         return Err(rt.text(&site, format!("templates made more than {} calls", rt.limits.max_calls)));
     }
     if args.len() < builtin.min || args.len() > builtin.max {
-        let want =
-            if builtin.max == usize::MAX { format!("at least {}", builtin.min) } else { builtin.min.to_string() };
+        let want = if builtin.max == usize::MAX {
+            format!("at least {}", builtin.min)
+        } else {
+            builtin.min.to_string()
+        };
         let reason = format!("wrong number of args for {}: want {want} got {}", builtin.name, args.len());
         return Err(rt.text(&site, reason));
     }
@@ -294,7 +305,9 @@ fn call(rt: &Runtime, state: &mut State<'_, '_>, args: &[Value]) -> Result<Value
 }
 
 /// One step of a field chain: a map entry, a struct's field or a method without arguments.
-fn step(rt: &Runtime, site: &Site, receiver: &Value, name: &Arc<str>) -> Result<Value, Error> {
+///
+/// `dynamic` says that Go knows the receiver as `interface {}` only.
+fn step(rt: &Runtime, site: &Site, receiver: &Value, name: &Arc<str>, dynamic: bool) -> Result<Value, Error> {
     if let Some(d) = as_dict(receiver) {
         return Ok(d.get(name).unwrap_or_else(nil));
     }
@@ -303,50 +316,55 @@ fn step(rt: &Runtime, site: &Site, receiver: &Value, name: &Arc<str>) -> Result<
             return Ok(v.clone());
         }
         if let Some(result) = (r.methods)(r, name, &[]) {
-            return result
-                .map_err(|error| rt.fail(site, Cause::Calling { func: name.to_string(), error }));
+            return result.map_err(|error| rt.fail(site, Cause::Calling { func: name.to_string(), error }));
         }
     }
     let reason = if is_nil(receiver) {
         format!("nil pointer evaluating interface {{}}.{name}")
     } else {
-        format!("can't evaluate field {name} in type {}", type_name(receiver))
+        let known = if dynamic { "interface {}" } else { type_name(receiver) };
+        format!("can't evaluate field {name} in type {known}")
     };
     Err(rt.text(site, reason))
 }
 
 fn field(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value, Error> {
     let site = rt.site(args)?;
-    let What::Fields(names) = &site.what else { return Err(rt.text(&site, "not a field")) };
+    let What::Fields { names, element } = &site.what else { return Err(rt.text(&site, "not a field")) };
     let mut value = args[1].clone();
-    if is_nil(&value) {
+    if is_nil(&value) && !element {
         // Go: a chain that starts from an untyped nil is nil all the way.
         return Ok(nil());
     }
-    for name in names {
-        value = step(rt, &site, &value, name)?;
+    for (i, name) in names.iter().enumerate() {
+        value = step(rt, &site, &value, name, *element || i > 0)?;
     }
     Ok(value)
 }
 
 fn method(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value, Error> {
     let site = rt.site(args)?;
-    let What::Fields(names) = &site.what else { return Err(rt.text(&site, "not a field")) };
+    let What::Fields { names, element } = &site.what else { return Err(rt.text(&site, "not a field")) };
     let Some((last, path)) = names.split_last() else { return Err(rt.text(&site, "not a method")) };
     let mut value = args[1].clone();
-    for name in path {
-        value = step(rt, &site, &value, name)?;
+    for (i, name) in path.iter().enumerate() {
+        value = step(rt, &site, &value, name, *element || i > 0)?;
     }
-    if let Some(r) = value.downcast_object_ref::<Record>() {
-        if let Some(result) = (r.methods)(r, last, &args[2..]) {
-            return result.map_err(|error| match error {
-                FnError::Argument(reason) => rt.text(&site, reason),
-                error => rt.fail(&site, Cause::Calling { func: last.to_string(), error }),
-            });
-        }
+    if let Some(r) = value.downcast_object_ref::<Record>()
+        && let Some(result) = (r.methods)(r, last, &args[2..])
+    {
+        return result.map_err(|error| match error {
+            FnError::Argument(reason) => rt.text(&site, reason),
+            error => rt.fail(&site, Cause::Calling { func: last.to_string(), error }),
+        });
     }
-    let found = step(rt, &site, &value, last)?;
-    let _ = found;
+    if let Some(l) = as_list(&value)
+        && l.type_name == VERSION_SET
+        && &**last == "Has"
+    {
+        return Ok(Value::from(l.items.iter().any(|v| v == &args[2])));
+    }
+    step(rt, &site, &value, last, *element || !path.is_empty())?;
     Err(rt.text(&site, format!("{last} is not a method but has arguments")))
 }
 
@@ -370,7 +388,7 @@ fn pairs(rt: &Runtime, site: &Site, over: &Value) -> Result<Vec<(Value, Value)>,
     if is_nil(over) {
         return Ok(Vec::new());
     }
-    let index = |i: usize| Value::from(i64::try_from(i).unwrap_or(i64::MAX));
+    let index = |i: usize| Value::from(i as u64);
     if let Some(l) = as_list(over) {
         return Ok(l.items.iter().enumerate().map(|(i, v)| (index(i), v.clone())).collect());
     }
@@ -385,9 +403,11 @@ fn pairs(rt: &Runtime, site: &Site, over: &Value) -> Result<Vec<(Value, Value)>,
     }
     if let Some(n) = as_int(over) {
         if n > rt.limits.max_items {
-            return Err(rt.text(site, format!("range over {n}, more than the {} allowed", rt.limits.max_items)));
+            return Err(
+                rt.text(site, format!("range over {n}, more than the {} allowed", rt.limits.max_items))
+            );
         }
-        return Ok((0..n).map(|i| (Value::from(i), Value::from(i))).collect());
+        return Ok((0..n).map(|i| (int(i), int(i))).collect());
     }
     Err(rt.text(site, format!("range can't iterate over {}", fmt::to_string(over))))
 }
@@ -423,7 +443,6 @@ fn template(rt: &Runtime, state: &mut State<'_, '_>, args: &[Value]) -> Result<V
 }
 
 fn print(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
-    use std::fmt::Write;
     if let Some(s) = value.as_str() {
         return out.write_str(s).map_err(Error::from);
     }
@@ -459,10 +478,7 @@ impl Engine {
         env.set_syntax(SyntaxConfig::builder().keep_trailing_newline(true).build().unwrap_or_default());
         env.set_formatter(print);
         env.set_fuel(Some(rt.limits.fuel));
-        let helpers: [(
-            &'static str,
-            fn(&Runtime, &mut State<'_, '_>, &[Value]) -> Result<Value, Error>,
-        ); 9] = [
+        let helpers: [(&'static str, Run); 9] = [
             ("_c", call),
             ("_f", field),
             ("_m", method),
@@ -501,11 +517,7 @@ impl Engine {
                 template: tree.name.clone(),
                 reason: format!("cannot be compiled: {e:#}"),
             })?;
-            self.rt
-                .names
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(tree.name.clone(), ());
+            self.rt.names.write().unwrap_or_else(PoisonError::into_inner).insert(tree.name.clone(), ());
         }
         Ok(())
     }
@@ -527,7 +539,7 @@ impl Engine {
 
 /// A slice of ints as Go's `until` and `untilStep` make.
 pub(crate) fn int_list(items: impl IntoIterator<Item = i64>) -> Value {
-    Value::from_object(List { type_name: "[]int", items: items.into_iter().map(Value::from).collect() })
+    Value::from_object(List { type_name: "[]int", items: items.into_iter().map(int).collect() })
 }
 
 /// An empty map, shared with nobody.

@@ -54,7 +54,7 @@ pub struct ExecError {
     pub location: String,
     /// The template (file or define) that was being executed.
     pub template: String,
-    /// The failing command as Go prints it, cut after 20 characters.
+    /// The failing command as Go prints it.
     pub node: String,
     /// What happened there.
     pub cause: Cause,
@@ -74,9 +74,6 @@ pub enum Cause {
         /// Its error.
         error: FnError,
     },
-    /// `{{template}}` failed within the other template.
-    #[error("{0}")]
-    Nested(Box<ExecError>),
 }
 
 /// What a template function fails with.
@@ -115,7 +112,6 @@ impl ExecError {
     pub fn fail_message(&self) -> Option<&str> {
         match &self.cause {
             Cause::Text(_) => None,
-            Cause::Nested(e) => e.fail_message(),
             Cause::Calling { error, .. } => match error {
                 FnError::Fail(m) => Some(m),
                 FnError::Exec(e) => e.fail_message(),
@@ -128,41 +124,31 @@ impl ExecError {
         }
     }
 
-    /// The message as `helm template` shows it: the place and text of a `fail`, else the trace from the file down to
-    /// the innermost failure, one place a line.
+    /// The message as `helm template` shows it: the place and text of a `fail`; the trace from the file down to the
+    /// innermost failure, one place a line, if that is a failure of the template itself; else all on one line, as
+    /// Helm leaves it when a function failed.
     pub fn helm_message(&self) -> String {
         if let Some(message) = self.fail_message() {
             return format!("execution error at ({}): {message}", self.location);
         }
         let mut out = String::new();
-        self.trace(&mut out);
-        out.trim().to_owned()
+        if self.trace(&mut out) { out.trim().to_owned() } else { self.to_string() }
     }
 
-    fn trace(&self, out: &mut String) {
+    /// Writes the trace; false if Helm would not take the message apart.
+    fn trace(&self, out: &mut String) -> bool {
         use std::fmt::Write;
-        let (message, inner): (String, Option<&ExecError>) = match &self.cause {
+        let (message, inner) = match &self.cause {
             Cause::Text(t) => (t.clone(), None),
-            Cause::Nested(e) => (String::new(), Some(e)),
-            Cause::Calling { func, error } => match error {
-                FnError::Exec(e) => (format!("error calling {func}:"), Some(e)),
-                FnError::Tpl { text, error } => match &**error {
-                    TemplateError::Exec(e) => (
-                        format!("error calling {func}: error during tpl function execution for {text:?}:"),
-                        Some(e),
-                    ),
-                    other => (format!("error calling {func}: {other}"), None),
-                },
-                other => (format!("error calling {func}: {other}"), None),
-            },
+            Cause::Calling { func, error: FnError::Exec(e) } => (format!("error calling {func}:"), Some(e)),
+            Cause::Calling { .. } => return false,
         };
         // Writing to a string cannot fail.
-        let _ = write!(out, "{}\n  executing {:?} at <{}>:\n    ", self.location, self.template, self.node);
-        if !message.is_empty() {
-            let _ = writeln!(out, "{message}");
-        }
-        if let Some(inner) = inner {
-            inner.trace(out);
-        }
+        let _ = write!(
+            out,
+            "{}\n  executing {:?} at <{}>:\n    {message}\n",
+            self.location, self.template, self.node
+        );
+        inner.is_none_or(|e| e.trace(out))
     }
 }

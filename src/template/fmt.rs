@@ -2,9 +2,7 @@
 
 use minijinja::value::{Value, ValueKind};
 
-use super::value::{
-    MAX_VALUE_DEPTH, Record, as_bool, as_dict, as_float, as_int, as_list, is_nil, type_name,
-};
+use super::value::{MAX_VALUE_DEPTH, Record, as_bool, as_dict, as_float, as_int, as_list, is_nil, type_name};
 use crate::yaml::shortest_float;
 
 /// `%v` of a float: shortest form, exponent from 1e21 on when printed as part of a value, from 1e6 on for `%g`.
@@ -347,7 +345,11 @@ fn integer(out: &mut String, spec: &Spec, verb: char, i: i64, v: &Value) {
 
 fn floating(out: &mut String, spec: &Spec, verb: char, f: f64, v: &Value) {
     if !f.is_finite() {
-        return pad(out, &Spec { zero: false, ..Spec { minus: spec.minus, width: spec.width, ..Spec::default() } }, &float(f));
+        return pad(
+            out,
+            &Spec { zero: false, ..Spec { minus: spec.minus, width: spec.width, ..Spec::default() } },
+            &float(f),
+        );
     }
     let a = f.abs();
     let digits = match verb {

@@ -140,12 +140,12 @@ fn inside(text: &str, mut pos: Pos, out: &mut Vec<Token>) -> Result<(Pos, bool),
                 depth -= 1;
                 (Tok::RightParen, 1)
             }
-            '"' => quoted(rest, '"').map(|n| (Tok::Str(rest[..n].to_owned()), n)).ok_or_else(|| {
-                SyntaxError::new(pos, "unterminated quoted string")
-            })?,
-            '\'' => quoted(rest, '\'').map(|n| (Tok::Char(rest[..n].to_owned()), n)).ok_or_else(|| {
-                SyntaxError::new(pos, "unterminated character constant")
-            })?,
+            '"' => quoted(rest, '"')
+                .map(|n| (Tok::Str(rest[..n].to_owned()), n))
+                .ok_or_else(|| SyntaxError::new(pos, "unterminated quoted string"))?,
+            '\'' => quoted(rest, '\'')
+                .map(|n| (Tok::Char(rest[..n].to_owned()), n))
+                .ok_or_else(|| SyntaxError::new(pos, "unterminated character constant"))?,
             '`' => match rest[1..].find('`') {
                 Some(i) => (Tok::RawStr(rest[..i + 2].to_owned()), i + 2),
                 None => return Err(SyntaxError::new(pos, "unterminated raw quoted string")),

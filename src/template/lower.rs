@@ -45,7 +45,12 @@ pub(crate) struct Site {
 #[derive(Debug)]
 pub(crate) enum What {
     Call(&'static Builtin),
-    Fields(Vec<Arc<str>>),
+    Fields {
+        names: Vec<Arc<str>>,
+        /// The base is an element that a range gives: its Go type is `interface {}` whatever it holds, and nil is an
+        /// error rather than nil.
+        element: bool,
+    },
     Other,
 }
 
@@ -80,6 +85,8 @@ pub(crate) struct Lowering<'a> {
     vars: Vec<Var>,
     next: usize,
     dot: String,
+    /// Names here that hold what a range gives.
+    elements: HashSet<String>,
     /// Go names that are assigned to anywhere in this template.
     assigned: HashSet<String>,
 }
@@ -104,6 +111,7 @@ pub(crate) fn lower(
         vars: Vec::new(),
         next: 1,
         dot: "d0".into(),
+        elements: HashSet::new(),
         assigned,
     };
     l.vars.push(Var { go: "$".into(), name: "d0".into(), cell: false });
@@ -139,12 +147,15 @@ fn assigned_in(pipe: &Pipe, out: &mut HashSet<String>) {
 
 impl Lowering<'_> {
     fn site(&mut self, pos: Pos, node: &dyn std::fmt::Display, what: What) -> usize {
-        let mut node = node.to_string();
-        if node.len() > 20 {
-            // Go's `%.20s` counts characters where the length counts bytes.
-            node = format!("{}...", node.chars().take(20).collect::<String>());
-        }
+        let node = node.to_string();
         (self.sites)(Site { template: self.template.clone(), file: self.file.clone(), pos, node, what })
+    }
+
+    fn fields(&self, base: &str, names: &[String]) -> What {
+        What::Fields {
+            names: names.iter().map(|n| Arc::from(n.as_str())).collect(),
+            element: self.elements.contains(base),
+        }
     }
 
     fn fresh(&mut self, prefix: char) -> String {
@@ -293,8 +304,16 @@ impl Lowering<'_> {
     fn range(&mut self, b: &Branch) -> Result<(), SyntaxError> {
         let depth = self.vars.len();
         let e = self.pipe(&b.pipe)?;
-        let site = self.site(b.pos, &b.pipe, What::Other);
+        // Go names the last node that it evaluated.
+        let site = match b.pipe.cmds.last() {
+            Some(cmd) if matches!(cmd.args[0].kind, Kind::Field(_) | Kind::Var(..) | Kind::Chain(..)) => {
+                self.site(cmd.args[0].pos, &cmd.args[0], What::Other)
+            }
+            Some(cmd) => self.site(cmd.pos, cmd, What::Other),
+            None => self.site(b.pos, &b.pipe, What::Other),
+        };
         let dot = self.fresh('d');
+        self.elements.insert(dot.clone());
         let decl = &b.pipe.decl;
         let raw: Vec<String> = decl.iter().map(|_| self.fresh('r')).collect();
         match raw.as_slice() {
@@ -302,7 +321,8 @@ impl Lowering<'_> {
                 let _ = write!(self.out, "{{% for {dot} in _r({site}, {e}) %}}");
             }
             [_] => {
-                let _ = write!(self.out, "{{% for {dot} in _r({site}, {e}) %}}{{% set {} = {dot} %}}", raw[0]);
+                let _ =
+                    write!(self.out, "{{% for {dot} in _r({site}, {e}) %}}{{% set {} = {dot} %}}", raw[0]);
             }
             _ => {
                 let _ = write!(
@@ -318,6 +338,7 @@ impl Lowering<'_> {
                 let _ = write!(self.out, "{{% do _set({name}, {raw}) %}}");
             } else {
                 let (name, cell) = self.declare(go);
+                self.elements.insert(if cell { format!("_get({name})") } else { name.clone() });
                 let value = if cell { format!("_cell({raw})") } else { raw.clone() };
                 let _ = write!(self.out, "{{% set {name} = {value} %}}");
             }
@@ -357,9 +378,13 @@ impl Lowering<'_> {
                     _ => unreachable!("matched above"),
                 };
                 if names.is_empty() {
-                    return Err(SyntaxError::new(first.pos, format!("can't give argument to non-function {first}")));
+                    return Err(SyntaxError::new(
+                        first.pos,
+                        format!("can't give argument to non-function {first}"),
+                    ));
                 }
-                let site = self.site(first.pos, first, fields(names));
+                let what = self.fields(&base, names);
+                let site = self.site(first.pos, first, what);
                 Ok(format!("_m({site}, {base}, {})", args.join(", ")))
             }
             _ if args.is_empty() => self.expr(first),
@@ -400,20 +425,24 @@ impl Lowering<'_> {
             Kind::Str { value, .. } => literal(value),
             Kind::Ident(name) => self.call(e.pos, e, name, Vec::new())?,
             Kind::Field(names) => {
-                let site = self.site(e.pos, e, fields(names));
-                format!("_f({site}, {})", self.dot)
+                let base = self.dot.clone();
+                let what = self.fields(&base, names);
+                let site = self.site(e.pos, e, what);
+                format!("_f({site}, {base})")
             }
             Kind::Var(go, names) => {
                 let base = self.read(go, e.pos)?;
                 if names.is_empty() {
                     return Ok(base);
                 }
-                let site = self.site(e.pos, e, fields(names));
+                let what = self.fields(&base, names);
+                let site = self.site(e.pos, e, what);
                 format!("_f({site}, {base})")
             }
             Kind::Chain(base, names) => {
                 let base = self.expr(base)?;
-                let site = self.site(e.pos, e, fields(names));
+                let what = self.fields(&base, names);
+                let site = self.site(e.pos, e, what);
                 format!("_f({site}, {base})")
             }
             Kind::Pipe(p) => {
@@ -425,17 +454,14 @@ impl Lowering<'_> {
                         format!("_set({name}, {value})")
                     }
                     Some(_) => {
-                        let reason = "a declaration within parentheses is not supported; move it before the command";
+                        let reason =
+                            "a declaration within parentheses is not supported; move it before the command";
                         return Err(SyntaxError::new(p.pos, reason));
                     }
                 }
             }
         })
     }
-}
-
-fn fields(names: &[String]) -> What {
-    What::Fields(names.iter().map(|n| Arc::from(n.as_str())).collect())
 }
 
 /// A minijinja string literal.

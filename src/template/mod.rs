@@ -19,6 +19,12 @@ pub mod value;
 
 pub use engine::Engine;
 pub use error::{Cause, ExecError, FnError, TemplateError};
+pub(crate) use funcs::to_yaml;
+
+/// Whether `version` meets a constraint of Masterminds' semver; one that cannot be read is not met.
+pub(crate) fn semver_satisfies(constraint: &str, version: &str) -> bool {
+    funcs::satisfies(constraint, version)
+}
 
 /// Stack that a thread needs for templates that include each other as deep as [`Limits`] allows by default.
 pub const STACK_BYTES: usize = 1 << 30;
@@ -49,6 +55,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_depth: 1000, max_calls: 50_000_000, max_bytes: 1 << 30, max_items: 1_000_000, fuel: 100_000_000 }
+        Self {
+            max_depth: 1000,
+            max_calls: 50_000_000,
+            max_bytes: 1 << 30,
+            max_items: 1_000_000,
+            fuel: 100_000_000,
+        }
     }
 }

@@ -15,7 +15,7 @@ pub(crate) fn parse(name: &str, text: &str, is_func: &dyn Fn(&str) -> bool) -> R
     let (body, end) = p.list()?;
     match end {
         End::Eof => {}
-        End::End(pos) => return Err(SyntaxError::new(pos, "unexpected {{end}}")),
+        End::Closed(pos) => return Err(SyntaxError::new(pos, "unexpected {{end}}")),
         End::Else(pos) => return Err(SyntaxError::new(pos, "unexpected {{else}}")),
     }
     p.trees.insert(0, Tree { name: name.to_owned(), body });
@@ -24,7 +24,7 @@ pub(crate) fn parse(name: &str, text: &str, is_func: &dyn Fn(&str) -> bool) -> R
 
 enum End {
     Eof,
-    End(Pos),
+    Closed(Pos),
     Else(Pos),
 }
 
@@ -91,7 +91,7 @@ impl Parser<'_> {
                         "end" => {
                             self.i += 1;
                             self.close("end")?;
-                            return Ok((nodes, End::End(pos)));
+                            return Ok((nodes, End::Closed(pos)));
                         }
                         "else" => {
                             self.i += 1;
@@ -112,7 +112,8 @@ impl Parser<'_> {
     }
 
     fn action(&mut self, word: &str, pos: Pos) -> Result<Node> {
-        if !word.is_empty() && matches!(word, "if" | "with" | "range" | "template" | "block" | "break" | "continue")
+        if !word.is_empty()
+            && matches!(word, "if" | "with" | "range" | "template" | "block" | "break" | "continue")
         {
             self.i += 1;
         }
@@ -177,9 +178,11 @@ impl Parser<'_> {
         self.depth -= 1;
         let tree = Tree { name, body };
         match end {
-            End::End(_) => {}
+            End::Closed(_) => {}
             End::Eof => return Err(SyntaxError::new(self.peek().pos, "unexpected EOF")),
-            End::Else(pos) => return Err(SyntaxError::new(pos, format!("unexpected {{{{else}}}} in {what} clause"))),
+            End::Else(pos) => {
+                return Err(SyntaxError::new(pos, format!("unexpected {{{{else}}}} in {what} clause")));
+            }
         }
         match self.trees.iter_mut().find(|t| t.name == tree.name) {
             Some(old) if old.is_empty() => *old = tree,
@@ -198,7 +201,7 @@ impl Parser<'_> {
         let pipe = self.pipeline(word, &Tok::Close)?;
         let (body, end) = self.list()?;
         let otherwise = match end {
-            End::End(_) => None,
+            End::Closed(_) => None,
             End::Eof => return Err(SyntaxError::new(self.peek().pos, "unexpected EOF")),
             End::Else(pos) => Some(self.otherwise(word, pos)?),
         };
@@ -217,7 +220,7 @@ impl Parser<'_> {
         self.close("else")?;
         let (body, end) = self.list()?;
         match end {
-            End::End(_) => Ok(body),
+            End::Closed(_) => Ok(body),
             End::Eof => Err(SyntaxError::new(self.peek().pos, "unexpected EOF")),
             End::Else(_) => Err(SyntaxError::new(else_pos, "expected end; found {{else}}")),
         }
@@ -330,8 +333,16 @@ impl Parser<'_> {
                     fs.extend(names);
                     Kind::Var(v, fs)
                 }
-                Kind::Bool(_) | Kind::Str { .. } | Kind::Int(..) | Kind::Float(..) | Kind::Nil | Kind::Dot => {
-                    return Err(SyntaxError::new(e.pos, format!("unexpected . after term {:?}", e.to_string())));
+                Kind::Bool(_)
+                | Kind::Str { .. }
+                | Kind::Int(..)
+                | Kind::Float(..)
+                | Kind::Nil
+                | Kind::Dot => {
+                    return Err(SyntaxError::new(
+                        e.pos,
+                        format!("unexpected . after term {:?}", e.to_string()),
+                    ));
                 }
                 kind => Kind::Chain(Box::new(Expr { pos: base_pos, kind }), names),
             };
@@ -352,10 +363,13 @@ impl Parser<'_> {
             Tok::Dot => Kind::Dot,
             Tok::Var(v) => Kind::Var(v.clone(), Vec::new()),
             Tok::Field(f) => Kind::Field(vec![f.clone()]),
-            Tok::Number(n) => number(n).ok_or_else(|| SyntaxError::new(t.pos, format!("illegal number syntax: {n:?}")))?,
+            Tok::Number(n) => {
+                number(n).ok_or_else(|| SyntaxError::new(t.pos, format!("illegal number syntax: {n:?}")))?
+            }
             Tok::Char(c) => {
                 let value = unquote(c).filter(|s| s.chars().count() == 1).and_then(|s| s.chars().next());
-                let value = value.ok_or_else(|| SyntaxError::new(t.pos, format!("malformed character constant: {c}")))?;
+                let value = value
+                    .ok_or_else(|| SyntaxError::new(t.pos, format!("malformed character constant: {c}")))?;
                 Kind::Int(i64::from(u32::from(value)), c.clone())
             }
             Tok::Str(s) => Kind::Str {

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | nil | none |
 //! | bool, string | the same |
-//! | int, int64 | integer (one kind; reported as `int64`, or `int` where a function of Go's core gives it) |
+//! | int64 | integer |
+//! | int | integer that minijinja holds as unsigned ([`int`]); a negative int counts as int64 |
 //! | float64 | float |
 //! | `[]byte` | bytes |
 //! | `map[string]…` | [`Dict`]: shared and changed in place, iterated in key order as `text/template` does |
@@ -136,6 +137,12 @@ impl Object for List {
     }
 }
 
+/// The type of `.Files`, a map in Go and thus false when it is empty.
+pub const FILES_TYPE: &str = "engine.files";
+
+/// The type of `.Capabilities.APIVersions`, the one slice with a method: `Has`.
+pub const VERSION_SET: &str = "common.VersionSet";
+
 /// The methods of a [`Record`].
 pub type Methods = fn(&Record, &str, &[Value]) -> Option<Result<Value, FnError>>;
 
@@ -172,7 +179,7 @@ impl Object for Record {
         self.fields.get(key.as_str()?).cloned()
     }
     fn is_true(self: &Arc<Self>) -> bool {
-        true
+        self.type_name != FILES_TYPE || !self.fields.is_empty()
     }
 }
 
@@ -223,6 +230,11 @@ pub fn as_int(v: &Value) -> Option<i64> {
     if v.kind() == ValueKind::Number && v.is_integer() { v.as_i64() } else { None }
 }
 
+/// A Go `int`, which `typeOf` tells from the `int64` that `--set` and Sprig's arithmetic give.
+pub fn int(i: i64) -> Value {
+    u64::try_from(i).map_or_else(|_| Value::from(i), Value::from)
+}
+
 /// A float, unless `v` is another kind.
 pub fn as_float(v: &Value) -> Option<f64> {
     if v.kind() == ValueKind::Number && !v.is_integer() { f64::try_from(v.clone()).ok() } else { None }
@@ -248,7 +260,13 @@ pub fn type_name(v: &Value) -> &'static str {
         ValueKind::Bool => "bool",
         ValueKind::String => "string",
         ValueKind::Bytes => "[]uint8",
-        ValueKind::Number if v.is_integer() => "int64",
+        ValueKind::Number if v.is_integer() => {
+            if unsigned::is(v) {
+                "int"
+            } else {
+                "int64"
+            }
+        }
         ValueKind::Number => "float64",
         _ => "<nil>",
     }
@@ -263,6 +281,9 @@ pub fn kind_name(v: &Value) -> &'static str {
         return "slice";
     }
     if let Some(r) = v.downcast_object_ref::<Record>() {
+        if r.type_name == FILES_TYPE {
+            return "map";
+        }
         return if r.type_name.starts_with('*') { "ptr" } else { "struct" };
     }
     match type_name(v) {
@@ -352,5 +373,88 @@ pub fn deep_equal(a: &Value, b: &Value, depth: usize) -> bool {
         (.., Some(x), Some(y)) => x == y,
         (None, None, None, None) => a == b,
         _ => false,
+    }
+}
+
+/// How minijinja holds an integer, which only serialization tells.
+mod unsigned {
+    use minijinja::value::Value;
+    use serde::Serialize;
+    use serde::de::value::Error;
+    use serde::ser::{Impossible, Serializer};
+
+    struct Probe;
+
+    pub(super) fn is(v: &Value) -> bool {
+        v.serialize(Probe).unwrap_or(false)
+    }
+
+    macro_rules! no {
+        ($($name:ident($($arg:ty),*) $(-> $out:ty)?;)*) => {
+            $(fn $name(self, $(_: $arg),*) -> Result<no!(@ $($out)?), Error> { Err(serde::ser::Error::custom("")) })*
+        };
+        (@) => { bool };
+        (@ $out:ty) => { $out };
+    }
+
+    impl Serializer for Probe {
+        type Ok = bool;
+        type Error = Error;
+        type SerializeSeq = Impossible<bool, Error>;
+        type SerializeTuple = Impossible<bool, Error>;
+        type SerializeTupleStruct = Impossible<bool, Error>;
+        type SerializeTupleVariant = Impossible<bool, Error>;
+        type SerializeMap = Impossible<bool, Error>;
+        type SerializeStruct = Impossible<bool, Error>;
+        type SerializeStructVariant = Impossible<bool, Error>;
+
+        fn serialize_u64(self, _: u64) -> Result<bool, Error> {
+            Ok(true)
+        }
+        fn serialize_some<T: ?Sized + Serialize>(self, _: &T) -> Result<bool, Error> {
+            Ok(false)
+        }
+        fn serialize_newtype_struct<T: ?Sized + Serialize>(
+            self,
+            _: &'static str,
+            _: &T,
+        ) -> Result<bool, Error> {
+            Ok(false)
+        }
+        fn serialize_newtype_variant<T: ?Sized + Serialize>(
+            self,
+            _: &'static str,
+            _: u32,
+            _: &'static str,
+            _: &T,
+        ) -> Result<bool, Error> {
+            Ok(false)
+        }
+        no! {
+            serialize_bool(bool);
+            serialize_i8(i8);
+            serialize_i16(i16);
+            serialize_i32(i32);
+            serialize_i64(i64);
+            serialize_u8(u8);
+            serialize_u16(u16);
+            serialize_u32(u32);
+            serialize_f32(f32);
+            serialize_f64(f64);
+            serialize_char(char);
+            serialize_str(&str);
+            serialize_bytes(&[u8]);
+            serialize_none();
+            serialize_unit();
+            serialize_unit_struct(&'static str);
+            serialize_unit_variant(&'static str, u32, &'static str);
+            serialize_seq(Option<usize>) -> Self::SerializeSeq;
+            serialize_tuple(usize) -> Self::SerializeTuple;
+            serialize_tuple_struct(&'static str, usize) -> Self::SerializeTupleStruct;
+            serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Self::SerializeTupleVariant;
+            serialize_map(Option<usize>) -> Self::SerializeMap;
+            serialize_struct(&'static str, usize) -> Self::SerializeStruct;
+            serialize_struct_variant(&'static str, u32, &'static str, usize) -> Self::SerializeStructVariant;
+        }
     }
 }

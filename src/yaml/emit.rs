@@ -60,9 +60,12 @@ impl Sink<'_, '_> {
 
     /// A string, quoted if it would be read as something else.
     pub fn str(&mut self, s: &str) -> Result<(), YamlError> {
-        let style = if s.contains('\n') {
+        let style = if s.chars().any(is_astral) {
+            ScalarStyle::DoubleQuoted
+        } else if s.contains('\n') {
             ScalarStyle::Literal
-        } else if matches!(resolve_plain(s), Value::Str(_)) && s != "<<" && !is_base60(s) && !is_timestamp(s) {
+        } else if matches!(resolve_plain(s), Value::Str(_)) && s != "<<" && !is_base60(s) && !is_timestamp(s)
+        {
             ScalarStyle::Plain
         } else {
             ScalarStyle::DoubleQuoted
@@ -116,13 +119,14 @@ fn failed(e: &libyaml_safer::Error) -> YamlError {
 /// # Errors
 ///
 /// What `document` fails with.
-pub fn emit_with(document: impl FnOnce(&mut Sink<'_, '_>) -> Result<(), YamlError>) -> Result<String, YamlError> {
+pub fn emit_with(
+    document: impl FnOnce(&mut Sink<'_, '_>) -> Result<(), YamlError>,
+) -> Result<String, YamlError> {
     let mut out = Vec::new();
     let mut emitter = Emitter::new();
     emitter.set_output_string(&mut out);
     emitter.set_unicode(true);
     emitter.set_width(-1);
-    emitter.set_encoding(Encoding::Utf8);
     let mut sink = Sink { emitter: &mut emitter };
     sink.event(Event::stream_start(Encoding::Utf8))?;
     sink.event(Event::document_start(None, &[], true))?;
@@ -132,7 +136,24 @@ pub fn emit_with(document: impl FnOnce(&mut Sink<'_, '_>) -> Result<(), YamlErro
     emitter.flush().map_err(|e| failed(&e))?;
     drop(emitter);
     let text = String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
-    Ok(text)
+    if !text.chars().any(is_astral) {
+        return Ok(text);
+    }
+    // All of them stand in double quotes, where go-yaml escapes them and this emitter does not.
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_astral(c) {
+            escaped.push_str(&format!("\\U{:08X}", u32::from(c)));
+        } else {
+            escaped.push(c);
+        }
+    }
+    Ok(escaped)
+}
+
+/// Beyond the 16 bits that libyaml in C and Go takes for printable.
+fn is_astral(c: char) -> bool {
+    u32::from(c) > 0xffff
 }
 
 /// A parsed value as YAML text that ends in a newline.
@@ -176,10 +197,19 @@ mod tests {
             ("a: \"l1\\nl2\"\nb: \"x\\n\\n\"\nc: \"t\\n\"", "a: |-\n  l1\n  l2\nb: |+\n  x\n\nc: |\n  t\n"),
             ("a: {}\nb: []\nc: null\nd: ''", "a: {}\nb: []\nc: null\nd: \"\"\n"),
             ("a10: 1\na9: 2\na: 3", "a: 3\na9: 2\na10: 1\n"),
-            ("a: '012'\nb: '1e3'\nc: '12:30:45'\nd: '2001-01-01'", "a: \"012\"\nb: \"1e3\"\nc: \"12:30:45\"\nd: \"2001-01-01\"\n"),
+            (
+                "a: '012'\nb: '1e3'\nc: '12:30:45'\nd: '2001-01-01'",
+                "a: \"012\"\nb: \"1e3\"\nc: \"12:30:45\"\nd: \"2001-01-01\"\n",
+            ),
             ("a: 1.5\nb: 1000000.5\nc: 1e30", "a: 1.5\nb: 1.0000005e+06\nc: 1e+30\n"),
-            ("a: '- x'\nb: 'a: b'\nc: ' x'\nd: '#x'\ne: '@x'", "a: '- x'\nb: 'a: b'\nc: ' x'\nd: '#x'\ne: '@x'\n"),
-            ("a: \"tab\\there\"\nb: \"\\u0001\"\nc: \"\u{1f600}\"", "a: \"tab\\there\"\nb: \"\\x01\"\nc: \"\\U0001F600\"\n"),
+            (
+                "a: '- x'\nb: 'a: b'\nc: ' x'\nd: '#x'\ne: '@x'",
+                "a: '- x'\nb: 'a: b'\nc: ' x'\nd: '#x'\ne: '@x'\n",
+            ),
+            (
+                "a: \"tab\\there\"\nb: \"\\u0001\"\nc: \"\u{1f600}\"",
+                "a: \"tab\\there\"\nb: \"\\x01\"\nc: \"\\U0001F600\"\n",
+            ),
         ];
         for (text, want) in cases {
             let node = parse_one(text, &Limits::default()).unwrap();

@@ -195,7 +195,9 @@ pub(crate) fn is_timestamp(s: &str) -> bool {
         let rest = two(rest, 0, 59)?.strip_prefix(':')?;
         let rest = two(rest, 0, 59)?;
         Some(match rest.strip_prefix('.') {
-            Some(f) if f.starts_with(|c: char| c.is_ascii_digit()) => f.trim_start_matches(|c: char| c.is_ascii_digit()),
+            Some(f) if f.starts_with(|c: char| c.is_ascii_digit()) => {
+                f.trim_start_matches(|c: char| c.is_ascii_digit())
+            }
             _ => rest,
         })
     }
@@ -209,7 +211,7 @@ pub(crate) fn is_timestamp(s: &str) -> bool {
     }
     let Some((rest, month, day)) = date(&s[5..]) else { return false };
     let year: u32 = s[..4].parse().unwrap_or(0);
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let days = match month {
         4 | 6 | 9 | 11 => 30,
         2 => 28 + u32::from(leap),

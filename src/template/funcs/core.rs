@@ -25,7 +25,9 @@ pub(super) const TABLE: &[Builtin] = &[
     func("index", 1, ANY, index),
     func("len", 1, 1, len),
     func("print", 0, ANY, |_, a| Ok(Value::from(sprint(a)))),
-    func("println", 0, ANY, |_, a| Ok(Value::from(a.iter().map(to_string).collect::<Vec<_>>().join(" ") + "\n"))),
+    func("println", 0, ANY, |_, a| {
+        Ok(Value::from(a.iter().map(to_string).collect::<Vec<_>>().join(" ") + "\n"))
+    }),
     func("printf", 1, ANY, |_, a| Ok(Value::from(sprintf(str_arg(a, 0)?, &a[1..])))),
     func("html", 0, ANY, |_, a| Ok(Value::from(escape_html(&sprint(a))))),
     func("urlquery", 0, ANY, |_, a| Ok(Value::from(super::urls::query_escape(&sprint(a))))),
@@ -62,17 +64,12 @@ pub(super) const TABLE: &[Builtin] = &[
         Ok(Value::from(want == is || is.strip_prefix('*') == Some(want)))
     }),
     func("kindOf", 1, 1, |_, a| Ok(Value::from(kind_name(&a[0])))),
-    func("kindIs", 2, 2, |_, a| Ok(Value::from(kind_is(str_arg(a, 0)?, &a[1])))),
+    func("kindIs", 2, 2, |_, a| Ok(Value::from(str_arg(a, 0)? == kind_name(&a[1])))),
     func("deepEqual", 2, 2, |_, a| Ok(Value::from(deep_equal(&a[0], &a[1], 0)))),
     func("deepCopy", 1, 1, |_, a| deep_copy(&a[0], 0)),
     func("mustDeepCopy", 1, 1, |_, a| deep_copy(&a[0], 0)),
     func("toString", 1, 1, |_, a| Ok(Value::from(strval(&a[0])))),
 ];
-
-/// Integers are one kind here, so both of Go's names for it are right.
-fn kind_is(want: &str, v: &Value) -> bool {
-    want == kind_name(v) || (want == "int" && as_int(v).is_some())
-}
 
 /// `Sprint`: a space between two operands of which neither is a string.
 fn sprint(args: &[Value]) -> String {
@@ -122,7 +119,7 @@ fn eq(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
     for other in &a[1..] {
         let equal = if kind != basic(other) {
             if !is_nil(&a[0]) && !is_nil(other) {
-                return Err(FnError::text("incompatible types for comparison"));
+                return Err(incompatible(&a[0], other));
             }
             false
         } else if kind == Basic::Other {
@@ -150,13 +147,17 @@ fn eq(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
     Ok(Value::from(false))
 }
 
+fn incompatible(a: &Value, b: &Value) -> FnError {
+    FnError::text(format!("incompatible types for comparison: {} and {}", type_name(a), type_name(b)))
+}
+
 fn order(a: &[Value]) -> Result<Ordering, FnError> {
     let (x, y) = (basic(&a[0]), basic(&a[1]));
     if x == Basic::Other || y == Basic::Other {
         return Err(FnError::text("invalid type for comparison"));
     }
     if x != y {
-        return Err(FnError::text("incompatible types for comparison"));
+        return Err(incompatible(&a[0], &a[1]));
     }
     Ok(match x {
         Basic::Int => as_int(&a[0]).cmp(&as_int(&a[1])),
@@ -180,7 +181,10 @@ fn index(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
                 Some(k) => d.get(k).unwrap_or_else(nil),
                 None if is_nil(key) => return Err(FnError::text("value is nil; should be of type string")),
                 None => {
-                    return Err(FnError::text(format!("value has type {}; should be string", type_name(key))));
+                    return Err(FnError::text(format!(
+                        "value has type {}; should be string",
+                        type_name(key)
+                    )));
                 }
             }
         } else if let Some(l) = as_list(&v) {
@@ -204,7 +208,7 @@ fn position(key: &Value, len: usize) -> Result<usize, FnError> {
     };
     match usize::try_from(i) {
         Ok(i) if i < len => Ok(i),
-        _ => Err(FnError::text(format!("index out of range: {i}"))),
+        _ => Err(FnError::text("reflect: slice index out of range")),
     }
 }
 
@@ -222,5 +226,5 @@ fn len(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
     } else {
         return Err(FnError::text(format!("len of type {}", type_name(&a[0]))));
     };
-    Ok(Value::from(i64::try_from(n).unwrap_or(i64::MAX)))
+    Ok(Value::from(n as u64))
 }

@@ -4,7 +4,7 @@ use minijinja::value::Value;
 
 use super::super::engine::Cx;
 use super::super::error::FnError;
-use super::super::value::{Map, Record, as_int};
+use super::super::value::{Map, Record, as_int, type_name};
 use super::math::to_int;
 use super::{Builtin, Outcome, func, str_arg};
 
@@ -26,7 +26,15 @@ pub(super) const TABLE: &[Builtin] = &[
     func("toDate", 2, 2, |_, _| super::not_implemented("toDate")),
     func("mustToDate", 2, 2, |_, _| super::not_implemented("mustToDate")),
     func("ago", 1, 1, |_, _| super::not_implemented("ago")),
-    func("duration", 1, 1, |_, a| Ok(Value::from(show(i128::from(to_int(&a[0])) * SECOND)))),
+    func("duration", 1, 1, |_, a| {
+        // Sprig takes an int64 or its text; anything else, a plain int included, counts as 0.
+        let seconds = match a[0].as_str() {
+            Some(text) => text.parse().unwrap_or(0),
+            None if type_name(&a[0]) == "int64" => to_int(&a[0]),
+            None => 0,
+        };
+        Ok(Value::from(show(i128::from(seconds) * SECOND)))
+    }),
     func("durationRound", 1, 1, |_, _| super::not_implemented("durationRound")),
 ];
 
@@ -91,8 +99,9 @@ fn date_in_zone(cx: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
 }
 
 fn date_modify(cx: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
-    let by = duration(str_arg(a, 0)?)
-        .ok_or_else(|| FnError::text(format!("time: invalid duration {:?}", str_arg(a, 0).unwrap_or_default())))?;
+    let by = duration(str_arg(a, 0)?).ok_or_else(|| {
+        FnError::text(format!("time: invalid duration {:?}", str_arg(a, 0).unwrap_or_default()))
+    })?;
     Ok(time(nanos(cx, &a[1]) + by))
 }
 
@@ -185,7 +194,17 @@ impl Civil {
 }
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
@@ -193,7 +212,7 @@ const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday",
 /// `time.Format` in UTC.
 fn format(layout: &str, ns: i128) -> String {
     let c = Civil::of(ns);
-    let hour12 = if c.hour % 12 == 0 { 12 } else { c.hour % 12 };
+    let hour12 = if c.hour.is_multiple_of(12) { 12 } else { c.hour % 12 };
     // Longest first, so that no element hides behind a shorter one.
     let elements: [(&str, String); 32] = [
         ("January", MONTHS[c.month - 1].into()),
@@ -282,4 +301,3 @@ mod tests {
         assert_eq!(show(3725 * SECOND), "1h2m5s");
     }
 }
-

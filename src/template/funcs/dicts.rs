@@ -10,9 +10,9 @@ use super::{ANY, Builtin, Outcome, dict_arg, func, nil, str_arg, strval};
 
 pub(super) const TABLE: &[Builtin] = &[
     func("dict", 0, ANY, |_, a| {
-        let pairs = a.chunks(2).map(|p| {
-            (Arc::from(strval(&p[0])), p.get(1).cloned().unwrap_or_else(|| Value::from("")))
-        });
+        let pairs = a
+            .chunks(2)
+            .map(|p| (Arc::from(strval(&p[0])), p.get(1).cloned().unwrap_or_else(|| Value::from(""))));
         Ok(Dict::value(pairs.collect()))
     }),
     func("get", 2, 2, |_, a| Ok(dict_arg(a, 0)?.get(str_arg(a, 1)?).unwrap_or_else(|| Value::from("")))),
@@ -93,11 +93,11 @@ fn merge(dst: &Dict, src: &Dict, overwrite: bool, depth: usize) -> Result<(), Fn
             continue;
         }
         if let Some(old) = &old {
-            if let (Some(d), Some(s)) = (as_dict(old), as_dict(&from)) {
-                if !d.is_empty() {
-                    merge(d, s, overwrite, depth + 1)?;
-                    continue;
-                }
+            if let (Some(d), Some(s)) = (as_dict(old), as_dict(&from))
+                && !d.is_empty()
+            {
+                merge(d, s, overwrite, depth + 1)?;
+                continue;
             }
             if old.is_true() {
                 let lists = as_list(old).is_some() && as_list(&from).is_some();

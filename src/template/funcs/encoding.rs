@@ -8,17 +8,15 @@ use super::super::engine::empty_dict;
 use super::super::error::FnError;
 use super::super::fmt::quote;
 use super::super::value::{
-    Dict, List, MAX_VALUE_DEPTH, Map, Record, as_bool, as_dict, as_float, as_int, as_list, from_json, from_yaml,
-    is_nil, type_name,
+    Dict, List, MAX_VALUE_DEPTH, Map, Record, as_bool, as_dict, as_float, as_int, as_list, from_json,
+    from_yaml, is_nil, type_name,
 };
-use super::{Builtin, Outcome, func, str_arg};
+use super::{Builtin, func, str_arg};
 use crate::yaml::{self, Sink, YamlError};
 
 pub(super) const TABLE: &[Builtin] = &[
     func("toYaml", 1, 1, |_, a| Ok(Value::from(to_yaml(&a[0]).unwrap_or_default()))),
-    func("mustToYaml", 1, 1, |_, a| {
-        Ok(Value::from(to_yaml(&a[0]).map_err(|e| FnError::text(e.reason))?))
-    }),
+    func("mustToYaml", 1, 1, |_, a| Ok(Value::from(to_yaml(&a[0]).map_err(|e| FnError::text(e.reason))?))),
     func("toYamlPretty", 1, 1, |_, _| super::not_implemented("toYamlPretty")),
     func("fromYaml", 1, 1, |_, a| Ok(parsed(read_yaml(str_arg(a, 0)?), true))),
     func("fromYamlArray", 1, 1, |_, a| Ok(parsed(read_yaml(str_arg(a, 0)?), false))),
@@ -114,9 +112,9 @@ fn read_yaml(text: &str) -> Result<Value, String> {
 }
 
 fn read_json(text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map(|v| from_json(&v)).map_err(|e| {
-        if e.is_eof() { "unexpected end of JSON input".to_owned() } else { e.to_string() }
-    })
+    serde_json::from_str(text)
+        .map(|v| from_json(&v))
+        .map_err(|e| if e.is_eof() { "unexpected end of JSON input".to_owned() } else { e.to_string() })
 }
 
 /// Helm's `from…` functions never fail: the message stands in the value.
@@ -135,7 +133,9 @@ fn parsed(result: Result<Value, String>, map: bool) -> Value {
                 type_name(&v)
             };
             let want = if map { "map[string]interface {}" } else { "[]interface {}" };
-            format!("error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {is} into Go value of type {want}")
+            format!(
+                "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {is} into Go value of type {want}"
+            )
         }
         Err(e) => e,
     };

@@ -20,8 +20,12 @@ pub(super) const TABLE: &[Builtin] = &[
     func("mustFirst", 1, 1, |_, a| edge(&a[0], true)),
     func("last", 1, 1, |_, a| edge(&a[0], false)),
     func("mustLast", 1, 1, |_, a| edge(&a[0], false)),
-    func("rest", 1, 1, |_, a| Ok(List::value(items(&a[0], "find rest on")?.iter().skip(1).cloned().collect()))),
-    func("mustRest", 1, 1, |_, a| Ok(List::value(items(&a[0], "find rest on")?.iter().skip(1).cloned().collect()))),
+    func("rest", 1, 1, |_, a| {
+        Ok(List::value(items(&a[0], "find rest on")?.iter().skip(1).cloned().collect()))
+    }),
+    func("mustRest", 1, 1, |_, a| {
+        Ok(List::value(items(&a[0], "find rest on")?.iter().skip(1).cloned().collect()))
+    }),
     func("initial", 1, 1, initial),
     func("mustInitial", 1, 1, initial),
     func("reverse", 1, 1, reverse),
@@ -104,7 +108,8 @@ fn uniq(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
 }
 
 fn without(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
-    let keep = items(&a[0], "find without on")?.iter().filter(|v| !a[1..].iter().any(|o| deep_equal(o, v, 0)));
+    let keep =
+        items(&a[0], "find without on")?.iter().filter(|v| !a[1..].iter().any(|o| deep_equal(o, v, 0)));
     Ok(List::value(keep.cloned().collect()))
 }
 

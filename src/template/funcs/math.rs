@@ -5,14 +5,14 @@ use minijinja::value::Value;
 use super::super::engine::{Cx, int_list};
 use super::super::error::FnError;
 use super::super::fmt::to_string;
-use super::super::value::{as_bool, as_float, as_int};
+use super::super::value::{as_bool, as_float, as_int, int};
 use super::{ANY, Builtin, Outcome, float_arg, func, int_arg, str_arg};
 
 pub(super) const TABLE: &[Builtin] = &[
-    func("int", 1, 1, |_, a| Ok(Value::from(to_int(&a[0])))),
+    func("int", 1, 1, |_, a| Ok(int(to_int(&a[0])))),
     func("int64", 1, 1, |_, a| Ok(Value::from(to_int(&a[0])))),
     func("float64", 1, 1, |_, a| Ok(Value::from(to_float(&a[0])))),
-    func("atoi", 1, 1, |_, a| Ok(Value::from(str_arg(a, 0)?.parse::<i64>().unwrap_or(0)))),
+    func("atoi", 1, 1, |_, a| Ok(int(str_arg(a, 0)?.parse().unwrap_or(0)))),
     func("toDecimal", 1, 1, |_, a| Ok(Value::from(i64::from_str_radix(&to_string(&a[0]), 8).unwrap_or(0)))),
     func("add", 0, ANY, |_, a| Ok(Value::from(a.iter().fold(0i64, |n, v| n.wrapping_add(to_int(v)))))),
     func("add1", 1, 1, |_, a| Ok(Value::from(to_int(&a[0]).wrapping_add(1)))),

@@ -24,6 +24,12 @@ use super::error::FnError;
 use super::value::{Dict, as_dict, as_float, as_int, as_list, is_nil, type_name};
 
 pub(super) use super::value::nil;
+pub(crate) use encoding::to_yaml;
+
+/// Whether `version` meets `constraint`.
+pub(super) fn satisfies(constraint: &str, version: &str) -> bool {
+    semver::Version::parse(version).is_ok_and(|v| semver::satisfies(constraint, &v).unwrap_or(false))
+}
 
 type Outcome = Result<Value, FnError>;
 type Run = fn(&mut Cx<'_, '_, '_>, &[Value]) -> Outcome;
@@ -89,7 +95,9 @@ fn int_arg(args: &[Value], i: usize) -> Result<i64, FnError> {
 
 fn float_arg(args: &[Value], i: usize) -> Result<f64, FnError> {
     #[allow(clippy::cast_precision_loss)]
-    as_float(&args[i]).or_else(|| as_int(&args[i]).map(|n| n as f64)).ok_or_else(|| wrong(&args[i], "float64"))
+    as_float(&args[i])
+        .or_else(|| as_int(&args[i]).map(|n| n as f64))
+        .ok_or_else(|| wrong(&args[i], "float64"))
 }
 
 fn dict_arg(args: &[Value], i: usize) -> Result<&Dict, FnError> {
@@ -113,5 +121,7 @@ fn strval(v: &Value) -> String {
 }
 
 fn not_implemented(name: &str) -> Outcome {
-    Err(FnError::text(format!("the function {name} is not implemented by omk; render the chart with helm instead")))
+    Err(FnError::text(format!(
+        "the function {name} is not implemented by omk; render the chart with helm instead"
+    )))
 }

@@ -63,7 +63,13 @@ impl Version {
         if build.contains(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '.')) {
             return None;
         }
-        Some(Self { original: text.to_owned(), numbers, pre: Prerelease::new(pre).ok()?, build: build.to_owned(), given })
+        Some(Self {
+            original: text.to_owned(),
+            numbers,
+            pre: Prerelease::new(pre).ok()?,
+            build: build.to_owned(),
+            given,
+        })
     }
 }
 

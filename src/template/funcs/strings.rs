@@ -16,7 +16,9 @@ fn text(s: impl Into<String>) -> Outcome {
 
 pub(super) const TABLE: &[Builtin] = &[
     func("quote", 0, ANY, |_, a| text(join(a.iter().filter(|v| !is_nil(v)).map(|v| quote(&strval(v)))))),
-    func("squote", 0, ANY, |_, a| text(join(a.iter().filter(|v| !is_nil(v)).map(|v| format!("'{}'", to_string(v)))))),
+    func("squote", 0, ANY, |_, a| {
+        text(join(a.iter().filter(|v| !is_nil(v)).map(|v| format!("'{}'", to_string(v)))))
+    }),
     func("cat", 0, ANY, |_, a| text(join(a.iter().filter(|v| !is_nil(v)).map(to_string)))),
     func("trim", 1, 1, |_, a| text(str_arg(a, 0)?.trim())),
     func("trimAll", 2, 2, |_, a| trim_all(a)),
@@ -34,10 +36,14 @@ pub(super) const TABLE: &[Builtin] = &[
     func("title", 1, 1, |_, a| text(words(str_arg(a, 0)?, |c| c.to_uppercase().to_string()))),
     func("untitle", 1, 1, |_, a| text(words(str_arg(a, 0)?, |c| c.to_lowercase().to_string()))),
     func("swapcase", 1, 1, |_, a| {
-        let swap = |c: char| if c.is_uppercase() { c.to_lowercase().to_string() } else { c.to_uppercase().to_string() };
+        let swap = |c: char| {
+            if c.is_uppercase() { c.to_lowercase().to_string() } else { c.to_uppercase().to_string() }
+        };
         text(str_arg(a, 0)?.chars().map(swap).collect::<String>())
     }),
-    func("nospace", 1, 1, |_, a| text(str_arg(a, 0)?.chars().filter(|c| !c.is_whitespace()).collect::<String>())),
+    func("nospace", 1, 1, |_, a| {
+        text(str_arg(a, 0)?.chars().filter(|c| !c.is_whitespace()).collect::<String>())
+    }),
     func("initials", 1, 1, |_, a| {
         text(str_arg(a, 0)?.split_whitespace().filter_map(|w| w.chars().next()).collect::<String>())
     }),
@@ -45,7 +51,8 @@ pub(super) const TABLE: &[Builtin] = &[
     func("substr", 3, 3, substr),
     func("repeat", 2, 2, |cx, a| {
         let s = str_arg(a, 1)?;
-        let n = usize::try_from(int_arg(a, 0)?).map_err(|_| FnError::text("strings: negative Repeat count"))?;
+        let n =
+            usize::try_from(int_arg(a, 0)?).map_err(|_| FnError::text("strings: negative Repeat count"))?;
         cx.spend(s.len().saturating_mul(n))?;
         text(s.repeat(n))
     }),
@@ -108,8 +115,13 @@ fn words(s: &str, first: fn(char) -> String) -> String {
     let mut out = String::with_capacity(s.len());
     let mut before = ' ';
     for c in s.chars() {
-        let starts = !(before.is_alphanumeric() || before == '_') && (before.is_whitespace() || before.is_ascii());
-        if starts { out.push_str(&first(c)) } else { out.push(c) }
+        let starts =
+            !(before.is_alphanumeric() || before == '_') && (before.is_whitespace() || before.is_ascii());
+        if starts {
+            out.push_str(&first(c));
+        } else {
+            out.push(c);
+        }
         before = c;
     }
     out

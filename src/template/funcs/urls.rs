@@ -131,7 +131,10 @@ fn url_join(d: &Dict) -> Outcome {
     let part = |key: &str| match d.get(key) {
         None => Ok(String::new()),
         Some(v) => v.as_str().map(str::to_owned).ok_or_else(|| {
-            FnError::text(format!("unable to parse {key} key, must be of type string, but {} found", kind_name(&v)))
+            FnError::text(format!(
+                "unable to parse {key} key, must be of type string, but {} found",
+                kind_name(&v)
+            ))
         }),
     };
     let (scheme, host, user) = (part("scheme")?, part("host")?, part("userinfo")?);

@@ -1,0 +1,106 @@
+//! What can go wrong with a chart.
+
+use std::path::PathBuf;
+
+use crate::template::TemplateError;
+use crate::yaml::YamlError;
+
+/// Why a chart could not be loaded or rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum ChartError {
+    /// A file or folder could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// There is no chart at this place.
+    #[error("{} is not a chart: {reason}", path.display())]
+    NotAChart {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// A chart that is refused for what it could do to this machine.
+    #[error("chart {} is refused: {reason}", path.display())]
+    Unsafe {
+        /// The chart.
+        path: PathBuf,
+        /// What it holds.
+        reason: String,
+    },
+    /// A file of the chart is no YAML, or not what it should be.
+    #[error("{chart}: cannot load {file}: {source}")]
+    Yaml {
+        /// The chart's name or place.
+        chart: String,
+        /// The file within it.
+        file: String,
+        /// Place and reason.
+        source: YamlError,
+    },
+    /// `Chart.yaml` says something that cannot be.
+    #[error("{chart}: {reason}")]
+    Invalid {
+        /// The chart's name or place.
+        chart: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Dependencies are declared but not in `charts/`.
+    #[error(
+        "{chart}: found in Chart.yaml, but missing in charts/ directory: {}; run helm dependency build",
+        missing.join(", ")
+    )]
+    MissingDependencies {
+        /// The chart.
+        chart: String,
+        /// Names of the missing charts.
+        missing: Vec<String>,
+    },
+    /// A `--set` expression or values file that cannot be used.
+    #[error("cannot use values {name}: {reason}")]
+    Values {
+        /// The file or expression.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The chart does not run on this Kubernetes.
+    #[error(
+        "{chart}: chart requires kubeVersion: {wanted} which is incompatible with Kubernetes {given}; pass another \
+         with --kube-version"
+    )]
+    KubeVersion {
+        /// The chart.
+        chart: String,
+        /// Its constraint.
+        wanted: String,
+        /// The version that was assumed.
+        given: String,
+    },
+    /// A template failed. The message is Helm's.
+    #[error("{}", helm_message(.0))]
+    Template(#[from] TemplateError),
+    /// What a template printed is no YAML.
+    #[error("YAML parse error on {template}: {source}")]
+    Output {
+        /// The template.
+        template: String,
+        /// Place in its output, and reason.
+        source: YamlError,
+    },
+    /// A file named by `--show-only` is not among the templates with output.
+    #[error("could not find template {0} in chart")]
+    NoSuchTemplate(String),
+}
+
+fn helm_message(e: &TemplateError) -> String {
+    match e {
+        TemplateError::Exec(e) => e.helm_message(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,201 @@
+//! From rendered files to documents: split, told apart from hooks, and sorted by kind.
+
+use super::ChartError;
+use super::ignore::matches;
+use crate::yaml::{self, Limits, Node};
+
+/// The order in which Helm installs kinds; others come after them, by name.
+const INSTALL_ORDER: [&str; 38] = [
+    "PriorityClass",
+    "Namespace",
+    "NetworkPolicy",
+    "ResourceQuota",
+    "LimitRange",
+    "PodSecurityPolicy",
+    "PodDisruptionBudget",
+    "ServiceAccount",
+    "Secret",
+    "SecretList",
+    "ConfigMap",
+    "StorageClass",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
+    "CustomResourceDefinition",
+    "ClusterRole",
+    "ClusterRoleList",
+    "ClusterRoleBinding",
+    "ClusterRoleBindingList",
+    "Role",
+    "RoleList",
+    "RoleBinding",
+    "RoleBindingList",
+    "Service",
+    "DaemonSet",
+    "Pod",
+    "ReplicationController",
+    "ReplicaSet",
+    "Deployment",
+    "HorizontalPodAutoscaler",
+    "StatefulSet",
+    "Job",
+    "CronJob",
+    "IngressClass",
+    "Ingress",
+    "APIService",
+    "MutatingWebhookConfiguration",
+    "ValidatingWebhookConfiguration",
+];
+
+const HOOKS: [&str; 10] = [
+    "pre-install",
+    "post-install",
+    "pre-delete",
+    "post-delete",
+    "pre-upgrade",
+    "post-upgrade",
+    "pre-rollback",
+    "post-rollback",
+    "test",
+    "test-success",
+];
+
+/// A document of a rendered chart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderedDoc {
+    /// The template it comes from, such as `chart/templates/x.yaml`.
+    pub source: String,
+    /// The text as the template printed it, without the document marker.
+    pub text: String,
+    /// Whether it is a hook; hooks come after everything else.
+    pub hook: bool,
+}
+
+/// What a chart renders to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rendered {
+    /// The documents in the order of `helm template`.
+    pub documents: Vec<RenderedDoc>,
+}
+
+impl Rendered {
+    /// The text that `helm template` prints.
+    pub fn to_manifest(&self) -> String {
+        let mut out = String::new();
+        for doc in self.documents.iter().filter(|d| !d.hook) {
+            out += &format!("---\n# Source: {}\n{}\n", doc.source, doc.text);
+        }
+        let mut out = format!("{}\n", out.trim());
+        for doc in self.documents.iter().filter(|d| d.hook) {
+            out += &format!("---\n# Source: {}\n{}\n", doc.source, doc.text);
+        }
+        out
+    }
+
+    /// The text of `helm template --show-only`: the documents of the templates that one of the patterns matches,
+    /// which are relative to the chart.
+    ///
+    /// # Errors
+    ///
+    /// [`ChartError::NoSuchTemplate`] for a pattern that matches none.
+    pub fn show_only(&self, patterns: &[String]) -> Result<String, ChartError> {
+        let whole = self.to_manifest();
+        let docs = split(&whole);
+        let mut out = String::new();
+        for pattern in patterns {
+            let mut missing = true;
+            for doc in &docs {
+                let source = doc.lines().find_map(|l| l.split_once("# Source: ")?.1.split_once('/'));
+                if source.is_some_and(|(_, path)| matches(pattern, path)) {
+                    out += &format!("---\n{doc}\n");
+                    missing = false;
+                }
+            }
+            if missing {
+                return Err(ChartError::NoSuchTemplate(pattern.clone()));
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Helm's `SplitManifests`: cuts at `---` at the start of a line, whatever follows.
+fn split(text: &str) -> Vec<&str> {
+    let text = text.trim_start();
+    let mut docs = Vec::new();
+    let mut start = 0;
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        if let Some(after) = line.strip_prefix("---") {
+            docs.push(&text[start..offset]);
+            start = offset + 3 + (after.len() - after.trim_start_matches([' ', '\t']).len());
+        }
+        offset += line.len();
+    }
+    docs.push(&text[start..]);
+    docs.into_iter().filter(|d| !d.trim().is_empty()).map(str::trim_start).collect()
+}
+
+struct Head {
+    kind: String,
+    hooks: Option<String>,
+}
+
+fn head(source: &str, text: &str) -> Result<Head, ChartError> {
+    let limits = Limits { allow_duplicate_keys: true, ..Limits::default() };
+    let node = yaml::parse_one(text, &limits)
+        .map_err(|source_error| ChartError::Output { template: source.to_owned(), source: source_error })?;
+    if !node.is_null() && node.as_map().is_none() {
+        let reason = "the document is not a mapping".to_owned();
+        return Err(ChartError::Output {
+            template: source.to_owned(),
+            source: yaml::YamlError { line: node.line, column: node.column, reason },
+        });
+    }
+    let kind = node.get("kind").and_then(Node::as_str).unwrap_or_default().to_owned();
+    let annotations = node.get("metadata").and_then(|m| m.get("annotations"));
+    let hooks = annotations.and_then(|a| a.get("helm.sh/hook")).and_then(Node::as_str).map(str::to_owned);
+    Ok(Head { kind, hooks })
+}
+
+/// Sorts rendered files (name and text) into documents.
+pub(crate) fn collect(
+    mut files: Vec<(String, String)>,
+    no_hooks: bool,
+    skip_tests: bool,
+) -> Result<Vec<RenderedDoc>, ChartError> {
+    files.sort();
+    let mut docs: Vec<(String, RenderedDoc)> = Vec::new();
+    for (source, text) in &files {
+        if text.trim().is_empty() {
+            continue;
+        }
+        for text in split(text) {
+            let head = head(source, text)?;
+            let hook = match &head.hooks {
+                None => false,
+                Some(events) => {
+                    let mut events = events.split(',').map(|e| e.trim().to_lowercase()).collect::<Vec<_>>();
+                    if events.iter().any(|e| !HOOKS.contains(&e.as_str())) {
+                        continue;
+                    }
+                    events.retain(|e| e.starts_with("test"));
+                    if no_hooks || (skip_tests && !events.is_empty()) {
+                        continue;
+                    }
+                    true
+                }
+            };
+            docs.push((head.kind, RenderedDoc { source: source.clone(), text: text.to_owned(), hook }));
+        }
+    }
+    let rank = |kind: &str| INSTALL_ORDER.iter().position(|k| *k == kind);
+    docs.sort_by(|(a, x), (b, y)| {
+        x.hook.cmp(&y.hook).then_with(|| match (rank(a), rank(b)) {
+            (None, None) => a.cmp(b),
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (Some(a), Some(b)) => a.cmp(&b),
+        })
+    });
+    Ok(docs.into_iter().map(|(_, d)| d).collect())
+}

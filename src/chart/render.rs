@@ -1,0 +1,263 @@
+//! Executing a chart's templates.
+
+use std::sync::Arc;
+
+use minijinja::value::Value;
+use serde_json::Map as Table;
+
+use super::values::{Tree, coalesce, to_value};
+use super::{
+    Chart, ChartError, KubeVersion, Rendered, RenderedDoc, ValuesInput, dependencies, manifests, objects,
+};
+use crate::template::value::{Dict, Map, as_dict};
+use crate::template::{Engine, Env, Limits, STACK_BYTES, TemplateError};
+
+/// How a chart is rendered.
+#[derive(Debug, Clone)]
+pub struct RenderOptions {
+    /// `.Release.Name`.
+    pub release_name: String,
+    /// `.Release.Namespace`.
+    pub namespace: String,
+    /// `.Capabilities.KubeVersion`.
+    pub kube_version: KubeVersion,
+    /// Added to `.Capabilities.APIVersions`.
+    pub api_versions: Vec<String>,
+    /// Whether the files under `crds/` are given out too.
+    pub include_crds: bool,
+    /// Renders as for an upgrade rather than an installation.
+    pub is_upgrade: bool,
+    /// Leaves out hooks.
+    pub no_hooks: bool,
+    /// Leaves out hooks that are tests.
+    pub skip_tests: bool,
+    /// The user's values.
+    pub values: ValuesInput,
+    /// Bounds on the templates.
+    pub limits: Limits,
+}
+
+impl Default for RenderOptions {
+    fn default() -> Self {
+        Self {
+            release_name: "release-name".into(),
+            namespace: "default".into(),
+            kube_version: KubeVersion::default(),
+            api_versions: Vec::new(),
+            include_crds: false,
+            is_upgrade: false,
+            no_hooks: false,
+            skip_tests: false,
+            values: ValuesInput::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// The clock and randomness of this machine.
+struct System;
+
+impl Env for System {
+    fn now_nanos(&self) -> i128 {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        i128::try_from(now.as_nanos()).unwrap_or(0)
+    }
+
+    fn random(&self, buffer: &mut [u8]) {
+        use std::hash::{BuildHasher, Hasher};
+        // Keys of the standard library's hash maps come from the system's randomness; what is rendered is looked at
+        // for images and never installed.
+        for chunk in buffer.chunks_mut(8) {
+            let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
+            hasher.write_u8(0);
+            chunk.copy_from_slice(&hasher.finish().to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+/// Renders a chart as `helm template` does.
+///
+/// # Errors
+///
+/// [`ChartError`], worded as Helm where Helm has words: missing dependencies, an unfit Kubernetes, values that do not
+/// fit, a template that fails with its place, output that is no YAML.
+pub fn render(chart: &Chart, options: &RenderOptions) -> Result<Rendered, ChartError> {
+    render_with(chart, options, Arc::new(System))
+}
+
+/// [`render`] with a clock and randomness of one's own.
+///
+/// # Errors
+///
+/// As [`render`].
+pub fn render_with(
+    chart: &Chart,
+    options: &RenderOptions,
+    env: Arc<dyn Env>,
+) -> Result<Rendered, ChartError> {
+    // Templates may include each other a thousand deep, which is more than a thread's usual stack holds.
+    std::thread::scope(|scope| {
+        let work = || render_here(chart, options, env);
+        let thread = std::thread::Builder::new().name("render".into()).stack_size(STACK_BYTES);
+        match thread.spawn_scoped(scope, work) {
+            Ok(handle) => handle.join().unwrap_or_else(|_| {
+                let reason = "rendering stopped unexpectedly; please report this chart".to_owned();
+                Err(TemplateError::Limit { template: chart.metadata.name.clone(), reason }.into())
+            }),
+            Err(source) => Err(ChartError::Io { path: "render thread".into(), source }),
+        }
+    })
+}
+
+fn render_here(chart: &Chart, options: &RenderOptions, env: Arc<dyn Env>) -> Result<Rendered, ChartError> {
+    let name = &chart.metadata.name;
+    if chart.metadata.is_library() {
+        let reason = "library charts are not installable".to_owned();
+        return Err(ChartError::Invalid { chart: name.clone(), reason });
+    }
+    dependencies::check(chart)?;
+    let Tree::Object(user) = options.values.merge()? else {
+        return Err(ChartError::Values { name: "values".into(), reason: "they are not a mapping".into() });
+    };
+    let mut chart = chart.clone();
+    dependencies::process(&mut chart, &user)?;
+    let wanted = &chart.metadata.kube_version;
+    if !wanted.is_empty() && !options.kube_version.meets(wanted) {
+        return Err(ChartError::KubeVersion {
+            chart: name.clone(),
+            wanted: wanted.clone(),
+            given: options.kube_version.version.clone(),
+        });
+    }
+    let values = values(&chart, user)?;
+    let release = Dict::value(Map::from([
+        ("Name".into(), Value::from(options.release_name.as_str())),
+        ("Namespace".into(), Value::from(options.namespace.as_str())),
+        ("IsUpgrade".into(), Value::from(options.is_upgrade)),
+        ("IsInstall".into(), Value::from(!options.is_upgrade)),
+        ("Revision".into(), Value::from(1u64)),
+        ("Service".into(), Value::from("Helm")),
+    ]));
+    let shared =
+        Shared { release, capabilities: objects::capabilities(&options.kube_version, &options.api_versions) };
+    let mut templates = Vec::new();
+    gather(&chart, &chart.metadata.name, true, &values, &shared, &mut templates);
+    let files = execute(templates, env, options.limits.clone())?;
+    let mut documents = Vec::new();
+    if options.include_crds {
+        crds(&chart, &chart.metadata.name, &mut documents);
+    }
+    documents.extend(manifests::collect(files, options.no_hooks, options.skip_tests)?);
+    Ok(Rendered { documents })
+}
+
+fn values(chart: &Chart, user: Table<String, Tree>) -> Result<Value, ChartError> {
+    let all = coalesce(chart, user, false)
+        .map_err(|reason| ChartError::Invalid { chart: chart.metadata.name.clone(), reason })?;
+    let map: Map = all.iter().map(|(k, v)| (Arc::from(k.as_str()), to_value(v))).collect();
+    Ok(Dict::typed("common.Values", map))
+}
+
+struct Shared {
+    release: Value,
+    capabilities: Value,
+}
+
+struct Ready<'a> {
+    name: String,
+    text: &'a [u8],
+    /// The chart's top-level object, shared by its templates.
+    data: Value,
+    base_path: String,
+}
+
+/// Lists the templates of a chart and of those below it; gives the chart's top-level object.
+fn gather<'a>(
+    chart: &'a Chart,
+    path: &str,
+    is_root: bool,
+    values: &Value,
+    shared: &Shared,
+    out: &mut Vec<Ready<'a>>,
+) -> Value {
+    let mut subcharts = Map::new();
+    for sub in &chart.dependencies {
+        let name = &sub.metadata.name;
+        let below = as_dict(values).and_then(|d| d.get(name)).filter(|v| as_dict(v).is_some());
+        let below = below.unwrap_or_else(|| Dict::typed("common.Values", Map::new()));
+        let top = gather(sub, &format!("{path}/charts/{name}"), false, &below, shared, out);
+        subcharts.insert(name.as_str().into(), top);
+    }
+    let data = Dict::typed(
+        "common.Values",
+        Map::from([
+            ("Chart".into(), chart.metadata.value(is_root)),
+            ("Files".into(), objects::files(&chart.files)),
+            ("Release".into(), shared.release.clone()),
+            ("Capabilities".into(), shared.capabilities.clone()),
+            ("Values".into(), values.clone()),
+            ("Subcharts".into(), Dict::value(subcharts)),
+        ]),
+    );
+    for file in &chart.templates {
+        let base = file.name.rsplit('/').next().unwrap_or_default();
+        if chart.metadata.is_library() && !base.starts_with('_') {
+            continue;
+        }
+        out.push(Ready {
+            name: format!("{path}/{}", file.name),
+            text: &file.data,
+            data: data.clone(),
+            base_path: format!("{path}/templates"),
+        });
+    }
+    data
+}
+
+fn execute(
+    mut templates: Vec<Ready<'_>>,
+    env: Arc<dyn Env>,
+    limits: Limits,
+) -> Result<Vec<(String, String)>, ChartError> {
+    // The deepest first, so that the definitions of a parent win over those of its dependencies.
+    templates.sort_by_cached_key(|t| std::cmp::Reverse((t.name.matches('/').count(), t.name.clone())));
+    let mut engine = Engine::new(env, limits);
+    for t in &templates {
+        engine.add(&t.name, &String::from_utf8_lossy(t.text))?;
+    }
+    let mut files = Vec::new();
+    for t in &templates {
+        let base = t.name.rsplit('/').next().unwrap_or_default();
+        if base.starts_with('_') {
+            continue;
+        }
+        if let Some(d) = as_dict(&t.data) {
+            let about = Map::from([
+                ("Name".into(), Value::from(t.name.as_str())),
+                ("BasePath".into(), Value::from(t.base_path.as_str())),
+            ]);
+            d.set("Template", Dict::typed("common.Values", about));
+        }
+        let text = engine.render(&t.name, &t.data)?;
+        if !t.name.ends_with("NOTES.txt") {
+            files.push((t.name.clone(), text));
+        }
+    }
+    Ok(files)
+}
+
+fn crds(chart: &Chart, path: &str, out: &mut Vec<RenderedDoc>) {
+    for file in &chart.files {
+        let ext = file.name.rsplit('.').next().unwrap_or_default().to_lowercase();
+        if file.name.starts_with("crds/") && matches!(ext.as_str(), "yaml" | "yml" | "json") {
+            out.push(RenderedDoc {
+                source: format!("{path}/{}", file.name),
+                text: String::from_utf8_lossy(&file.data).into_owned(),
+                hook: false,
+            });
+        }
+    }
+    for sub in &chart.dependencies {
+        crds(sub, &format!("{path}/charts/{}", sub.metadata.name), out);
+    }
+}

@@ -1,0 +1,151 @@
+//! `omk chart`: Helm charts without Helm.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{CliError, Outcome, exit, output};
+use crate::chart::{self, KubeVersion, RenderOptions, Setting, ValuesInput};
+
+/// Subcommands of `omk chart`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Render a chart's manifests, as `helm template` does
+    Template(TemplateArgs),
+}
+
+/// Where a chart's values come from, as Helm names them.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ValueArgs {
+    /// Values file; later ones win
+    #[arg(short = 'f', long = "values", value_name = "FILE")]
+    values: Vec<PathBuf>,
+    /// Value, such as image.tag=1.2,hosts={a,b}
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The same, but always text
+    #[arg(long, value_name = "KEY=VALUE")]
+    set_string: Vec<String>,
+    /// Value in JSON
+    #[arg(long, value_name = "KEY=JSON")]
+    set_json: Vec<String>,
+    /// Value that is a file's content
+    #[arg(long, value_name = "KEY=FILE")]
+    set_file: Vec<String>,
+    /// Value that is taken as it stands
+    #[arg(long, value_name = "KEY=TEXT")]
+    set_literal: Vec<String>,
+}
+
+impl ValueArgs {
+    /// Reads the files that are named.
+    ///
+    /// # Errors
+    ///
+    /// If one of them cannot be read, or a setting has no `=`.
+    pub fn read(&self) -> Result<ValuesInput, CliError> {
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(path)
+                .map_err(|e| CliError::failed(format!("cannot read {}: {e}", path.display())))
+        };
+        let pair = |text: &str| match text.split_once('=') {
+            Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+            None => Err(CliError::usage(format!("{text:?} has no value; write KEY=VALUE"))),
+        };
+        let mut input = ValuesInput::default();
+        for path in &self.values {
+            input.files.push((path.display().to_string(), read(path)?));
+        }
+        // Helm applies them in this order, whatever the order on the command line.
+        input.settings.extend(self.set_json.iter().cloned().map(Setting::Json));
+        input.settings.extend(self.set.iter().cloned().map(Setting::Set));
+        input.settings.extend(self.set_string.iter().cloned().map(Setting::SetString));
+        for text in &self.set_file {
+            let (key, path) = pair(text)?;
+            input.settings.push(Setting::File(key, read(&PathBuf::from(path))?));
+        }
+        for text in &self.set_literal {
+            let (key, value) = pair(text)?;
+            input.settings.push(Setting::Literal(key, value));
+        }
+        Ok(input)
+    }
+}
+
+/// Arguments of `omk chart template`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  omk chart template web ./web-chart -f values.prod.yaml --set web.replicas=3
+  omk chart template web web-1.2.3.tgz --include-crds --kube-version 1.30")]
+pub struct TemplateArgs {
+    /// Name of the release
+    name: String,
+    /// Folder or .tgz of the chart
+    chart: PathBuf,
+    #[command(flatten)]
+    values: ValueArgs,
+    /// Namespace of the release
+    #[arg(short, long, default_value = "default")]
+    namespace: String,
+    /// Version of Kubernetes that the chart is told
+    #[arg(long, value_name = "VERSION")]
+    kube_version: Option<String>,
+    /// API versions that the chart is told besides those of Kubernetes itself
+    #[arg(short, long, value_name = "VERSION", value_delimiter = ',')]
+    api_versions: Vec<String>,
+    /// Print the custom resource definitions under crds/ too
+    #[arg(long)]
+    include_crds: bool,
+    /// Leave out hooks
+    #[arg(long)]
+    no_hooks: bool,
+    /// Leave out tests
+    #[arg(long)]
+    skip_tests: bool,
+    /// Render as for an upgrade
+    #[arg(long)]
+    is_upgrade: bool,
+    /// Only print what comes from this template, such as templates/deployment.yaml
+    #[arg(short, long, value_name = "TEMPLATE")]
+    show_only: Vec<String>,
+}
+
+pub(super) async fn run(command: Command) -> Outcome {
+    match command {
+        Command::Template(args) => {
+            // Rendering is work for one core and may take a while.
+            let text = tokio::task::spawn_blocking(move || template(&args))
+                .await
+                .map_err(|e| CliError::failed(format!("rendering stopped: {e}")))??;
+            output::text(&text);
+            Ok(exit::OK)
+        }
+    }
+}
+
+fn template(args: &TemplateArgs) -> Result<String, CliError> {
+    let kube_version = match &args.kube_version {
+        None => KubeVersion::default(),
+        Some(text) => KubeVersion::parse(text).ok_or_else(|| {
+            CliError::usage(format!("invalid kube version {text:?}; write 1.30 or v1.30.2"))
+        })?,
+    };
+    let options = RenderOptions {
+        release_name: args.name.clone(),
+        namespace: args.namespace.clone(),
+        kube_version,
+        api_versions: args.api_versions.clone(),
+        include_crds: args.include_crds,
+        is_upgrade: args.is_upgrade,
+        no_hooks: args.no_hooks,
+        skip_tests: args.skip_tests,
+        values: args.values.read()?,
+        ..RenderOptions::default()
+    };
+    let rendered = chart::render(&chart::load(&args.chart)?, &options)?;
+    if args.show_only.is_empty() {
+        return Ok(rendered.to_manifest());
+    }
+    Ok(rendered.show_only(&args.show_only)?)
+}
