@@ -40,6 +40,13 @@ pub enum Event {
         /// Bytes that need not be moved because the target has them.
         skipped: u64,
     },
+    /// All the bytes that a check is about to read and hash; progress and end come as for a transfer.
+    CheckPlanned {
+        /// Blobs to hash.
+        blobs: u64,
+        /// Their sizes together.
+        bytes: u64,
+    },
     /// Bytes of one blob arrived.
     TransferProgress {
         /// The node it is for; `None` when copying into a local store.

@@ -57,7 +57,7 @@ pub async fn verify(
         bundle.stored().into_iter().filter(|(d, _)| !bad.contains_key(&d.layout_path())).collect();
     let bytes: u64 = stored.iter().map(|(_, size)| size).sum();
     events.emit(Event::Phase { name: "verify", total: Some(stored.len() as u64) });
-    events.emit(Event::TransferPlanned { node: None, blobs: stored.len() as u64, bytes, skipped: 0 });
+    events.emit(Event::CheckPlanned { blobs: stored.len() as u64, bytes });
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let check = |(digest, size): (Digest, u64)| {
         let bundle = &bundle;

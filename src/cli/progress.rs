@@ -105,6 +105,10 @@ impl Lines {
                 moved.insert(node.clone(), start);
                 line(event)
             }
+            Event::CheckPlanned { bytes, .. } => {
+                moved.insert(None, Moved { done: 0, total: *bytes, said: Instant::now() });
+                None
+            }
             Event::TransferProgress { node, bytes, .. } => {
                 let m = moved.get_mut(node)?;
                 m.done += bytes;
@@ -204,6 +208,7 @@ impl EventSink for Bars {
         match &event {
             Event::Phase { name, .. } => *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = name,
             Event::TransferPlanned { node, bytes, .. } => self.bar(node.as_deref()).set_length(*bytes),
+            Event::CheckPlanned { bytes, .. } => self.bar(None).set_length(*bytes),
             Event::TransferProgress { node, bytes, .. } => self.bar(node.as_deref()).inc(*bytes),
             Event::Node { node, state: NodeState::Failed(_) } => {
                 self.bar(Some(node)).abandon_with_message("failed");

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::chart::ValueArgs;
 use super::{CliError, Context, exit, warn};
 use crate::discover::{Documents, Findings, Inputs, Scope, discover};
 use crate::oci::ImageRef;
@@ -14,12 +15,8 @@ pub struct SourceArgs {
     /// Manifests, folders of manifests, charts (folder or .tgz); - is standard input
     #[arg(value_name = "SOURCES", required_unless_present = "images")]
     paths: Vec<PathBuf>,
-    /// A values file for the charts; the last one wins
-    #[arg(short = 'f', long = "values", value_name = "VALUES")]
-    values: Vec<PathBuf>,
-    /// A value for the charts, stronger than the files
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    sets: Vec<String>,
+    #[command(flatten)]
+    values: ValueArgs,
     /// An image that is needed whatever the sources say
     #[arg(long = "image", value_name = "REF")]
     images: Vec<ImageRef>,
@@ -31,12 +28,8 @@ impl SourceArgs {
     /// # Errors
     /// When it was cancelled. What cannot be read is in [`Findings::problems`]; see [`tell`].
     pub async fn discover(&self, context: &Context) -> Result<Findings, CliError> {
-        let inputs = Inputs {
-            paths: self.paths.clone(),
-            values: self.values.clone(),
-            sets: self.sets.clone(),
-            images: self.images.clone(),
-        };
+        let inputs =
+            Inputs { paths: self.paths.clone(), values: self.values.read()?, images: self.images.clone() };
         let scope = Scope { cancel: context.cancel.clone(), ..Scope::default() };
         let work = tokio::task::spawn_blocking(move || discover(&inputs, &scope));
         tokio::select! {

@@ -172,6 +172,8 @@ pub struct Findings {
     pub problems: Vec<Problem>,
     /// How much was read.
     pub documents: Documents,
+    /// Charts that were rendered.
+    pub charts: usize,
 }
 
 /// An image and every place that needs it; see [`Findings::by_image`].
@@ -194,6 +196,7 @@ impl Findings {
         self.documents.without_images += other.documents.without_images;
         self.documents.skipped += other.documents.skipped;
         self.documents.failed += other.documents.failed;
+        self.charts += other.charts;
     }
 
     /// Brings findings and problems into an order that depends on nothing but themselves, each once.

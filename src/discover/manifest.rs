@@ -1,13 +1,16 @@
 use std::path::Path;
 
 use super::input::{self, Entry};
-use super::{Cause, Findings, Scope, Source, SourceError, SourceName, scan};
+use super::{Cause, Findings, Scope, Source, SourceError, SourceName, chart, scan};
+use crate::chart::ValuesInput;
 
-/// A file of YAML or JSON documents, or a folder of such files.
+/// A file of YAML or JSON documents, a chart, or a folder of both.
 #[derive(Debug, Clone, Copy)]
 pub struct ManifestSource<'a> {
-    /// The file or folder.
+    /// The file, chart or folder.
     pub path: &'a Path,
+    /// What charts are rendered with.
+    pub values: &'a ValuesInput,
 }
 
 impl Source for ManifestSource<'_> {
@@ -18,7 +21,7 @@ impl Source for ManifestSource<'_> {
             scope.check(self.path)?;
             let found = match &entry {
                 Entry::Manifest(path) => file(path, scope),
-                Entry::Chart(path) => Err(SourceError::file(path, Cause::Chart)),
+                Entry::Chart(path) => chart::chart(path, self.values, scope),
             };
             match found {
                 Ok(found) => all.merge(found),

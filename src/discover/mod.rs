@@ -57,9 +57,11 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::chart::{ChartError, ValuesInput};
 use crate::oci::ImageRef;
 
 mod argument;
+mod chart;
 mod finding;
 mod input;
 mod json;
@@ -79,10 +81,8 @@ pub use walk::scan;
 pub struct Inputs {
     /// Files, folders and charts; `-` is standard input.
     pub paths: Vec<PathBuf>,
-    /// Values files for the charts among them, the last one wins.
-    pub values: Vec<PathBuf>,
-    /// `key=value` for the charts, stronger than the files.
-    pub sets: Vec<String>,
+    /// What the charts among them are rendered with.
+    pub values: ValuesInput,
     /// Images that are needed whatever the rest says.
     pub images: Vec<ImageRef>,
 }
@@ -163,9 +163,9 @@ pub enum Cause {
     /// The bytes start as UTF-16 does.
     #[error("is UTF-16 text; save it as UTF-8")]
     Utf16,
-    /// Charts need rendering first.
-    #[error("is a chart; render it with `helm template` and give the result as a source")]
-    Chart,
+    /// A chart cannot be loaded or rendered.
+    #[error("{0}")]
+    Chart(Box<ChartError>),
     /// [`Scope::cancel`] was set.
     #[error("reading was cancelled")]
     Cancelled,
@@ -203,6 +203,11 @@ pub fn discover(inputs: &Inputs, scope: &Scope) -> Result<Findings, Cancelled> {
             Err(error) => all.problems.push(error.into()),
         }
     }
+    let unused = all.charts == 0 && !(inputs.values.files.is_empty() && inputs.values.settings.is_empty());
+    if unused && !all.problems.iter().any(|p| matches!(p.source, SourceName::Chart { .. })) {
+        let reason = "values were given, but there is no chart that they could be for";
+        all.problems.push(Problem::of_source(Severity::Warning, SourceName::Argument, reason));
+    }
     all.sort();
     Ok(all)
 }
@@ -218,7 +223,7 @@ fn sources(inputs: &Inputs) -> Vec<Box<dyn Source + '_>> {
         if path.as_os_str() == "-" {
             all.push(Box::new(StdinSource));
         } else {
-            all.push(Box::new(ManifestSource { path }));
+            all.push(Box::new(ManifestSource { path, values: &inputs.values }));
         }
     }
     all
