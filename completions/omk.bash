@@ -98,7 +98,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__bundle__subcmd__build)
-            opts="-f -o -h -V --values --set --image --platform --output --format --summary --parallel --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --progress --help --version"
+            opts="-f -o -h -V --values --set --set-string --set-json --set-file --set-literal --image --platform --output --format --summary --parallel --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -113,6 +113,22 @@ _omk() {
                     return 0
                     ;;
                 --set)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --set-string)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --set-json)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --set-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --set-literal)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -392,7 +408,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__image__subcmd__discover)
-            opts="-f -o -h -V --values --set --image --why --output --progress --help --version"
+            opts="-f -o -h -V --values --set --set-string --set-json --set-file --set-literal --image --why --output --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -407,6 +423,22 @@ _omk() {
                     return 0
                     ;;
                 --set)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --set-string)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --set-json)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --set-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --set-literal)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -48,8 +48,12 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subc
 complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build verify inspect" -f -a "build" -d 'Pull the images that sources need into a bundle'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build verify inspect" -f -a "verify" -d 'Hash every blob of a bundle and name each bad one'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build verify inspect" -f -a "inspect" -d 'Say what is in a bundle'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s f -l values -d 'A values file for the charts; the last one wins' -r -F
-complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l set -d 'A value for the charts, stronger than the files' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s f -l values -d 'Values file; later ones win' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l set -d 'Value, such as image.tag=1.2,hosts={a,b}' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l set-string -d 'The same, but always text' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l set-json -d 'Value in JSON' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l set-file -d 'Value that is a file\'s content' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l set-literal -d 'Value that is taken as it stands' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l image -d 'An image that is needed whatever the sources say' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l platform -d 'Take this platform of each image, may be given more than once; `all` takes every one that an image has' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s o -l output -d 'The file or folder to write' -r -F
@@ -127,8 +131,12 @@ complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subco
 complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls" -f -a "discover" -d 'List the images that manifests and charts need, and where they are named'
 complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls" -f -a "ls" -d 'List the images that manifests and charts need, and where they are named'
-complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s f -l values -d 'A values file for the charts; the last one wins' -r -F
-complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l set -d 'A value for the charts, stronger than the files' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s f -l values -d 'Values file; later ones win' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l set -d 'Value, such as image.tag=1.2,hosts={a,b}' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l set-string -d 'The same, but always text' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l set-json -d 'Value in JSON' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l set-file -d 'Value that is a file\'s content' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l set-literal -d 'Value that is taken as it stands' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l image -d 'An image that is needed whatever the sources say' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l why -d 'Show every place that names this image, and nothing else' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
@@ -140,8 +148,12 @@ json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s V -l version -d 'Print version'
-complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s f -l values -d 'A values file for the charts; the last one wins' -r -F
-complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l set -d 'A value for the charts, stronger than the files' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s f -l values -d 'Values file; later ones win' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l set -d 'Value, such as image.tag=1.2,hosts={a,b}' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l set-string -d 'The same, but always text' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l set-json -d 'Value in JSON' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l set-file -d 'Value that is a file\'s content' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l set-literal -d 'Value that is taken as it stands' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l image -d 'An image that is needed whatever the sources say' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l why -d 'Show every place that names this image, and nothing else' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'

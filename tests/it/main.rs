@@ -6,6 +6,7 @@
 
 mod chart;
 mod conformance;
+mod demo;
 mod discover;
 mod house;
 mod images;
