@@ -6,7 +6,6 @@
 //! of it is there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::OpenOptions;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,21 +43,24 @@ struct Placed {
 
 impl Placed {
     fn data(&self) -> u64 {
-        self.header + BLOCK
+        self.header.saturating_add(BLOCK)
     }
 }
 
 impl Layout {
     /// For entries (path, size in bytes) in this order. Paths are at most 100 bytes, as `blobs/sha256/HEX` is.
     pub fn new(entries: impl IntoIterator<Item = (String, u64)>) -> Self {
-        let mut at = 0;
+        let mut at = 0u64;
         let mut placed = Vec::new();
         for (path, size) in entries {
             placed.push(Placed { path, header: at, size });
-            at += BLOCK + size.next_multiple_of(BLOCK);
+            // Sizes are a registry's word: what overflows is more than any disk has, and is refused as that.
+            at = at
+                .saturating_add(BLOCK)
+                .saturating_add(size.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX));
         }
         // Two empty blocks end an archive (POSIX pax, "ustar Interchange Format").
-        Self { entries: placed, total: at + 2 * BLOCK }
+        Self { entries: placed, total: at.saturating_add(2 * BLOCK) }
     }
 
     /// Bytes of the whole file.
@@ -131,15 +133,7 @@ impl ArchiveWriter {
         texts: &[(String, Vec<u8>)],
     ) -> Result<(Self, Begun), StoreError> {
         let path = with_suffix(out, ".partial");
-        let mut options = OpenOptions::new();
-        let file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(StoreError::io("create", &path))?;
-        super::folder::lock(&file, &path)?;
+        let file = super::folder::open_locked(&path)?;
         let by_path: BTreeMap<String, Placed> =
             layout.entries.iter().map(|e| (e.path.clone(), e.clone())).collect();
         let place = |name: &str| {
@@ -177,8 +171,9 @@ impl ArchiveWriter {
     }
 
     /// A new file: its full length, all headers. What was in it is gone first, so that a digest can never match
-    /// stale bytes.
+    /// stale bytes; the journal of what was in it is gone before that, so that no run can believe it.
     fn lay_out(&self) -> Result<(), StoreError> {
+        self.journal.remove()?;
         let sizing = |n: u64| self.target.file.set_len(n).map_err(StoreError::io("write", &self.target.path));
         sizing(0)?;
         room(&self.target.path, self.layout.total)?;

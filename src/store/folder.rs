@@ -98,10 +98,7 @@ impl BlobStore for FolderStore {
                 if let Some(parent) = done.parent() {
                     std::fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
                 }
-                let mut options = OpenOptions::new();
-                let opened = options.read(true).write(true).create(true).truncate(false).open(&path);
-                let file = opened.map_err(StoreError::io("write", &path))?;
-                lock(&file, &path)?;
+                let file = open_locked(&path)?;
                 let len = file.metadata().map_err(StoreError::io("read", &path))?.len();
                 // A longer one belongs to no blob with this digest.
                 let offset = if len > size { 0 } else { len };
@@ -116,9 +113,31 @@ impl BlobStore for FolderStore {
     }
 }
 
+/// Opens or creates a file that is written in place, and locks it. Blocks.
+///
+/// While a lock is waited for, its holder may finish and rename the file to its final name: what is locked then is a
+/// finished file, which must not be written to, so the name is opened anew.
+pub(super) fn open_locked(path: &Path) -> Result<File, StoreError> {
+    use std::os::unix::fs::MetadataExt as _;
+    loop {
+        let mut options = OpenOptions::new();
+        let opened = options.read(true).write(true).create(true).truncate(false).open(path);
+        let file = opened.map_err(StoreError::io("write", path))?;
+        lock(&file, path)?;
+        let locked = file.metadata().map_err(StoreError::io("read", path))?;
+        match std::fs::metadata(path) {
+            Ok(named) if (named.dev(), named.ino()) == (locked.dev(), locked.ino()) => return Ok(file),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::io("read", path)(e));
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Two processes must not write the same partial blob. The lock goes with the process, however it ends; a chunk that
 /// a cancelled copy of this process is still writing holds it a moment longer, hence the short wait. Blocks.
-pub(super) fn lock(file: &File, path: &Path) -> Result<(), StoreError> {
+fn lock(file: &File, path: &Path) -> Result<(), StoreError> {
     for _ in 0..40 {
         match file.try_lock() {
             Ok(()) => return Ok(()),

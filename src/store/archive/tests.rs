@@ -136,10 +136,61 @@ fn hostile_archives_are_named() {
 async fn a_cut_archive_names_the_blob() {
     let case = case();
     case.whole().await;
-    let file = OpenOptions::new().write(true).open(&case.out).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&case.out).unwrap();
     file.set_len(3000).unwrap();
     let archive = Archive::open(&case.out).unwrap();
     assert_eq!(archive.problems().len(), 1);
     assert_eq!(archive.problems()[0].entry, case.blobs[0].digest().layout_path());
     assert!(archive.problems()[0].reason.starts_with("cut off"), "{:?}", archive.problems());
+}
+
+#[tokio::test]
+async fn a_file_that_got_its_name_while_its_lock_was_waited_for_is_left_alone() {
+    let case = case();
+    let (writer, _) = case.begin();
+    for blob in &case.blobs {
+        copy_blob(&case.source, &writer, blob, &job()).await.unwrap();
+    }
+    let (out, layout) = (case.out.clone(), layout(&case.blobs, &case.texts));
+    let (blobs, texts) = (case.blobs.clone(), case.texts.clone());
+    let second =
+        std::thread::spawn(move || ArchiveWriter::begin(&out, layout, &blobs, &texts).map(|(_, b)| b));
+    // Long enough for the second to open the file and to find it locked.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    writer.finish().unwrap();
+    let whole = std::fs::read(&case.out).unwrap();
+    drop(writer);
+    assert_eq!(second.join().unwrap().unwrap(), Begun::Fresh);
+    assert!(std::fs::read(&case.out).unwrap() == whole, "the finished file was written to");
+}
+
+#[tokio::test]
+async fn a_journal_never_outlives_the_content_that_it_tells_of() {
+    let case = case();
+    let (writer, _) = case.begin();
+    for blob in &case.blobs[..2] {
+        copy_blob(&case.source, &writer, blob, &job()).await.unwrap();
+    }
+    drop(writer);
+    // Another content of the same length that is given up after the old one was thrown away.
+    let name = "x".repeat(200);
+    let sizes = case.blobs.iter().map(|b| (b.digest().layout_path(), b.size()));
+    let other = Layout::new(std::iter::once((name.clone(), 2)).chain(sizes));
+    assert_eq!(other.size(), layout(&case.blobs, &case.texts).size());
+    ArchiveWriter::begin(&case.out, other, &case.blobs, &[(name, b"{}".to_vec())]).unwrap_err();
+    let (writer, begun) = case.begin();
+    assert_ne!(begun, Begun::Resumed);
+    assert_eq!(writer.size(case.blobs[0].digest()).await.unwrap(), None);
+}
+
+#[test]
+fn sizes_that_no_disk_has_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let huge = [
+        Descriptor::new("x", Digest::sha256(b"a"), u64::MAX),
+        Descriptor::new("x", Digest::sha256(b"b"), 1 << 63),
+    ];
+    let layout = layout(&huge, &[]);
+    assert_eq!(layout.size(), u64::MAX);
+    ArchiveWriter::begin(&dir.path().join("x.tar"), layout, &huge, &[]).unwrap_err();
 }
