@@ -86,7 +86,7 @@ pub async fn copy_all(
             documents.push(t);
         }
     }
-    let bytes = leaves.iter().chain(&documents).map(|t| t.blob.size()).sum();
+    let bytes = leaves.iter().chain(&documents).fold(0u64, |n, t| n.saturating_add(t.blob.size()));
     let blobs = (leaves.len() + documents.len()) as u64;
     job.events.emit(Event::TransferPlanned { node: job.node.clone(), blobs, bytes, skipped: total.skipped });
     leaves.sort_by_key(|t| std::cmp::Reverse(t.blob.size()));
@@ -138,7 +138,12 @@ async fn attempt(
     blob: &Descriptor,
     job: &Job,
 ) -> Result<Copied, (StoreError, u64)> {
-    let mut ingest = target.ingest(blob).await.map_err(|e| (e, 0))?;
+    // A node may hash gigabytes of what is staged before it begins.
+    let begun = tokio::select! {
+        begun = target.ingest(blob) => begun,
+        () = job.cancel.cancelled() => Err(StoreError::Cancelled),
+    };
+    let mut ingest = begun.map_err(|e| (e, 0))?;
     let offset = ingest.offset().min(blob.size());
     if offset > 0 {
         let (node, digest) = (job.node.clone(), blob.digest().clone());
@@ -235,6 +240,51 @@ mod tests {
         match copy_blob(&source, &target, &blob, &job).await {
             Ok(_) => assert!(target.get(blob.digest()).is_some()),
             Err(error) => assert!(matches!(error, StoreError::Cancelled)),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_target_that_never_begins_is_left_when_cancelled() {
+        let source = MemoryStore::new();
+        let blob = source.insert(media::OCI_LAYER, "x");
+        let job = job(silent());
+        let cancel = job.cancel.clone();
+        tokio::spawn(async move {
+            tokio::task::yield_now().await;
+            cancel.cancel();
+        });
+        let target = Endless(MemoryStore::new());
+        let copying = copy_blob(&source, &target, &blob, &job);
+        let done = tokio::time::timeout(std::time::Duration::from_secs(20), copying).await;
+        assert!(matches!(done, Ok(Err(StoreError::Cancelled))), "{done:?}");
+    }
+
+    /// A node that hashes what is staged, for ever.
+    struct Endless(MemoryStore);
+
+    #[async_trait::async_trait]
+    impl BlobSource for Endless {
+        fn label(&self) -> String {
+            "an endless one".to_owned()
+        }
+
+        async fn size(&self, digest: &crate::oci::Digest) -> Result<Option<u64>, StoreError> {
+            self.0.size(digest).await
+        }
+
+        async fn read(
+            &self,
+            blob: &Descriptor,
+            range: std::ops::Range<u64>,
+        ) -> Result<crate::store::ByteStream, StoreError> {
+            self.0.read(blob, range).await
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl BlobStore for Endless {
+        async fn ingest(&self, _: &Descriptor) -> Result<Box<dyn crate::store::Ingest>, StoreError> {
+            std::future::pending().await
         }
     }
 
