@@ -125,6 +125,17 @@ pub struct Walk {
     documents: BTreeMap<Digest, Bytes>,
 }
 
+/// What one walk from the root came upon.
+#[derive(Default)]
+struct Found {
+    need: Vec<Descriptor>,
+    images: Vec<PlatformImage>,
+    /// Children before parents.
+    indexes: Vec<Descriptor>,
+    /// Each document is visited once: a few indexes that name each other thousands of times would never end.
+    seen: BTreeSet<Digest>,
+}
+
 impl Walk {
     /// `platforms`: which to take of an index, in this order; empty: all that it has.
     pub fn new(image: ImageRef, root: Descriptor, platforms: &[Platform]) -> Self {
@@ -148,18 +159,17 @@ impl Walk {
     /// # Errors
     /// When a document is not usable or the platform is not there.
     pub fn step(&self) -> Result<Step, GraphError> {
-        let mut need = Vec::new();
-        let mut images = Vec::new();
-        let mut indexes = Vec::new();
-        self.visit(&self.root, 0, &mut need, &mut images, &mut indexes)?;
+        let mut found = Found::default();
+        self.visit(&self.root, 0, &mut found)?;
+        let Found { need, images, indexes, .. } = found;
         if !need.is_empty() {
             return Ok(Step::Need(need));
         }
         let mut seen = BTreeSet::new();
         let mut blobs = Vec::new();
-        let leaves = images.iter().flat_map(|i: &PlatformImage| i.layers.iter().chain([&i.config]));
+        let leaves = images.iter().flat_map(|i| i.layers.iter().chain([&i.config]));
         let manifests = images.iter().map(|i| &i.manifest);
-        for blob in leaves.chain(manifests).chain(indexes.iter().rev()) {
+        for blob in leaves.chain(manifests).chain(&indexes) {
             if seen.insert(blob.digest().clone()) {
                 blobs.push(Descriptor::new(blob.media_type(), blob.digest().clone(), blob.size()));
             }
@@ -174,30 +184,26 @@ impl Walk {
         })))
     }
 
-    fn visit(
-        &self,
-        at: &Descriptor,
-        depth: usize,
-        need: &mut Vec<Descriptor>,
-        images: &mut Vec<PlatformImage>,
-        indexes: &mut Vec<Descriptor>,
-    ) -> Result<(), GraphError> {
+    fn visit(&self, at: &Descriptor, depth: usize, found: &mut Found) -> Result<(), GraphError> {
         let image = || self.image.clone();
         if depth > MAX_DEPTH {
             return Err(GraphError::TooDeep { image: image() });
         }
+        if !found.seen.insert(at.digest().clone()) {
+            return Ok(());
+        }
         let Some(bytes) = self.documents.get(at.digest()) else {
-            need.push(at.clone());
+            found.need.push(at.clone());
             return Ok(());
         };
         let parsed =
             Manifest::parse(at, bytes).map_err(|source| GraphError::Manifest { image: image(), source })?;
         match parsed {
             Manifest::Index(index) => {
-                indexes.push(at.clone());
                 for child in self.choose(&index.manifests)? {
-                    self.visit(child, depth + 1, need, images, indexes)?;
+                    self.visit(child, depth + 1, found)?;
                 }
+                found.indexes.push(at.clone());
             }
             Manifest::Image(manifest) => {
                 if let Some(layer) = manifest.layers.iter().find(|l| media::is_foreign_layer(l.media_type()))
@@ -209,7 +215,7 @@ impl Walk {
                 if manifest.is_image() {
                     let digest = manifest.config.digest();
                     let Some(config) = self.documents.get(digest) else {
-                        need.push(manifest.config.clone());
+                        found.need.push(manifest.config.clone());
                         return Ok(());
                     };
                     let config: ImageConfig = serde_json::from_slice(config).map_err(|source| {
@@ -220,7 +226,13 @@ impl Walk {
                     self.check_platform(platform.as_ref())?;
                 }
                 let (config, layers) = (manifest.config, manifest.layers);
-                images.push(PlatformImage { platform, manifest: at.clone(), config, layers, chain_ids });
+                found.images.push(PlatformImage {
+                    platform,
+                    manifest: at.clone(),
+                    config,
+                    layers,
+                    chain_ids,
+                });
             }
         }
         Ok(())
@@ -272,7 +284,7 @@ impl Walk {
 impl ImageGraph {
     /// Bytes of all blobs.
     pub fn size(&self) -> u64 {
-        self.blobs.iter().map(Descriptor::size).sum()
+        self.blobs.iter().fold(0, |n, b| n.saturating_add(b.size()))
     }
 }
 

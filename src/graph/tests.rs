@@ -98,3 +98,14 @@ fn foreign_layers_and_endless_nesting_are_refused() {
     }
     assert!(matches!(walk(&store, &root, &[]), Err(GraphError::TooDeep { .. })));
 }
+
+#[test]
+fn what_an_index_names_many_times_is_visited_once() {
+    let store = MemoryStore::new();
+    let mut root = image(&store, "amd64", &["base"]);
+    for _ in 0..MAX_DEPTH {
+        root = index(&store, &[root.clone(), root.clone(), root]);
+    }
+    let graph = walk(&store, &root, &[]).unwrap();
+    assert_eq!((graph.images.len(), graph.blobs.len()), (1, 3 + MAX_DEPTH));
+}
