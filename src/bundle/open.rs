@@ -123,13 +123,32 @@ impl Bundle {
         .map_err(|_| StoreError::Cancelled)??;
         let mut bundle =
             Self { path: path.to_owned(), store: Arc::new(store), images: Vec::new(), platforms: Vec::new() };
-        let index = bundle.index()?;
-        bundle.images = bundle.walk(&index).await?;
+        let read = async {
+            let index = bundle.index()?;
+            let images = bundle.walk(&index).await?;
+            Ok((index, images))
+        };
+        let (index, images) = read.await.map_err(|e| bundle.explained(e))?;
+        bundle.images = images;
         bundle.platforms = index.platforms().unwrap_or_else(|| {
             let all = bundle.images.iter().flat_map(|i| &i.graph.images);
             all.filter_map(|i| i.platform.clone()).collect::<BTreeSet<_>>().into_iter().collect()
         });
         Ok(bundle)
+    }
+
+    /// What cannot be read of an archive that is cut off or otherwise damaged is the damage's fault.
+    fn explained(&self, error: BundleError) -> BundleError {
+        match &*self.store {
+            Store::Tar(archive) if !error.is_damage() => match archive.problems() {
+                [first, others @ ..] => {
+                    let (path, first, others) = (self.path.clone(), first.clone(), others.len());
+                    BundleError::Damaged { path, first, others }
+                }
+                [] => error,
+            },
+            _ => error,
+        }
     }
 
     /// The file or folder.
@@ -259,6 +278,7 @@ impl Bundle {
                     format!("{INDEX_FILE}: {} has no name ({})", entry.digest(), super::CONTAINERD_NAME);
                 return Err(self.not_bundle(text));
             };
+            self.check_name(name, entry.digest())?;
             let slot = names.entry(entry.digest().clone()).or_insert_with(|| (entry.clone(), Vec::new()));
             slot.1.push(name.to_owned());
         }
@@ -276,6 +296,17 @@ impl Bundle {
             images.push(BundleImage { names, graph });
         }
         Ok(images)
+    }
+
+    /// A name goes to nodes as it is, so it must be one; and who asks for a digest must get that digest.
+    fn check_name(&self, name: &str, root: &Digest) -> Result<(), BundleError> {
+        let image: ImageRef = name.parse().map_err(|e| self.not_bundle(format!("{INDEX_FILE}: {e}")))?;
+        match image.digest() {
+            Some(promised) if promised != root => {
+                Err(self.not_bundle(format!("{INDEX_FILE}: the name {name} stands for {root}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn graph(

@@ -185,3 +185,36 @@ async fn a_folder_that_is_something_else_is_left_alone() {
     assert!(matches!(error, BuildError::Output { .. }), "{error}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
+
+#[tokio::test]
+async fn a_bundle_cut_anywhere_is_damaged() {
+    let (fake, dir) = (Fake::standard(), tempfile::tempdir().unwrap());
+    let out = dir.path().join("x.tar");
+    fake.build(&["web:1", "tool:2"], &out, Form::Tar).await.unwrap();
+    let whole = std::fs::read(&out).unwrap();
+    let entries = whole.len() - 1024;
+    for cut in (512..entries).step_by(256) {
+        std::fs::write(&out, &whole[..cut]).unwrap();
+        let error = Bundle::open(&out).await.expect_err(&format!("cut at {cut}"));
+        assert!(error.is_damage(), "cut at {cut}: {error}");
+        match check(&out).await {
+            Ok(report) => assert!(!report.whole(), "cut at {cut}"),
+            Err(error) => assert!(error.is_damage(), "cut at {cut}: {error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_promises_another_digest_is_refused() {
+    let (fake, dir) = (Fake::standard(), tempfile::tempdir().unwrap());
+    let out = dir.path().join("x");
+    fake.build(&["web:1"], &out, Form::Folder).await.unwrap();
+    let index = std::fs::read_to_string(out.join("index.json")).unwrap();
+    let (own, other) = (fake.roots["web:1"].digest().to_string(), fake.roots["tool:2"].digest().to_string());
+    for bad in [format!("web@{other}"), "web:1\\u001b[2J".to_owned(), "--all".to_owned()] {
+        std::fs::write(out.join("index.json"), index.replace(&format!("docker.io/library/web@{own}"), &bad))
+            .unwrap();
+        let error = Bundle::open(&out).await.expect_err(&bad);
+        assert!(matches!(error, BundleError::NotBundle { .. }), "{error}");
+    }
+}

@@ -72,6 +72,7 @@ impl Archive {
             |e: std::io::Error| ArchiveError::NotTar { path: path.to_owned(), reason: e.to_string() };
         let mut renamed = None;
         let mut seen = 0;
+        let mut end = 0u64;
         // Raw: the library would read a pax header or long name of any size into memory.
         for entry in archive.entries_with_seek().map_err(not_tar)?.raw(true) {
             seen += 1;
@@ -90,6 +91,7 @@ impl Archive {
             let start = entry.raw_file_position();
             let size = entry.header().entry_size().map_err(not_tar)?;
             let kind = entry.header().entry_type();
+            end = start.saturating_add(size).div_ceil(super::BLOCK).saturating_mul(super::BLOCK);
             if kind.is_pax_global_extensions() || kind.is_pax_local_extensions() {
                 let mut text = Vec::new();
                 entry.by_ref().take(MAX_PAX_BYTES).read_to_end(&mut text).map_err(not_tar)?;
@@ -104,6 +106,9 @@ impl Archive {
             let name =
                 renamed.take().unwrap_or_else(|| String::from_utf8_lossy(&entry.path_bytes()).into_owned());
             this.entry(&name, kind, start, size, len);
+        }
+        if this.problems.is_empty() && len < end.saturating_add(super::BLOCK) {
+            this.problem("(end of archive)", "cut off: the blocks that end an archive are not there");
         }
         Ok(this)
     }
