@@ -332,13 +332,19 @@ exit "$c"
             return Ok(());
         }
         let stderr = String::from_utf8_lossy(&output.stderr);
-        let content_missing =
-            stderr.lines().any(|l| l.contains("content digest ") && l.trim_end().ends_with("not found"));
+        // `content digest sha256:…: not found`: never there, or collected, or staged with other bytes than its name
+        // says, which containerd stores under the digest that they have.
+        let missing = |l: &str| {
+            let (digest, rest) = l.split_once("content digest ")?.1.split_once(": ")?;
+            (rest.trim_end() == "not found").then(|| digest.parse().ok())
+        };
+        let missing: Vec<Option<Digest>> = stderr.lines().filter_map(missing).collect();
+        let content_missing = !missing.is_empty();
         let mut reason = output.complaint();
         if reason.contains("no space left on device") {
             reason += "; make room on the node's disk";
         }
-        Err(ImportFailure { reason, content_missing, damaged: Vec::new() })
+        Err(ImportFailure { reason, content_missing, damaged: missing.into_iter().flatten().collect() })
     }
 
     fn disk_need(&self, facts: &NodeFacts, image: &RuntimeImage) -> u64 {

@@ -252,6 +252,12 @@ fn import_answers_are_judged() {
     ] {
         assert!(plain().parse_import(&out(1, "", missing)).unwrap_err().content_missing, "{missing}");
     }
+    let lost = format!("ctr: failed to get reader from content store: content digest {A}: not found\n");
+    assert_eq!(plain().parse_import(&out(1, "", &lost)).unwrap_err().damaged, [d(A)]);
+    let mut facts = fixtures::empty_node();
+    facts.staged.insert(d(A), 7);
+    facts.distrust(&BTreeSet::from([d(A)]));
+    assert!(facts.staged.is_empty(), "what is staged under this name is not it: it is sent again");
     let full = "ctr: failed to write: write /var/lib/containerd/x: no space left on device";
     let failure = plain().parse_import(&out(1, "", full)).unwrap_err();
     assert!(!failure.content_missing && failure.reason.ends_with("make room on the node's disk"));

@@ -140,9 +140,10 @@ pub struct NodeFacts {
 }
 
 impl NodeFacts {
-    /// Forgets that archives have these blobs: what is named in an archive can still have flipped bits. Archives
-    /// that need them are then not ready any more, and are written anew.
+    /// Forgets that staging and archives have these blobs: what is named there can still have flipped bits. They are
+    /// sent again; archives that need them are not ready any more, and are written anew.
     pub fn distrust(&mut self, damaged: &BTreeSet<Digest>) {
+        self.staged.retain(|digest, _| !damaged.contains(digest));
         for archive in self.archives.values_mut() {
             archive.retain(|digest, _| !damaged.contains(digest));
         }

@@ -179,3 +179,24 @@ async fn lab_a_disk_that_is_too_small_and_a_user_without_sudo_are_told() {
     let why = report.nodes[0].error.as_deref().unwrap();
     assert!(why.contains("sudo"), "{why}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lab_a_staged_blob_that_went_bad_is_sent_again() {
+    if !Lab::required() {
+        return;
+    }
+    let lab = Lab::up(1);
+    let store = MemoryStore::new();
+    let image = bundled(&store, "lab.example/web:1", &[&layer("base", &noise(1, 100_000))]);
+    let blob = &image.graph.images[0].layers[0];
+    let path = format!("/var/lib/omk/staging/{}", blob.digest().layout_path());
+    let script = format!(
+        "mkdir -p ${{1%/*}} && : >/var/lib/omk/staging/.omk-staging && head -c {} /dev/zero >$1",
+        blob.size()
+    );
+    assert!(lab.exec(1, &["sh", "-c", &script, "sh", &path]).status.success());
+    let report = run(&lab, "root", &store, std::slice::from_ref(&image)).await;
+    assert!(report.all_ready(), "{report:#?}");
+    assert_eq!(report.nodes[0].bytes_sent, image.graph.size());
+    assert!(!runs(&staged(&lab)), "{}", staged(&lab));
+}
