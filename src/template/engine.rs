@@ -478,13 +478,14 @@ impl Engine {
         env.set_syntax(SyntaxConfig::builder().keep_trailing_newline(true).build().unwrap_or_default());
         env.set_formatter(print);
         env.set_fuel(Some(rt.limits.fuel));
-        let helpers: [(&'static str, Run); 9] = [
+        let helpers: [(&'static str, Run); 10] = [
             ("_c", call),
             ("_f", field),
             ("_m", method),
             ("_r", range),
             ("_p", range_pairs),
             ("_t", template),
+            ("_e", |rt, _, args| Err(rt.text(&*rt.site(args)?, args[1].as_str().unwrap_or_default()))),
             ("_cell", |_, _, args| Ok(Cell::value(args[0].clone()))),
             ("_get", |_, _, args| Ok(args[0].downcast_object_ref::<Cell>().map_or_else(nil, Cell::get))),
             ("_set", |_, _, args| {

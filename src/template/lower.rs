@@ -217,6 +217,20 @@ impl Lowering<'_> {
     }
 
     /// Nodes in a scope of their own: what they declare ends with them.
+    ///
+    /// A variable of a branch that did not run is known to the parser in the `else` beside it, though it has no value
+    /// there; such names are kept.
+    fn body_before_else(&mut self, nodes: &[Node], depth: usize) -> Result<(), SyntaxError> {
+        self.nodes(nodes)?;
+        let declared = self.vars.split_off(depth);
+        for var in declared {
+            if !self.vars.iter().any(|v| v.go == var.go) {
+                self.vars.push(var);
+            }
+        }
+        Ok(())
+    }
+
     fn scoped(&mut self, nodes: &[Node]) -> Result<(), SyntaxError> {
         let depth = self.vars.len();
         self.nodes(nodes)?;
@@ -263,7 +277,7 @@ impl Lowering<'_> {
         let depth = self.vars.len();
         let e = self.statement(&b.pipe)?;
         let _ = write!(self.out, "{{% if {e} %}}");
-        self.scoped(&b.body)?;
+        self.body_before_else(&b.body, self.vars.len())?;
         let mut otherwise = b.otherwise.as_deref();
         // A chain of plain else-ifs stays flat.
         while let Some([Node::If(inner)]) = otherwise {
@@ -272,7 +286,7 @@ impl Lowering<'_> {
             }
             let e = self.pipe(&inner.pipe)?;
             let _ = write!(self.out, "{{% elif {e} %}}");
-            self.scoped(&inner.body)?;
+            self.body_before_else(&inner.body, self.vars.len())?;
             otherwise = inner.otherwise.as_deref();
         }
         if let Some(nodes) = otherwise {
@@ -290,7 +304,7 @@ impl Lowering<'_> {
         let dot = self.fresh('d');
         let _ = write!(self.out, "{{% set {dot} = {e} %}}{{% if {dot} %}}");
         let outer = std::mem::replace(&mut self.dot, dot);
-        self.scoped(&b.body)?;
+        self.body_before_else(&b.body, self.vars.len())?;
         self.dot = outer;
         if let Some(nodes) = &b.otherwise {
             self.put("{% else %}");
@@ -344,14 +358,14 @@ impl Lowering<'_> {
             }
         }
         let outer = std::mem::replace(&mut self.dot, dot);
-        self.scoped(&b.body)?;
+        self.body_before_else(&b.body, depth)?;
         self.dot = outer;
-        self.vars.truncate(depth);
         if let Some(nodes) = &b.otherwise {
             self.put("{% else %}");
             self.scoped(nodes)?;
         }
         self.put("{% endfor %}");
+        self.vars.truncate(depth);
         Ok(())
     }
 
@@ -378,18 +392,21 @@ impl Lowering<'_> {
                     _ => unreachable!("matched above"),
                 };
                 if names.is_empty() {
-                    return Err(SyntaxError::new(
-                        first.pos,
-                        format!("can't give argument to non-function {first}"),
-                    ));
+                    return Ok(self.not_a_function(first));
                 }
                 let what = self.fields(&base, names);
                 let site = self.site(first.pos, first, what);
                 Ok(format!("_m({site}, {base}, {})", args.join(", ")))
             }
             _ if args.is_empty() => self.expr(first),
-            _ => Err(SyntaxError::new(first.pos, format!("can't give argument to non-function {first}"))),
+            _ => Ok(self.not_a_function(first)),
         }
+    }
+
+    /// Go finds this out when it gets there, which it may never do.
+    fn not_a_function(&mut self, e: &Expr) -> String {
+        let site = self.site(e.pos, e, What::Other);
+        format!("_e({site}, {})", literal(&format!("can't give argument to non-function {e}")))
     }
 
     fn call(

@@ -417,8 +417,21 @@ fn number(text: &str) -> Option<Kind> {
     if let Some(crate::yaml::Value::Int(i)) = crate::yaml::parse_go_int(&plain) {
         return Some(Kind::Int(i, text.to_owned()));
     }
-    let f: f64 = plain.parse().ok()?;
+    let f: f64 = match plain.strip_prefix("0x").or_else(|| plain.strip_prefix("0X")) {
+        Some(hex) => hex_float(hex)?,
+        None => plain.parse().ok()?,
+    };
     f.is_finite().then(|| Kind::Float(f, text.to_owned()))
+}
+
+/// `1.8p3`: hexadecimal digits, and a power of two.
+fn hex_float(text: &str) -> Option<f64> {
+    let (digits, exponent) = text.split_once(['p', 'P'])?;
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let value = |s: &str| s.chars().try_fold(0f64, |n, c| Some(n * 16.0 + f64::from(c.to_digit(16)?)));
+    let fraction_digits = i32::try_from(fraction.len()).ok()?;
+    let exponent: i32 = exponent.parse().ok()?;
+    Some((value(whole)? + value(fraction)? * 16f64.powi(-fraction_digits)) * 2f64.powi(exponent))
 }
 
 fn describe(t: &Tok) -> String {

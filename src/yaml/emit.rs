@@ -126,7 +126,6 @@ pub fn emit_with(
     let mut emitter = Emitter::new();
     emitter.set_output_string(&mut out);
     emitter.set_unicode(true);
-    emitter.set_width(-1);
     let mut sink = Sink { emitter: &mut emitter };
     sink.event(Event::stream_start(Encoding::Utf8))?;
     sink.event(Event::document_start(None, &[], true))?;

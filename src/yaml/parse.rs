@@ -1,9 +1,10 @@
 //! Text to documents.
 
 use std::collections::HashMap;
+use std::io::{Chain, Read as _};
 
 use indexmap::IndexMap;
-use libyaml_safer::{Event, EventData, Mark, Parser};
+use libyaml_safer::{Event, EventData, Mark, Parser, ScalarStyle};
 
 use super::scalar::{resolve_plain, resolve_tagged};
 use super::{Document, Limits, Node, Value, YamlError};
@@ -107,9 +108,17 @@ fn parse_chunk(chunk: &Chunk<'_>, limits: &Limits, out: &mut Vec<Document>) {
         return;
     }
     let mut parser = Parser::new();
-    parser.set_input(chunk.text.as_bytes());
-    let mut composer =
-        Composer { parser, limits, lines_before: chunk.lines_before, anchors: HashMap::new(), nodes: 0 };
+    // The scanner panics on a block scalar whose last line does not end, where libyaml in C finds its closing zero.
+    let unended = !chunk.text.ends_with('\n');
+    parser.set_input(chunk.text.as_bytes().chain(if unended { &b"\n"[..] } else { b"" }));
+    let mut composer = Composer {
+        parser,
+        limits,
+        lines_before: chunk.lines_before,
+        added_at: unended.then_some(chunk.text.len() as u64),
+        anchors: HashMap::new(),
+        nodes: 0,
+    };
     loop {
         match composer.document() {
             Ok(None) => return,
@@ -126,7 +135,9 @@ fn parse_chunk(chunk: &Chunk<'_>, limits: &Limits, out: &mut Vec<Document>) {
 }
 
 struct Composer<'a> {
-    parser: Parser<&'a [u8]>,
+    parser: Parser<Chain<&'a [u8], &'a [u8]>>,
+    /// Offset of a line end that is not in the file.
+    added_at: Option<u64>,
     limits: &'a Limits,
     lines_before: u32,
     /// Value and size in nodes, or none while the anchored value is still open.
@@ -207,7 +218,12 @@ impl Composer<'_> {
                     None => Err(self.error(mark, format!("unknown anchor '{anchor}'"))),
                 };
             }
-            EventData::Scalar { anchor, tag, value, plain_implicit, .. } => {
+            EventData::Scalar { anchor, tag, mut value, plain_implicit, style, .. } => {
+                let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+                if block && self.added_at.is_some_and(|at| event.end_mark.index > at) && value.ends_with('\n')
+                {
+                    value.pop();
+                }
                 let value = match tag.as_deref() {
                     Some(tag) if tag != "!" => {
                         resolve_tagged(tag, &value).map_err(|reason| self.error(mark, reason))?
@@ -407,7 +423,24 @@ mod tests {
         assert!(one("a: &a [*a]").unwrap_err().reason.contains("contains itself"));
     }
 
+    #[test]
+    fn a_last_line_without_end_is_read_as_it_stands() {
+        for (text, want) in [
+            ("a: |\n  x", "x"),
+            ("a: |+\n  x", "x"),
+            ("a: |-\n  x", "x"),
+            ("a: |\n  x\n", "x\n"),
+            ("a: >\n  x\n  y", "x y"),
+        ] {
+            assert_eq!(one(text).unwrap().get("a").unwrap().as_str(), Some(want), "{text:?}");
+        }
+    }
+
     proptest::proptest! {
+        #[test]
+        fn never_panics_on_lines(text in "((- |  )?(a|b: |\\|[+-]?|>|\"x|'|#c|\\[|\\{|\\}|&a |\\*a|\t| )\n?){0,12}") {
+            parse_stream(&text, &Limits::default());
+        }
         #[test]
         fn never_panics(text in "[-a:\\[\\]{}&*!|>'\"%@`#,? \n\t\r0-9.\u{0}\u{e9}\u{feff}]{0,80}") {
             parse_stream(&text, &Limits::default());

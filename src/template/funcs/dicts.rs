@@ -6,7 +6,7 @@ use minijinja::value::Value;
 
 use super::super::error::FnError;
 use super::super::value::{Dict, List, MAX_VALUE_DEPTH, Map, as_dict, as_list, is_nil, type_name};
-use super::{ANY, Builtin, Outcome, dict_arg, func, nil, str_arg, strval};
+use super::{ANY, Builtin, Outcome, dict_arg, dict_to_change, func, nil, str_arg, strval};
 
 pub(super) const TABLE: &[Builtin] = &[
     func("dict", 0, ANY, |_, a| {
@@ -17,11 +17,11 @@ pub(super) const TABLE: &[Builtin] = &[
     }),
     func("get", 2, 2, |_, a| Ok(dict_arg(a, 0)?.get(str_arg(a, 1)?).unwrap_or_else(|| Value::from("")))),
     func("set", 3, 3, |_, a| {
-        dict_arg(a, 0)?.set(str_arg(a, 1)?, a[2].clone());
+        dict_to_change(a, 0)?.set(str_arg(a, 1)?, a[2].clone());
         Ok(a[0].clone())
     }),
     func("unset", 2, 2, |_, a| {
-        dict_arg(a, 0)?.unset(str_arg(a, 1)?);
+        dict_to_change(a, 0)?.unset(str_arg(a, 1)?);
         Ok(a[0].clone())
     }),
     func("hasKey", 2, 2, |_, a| Ok(Value::from(dict_arg(a, 0)?.has(str_arg(a, 1)?)))),
@@ -67,13 +67,8 @@ pub(super) const TABLE: &[Builtin] = &[
 ];
 
 fn merge_all(a: &[Value], overwrite: bool) -> Outcome {
-    dict_arg(a, 0)?;
     for i in 1..a.len() {
-        // A nil map has nothing to merge.
-        if is_nil(&a[i]) {
-            return Err(super::wrong(&a[i], "map[string]interface {}"));
-        }
-        merge(dict_arg(a, 0)?, dict_arg(a, i)?, overwrite, 0)?;
+        merge(dict_to_change(a, 0)?, dict_arg(a, i)?, overwrite, 0)?;
     }
     Ok(a[0].clone())
 }

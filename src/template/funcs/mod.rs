@@ -100,7 +100,21 @@ fn float_arg(args: &[Value], i: usize) -> Result<f64, FnError> {
         .ok_or_else(|| wrong(&args[i], "float64"))
 }
 
+/// A map to read from. Go takes an untyped nil for a nil map, which is empty.
 fn dict_arg(args: &[Value], i: usize) -> Result<&Dict, FnError> {
+    static EMPTY: OnceLock<Value> = OnceLock::new();
+    if is_nil(&args[i]) {
+        let empty = EMPTY.get_or_init(|| Dict::value(super::value::Map::new()));
+        return as_dict(empty).ok_or_else(|| wrong(&args[i], "map[string]interface {}"));
+    }
+    dict_to_change(args, i)
+}
+
+/// A map to write to.
+fn dict_to_change(args: &[Value], i: usize) -> Result<&Dict, FnError> {
+    if is_nil(&args[i]) {
+        return Err(FnError::text("assignment to entry in nil map"));
+    }
     as_dict(&args[i]).ok_or_else(|| wrong(&args[i], "map[string]interface {}"))
 }
 
