@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{Chain, Read as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use indexmap::IndexMap;
 use libyaml_safer::{Event, EventData, Mark, Parser, ScalarStyle};
@@ -109,13 +110,15 @@ fn parse_chunk(chunk: &Chunk<'_>, limits: &Limits, out: &mut Vec<Document>) {
     }
     let mut parser = Parser::new();
     // The scanner panics on a block scalar whose last line does not end, where libyaml in C finds its closing zero.
-    let unended = !chunk.text.ends_with('\n');
-    parser.set_input(chunk.text.as_bytes().chain(if unended { &b"\n"[..] } else { b"" }));
+    let text = without_blank_end(chunk.text);
+    let unended = !text.ends_with('\n');
+    parser.set_input(text.as_bytes().chain(if unended { &b"\n"[..] } else { b"" }));
     let mut composer = Composer {
         parser,
         limits,
         lines_before: chunk.lines_before,
-        added_at: unended.then_some(chunk.text.len() as u64),
+        added_at: unended.then_some(text.len() as u64),
+        at: Mark::default(),
         anchors: HashMap::new(),
         nodes: 0,
     };
@@ -134,10 +137,19 @@ fn parse_chunk(chunk: &Chunk<'_>, limits: &Limits, out: &mut Vec<Document>) {
     }
 }
 
+/// Spaces alone in a last line that does not end are left out: they end what is before them, but with a line end
+/// added they would be a line of their own in a block scalar, or not, depending on how far that is indented.
+fn without_blank_end(text: &str) -> &str {
+    let trimmed = text.trim_end_matches(' ');
+    if trimmed.ends_with('\n') { trimmed } else { text }
+}
+
 struct Composer<'a> {
     parser: Parser<Chain<&'a [u8], &'a [u8]>>,
     /// Offset of a line end that is not in the file.
     added_at: Option<u64>,
+    /// The end of the last event.
+    at: Mark,
     limits: &'a Limits,
     lines_before: u32,
     /// Value and size in nodes, or none while the anchored value is still open.
@@ -146,15 +158,22 @@ struct Composer<'a> {
 }
 
 impl Composer<'_> {
+    /// libyaml-safer 0.3 panics on some input that is no YAML (`[!,`): then this document is bad, and no other. The
+    /// parser is not used again after that.
     fn next(&mut self) -> Result<Event, YamlError> {
-        self.parser.parse().map_err(|e| {
+        let Ok(parsed) = catch_unwind(AssertUnwindSafe(|| self.parser.parse())) else {
+            return Err(self.error(self.at, "the parser cannot make sense of what follows"));
+        };
+        let event = parsed.map_err(|e| {
             let mark = e.problem_mark().or_else(|| e.context_mark()).unwrap_or_default();
             let reason = match e.context() {
                 Some(context) => format!("{} {context}", e.problem()),
                 None => e.problem().to_owned(),
             };
             self.error(mark, reason)
-        })
+        })?;
+        self.at = event.end_mark;
+        Ok(event)
     }
 
     fn place(&self, mark: Mark) -> (u32, u32) {
@@ -430,10 +449,18 @@ mod tests {
             ("a: |+\n  x", "x"),
             ("a: |-\n  x", "x"),
             ("a: |\n  x\n", "x\n"),
+            ("a: |\n  x\n  ", "x\n"),
             ("a: >\n  x\n  y", "x y"),
         ] {
             assert_eq!(one(text).unwrap().get("a").unwrap().as_str(), Some(want), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_the_parser_panics_on_is_one_bad_document() {
+        let docs = parse_stream("b: 1\n---\na: [!,\n---\nc: 1\n", &Limits::default());
+        assert_eq!(docs.iter().map(|d| d.result.is_ok()).collect::<Vec<_>>(), [true, false, true]);
+        assert_eq!(docs[1].result.as_ref().unwrap_err().line, 3);
     }
 
     proptest::proptest! {
@@ -442,7 +469,7 @@ mod tests {
             parse_stream(&text, &Limits::default());
         }
         #[test]
-        fn never_panics(text in "[-a:\\[\\]{}&*!|>'\"%@`#,? \n\t\r0-9.\u{0}\u{e9}\u{feff}]{0,80}") {
+        fn never_panics(text in "[-a:\\[\\]{}&*!|>'\"%@`#,? \n\t\r0-9.\u{0}\u{e9}\u{feff}\\\\]{0,80}") {
             parse_stream(&text, &Limits::default());
         }
         #[test]
