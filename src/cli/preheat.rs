@@ -193,10 +193,14 @@ impl Connector for Nodes {
             .get(name)
             .ok_or_else(|| NodeError::Other(format!("{name} is no node of the inventory")))?;
         Ok(match node.address {
-            Address::Local => Box::new(LocalSession::open(cancel)?),
+            Address::Local => Box::new(local(node, cancel)?),
             Address::Ssh { .. } => Box::new(SshSession::connect(node, &self.ssh, events, cancel).await?),
         })
     }
+}
+
+fn local(node: &Node, cancel: &CancellationToken) -> Result<LocalSession, NodeError> {
+    Ok(LocalSession::open(cancel)?.with_sudo_password(node.sudo_password.clone()))
 }
 
 fn tell_plan(plan: &PushPlan) {
@@ -280,6 +284,15 @@ mod tests {
         assert_eq!(choice(Some("image-folder"), Some("/srv/i")).unwrap(), folder("/srv/i"));
         assert_eq!(choice(Some("rke2"), Some("/srv/i")).unwrap(), RuntimeChoice::Containerd(Flavor::Rke2));
         assert_eq!(choice(Some("runc"), None).unwrap_err().code(), exit::USAGE);
+    }
+
+    #[test]
+    fn sudo_on_this_machine_gets_the_inventorys_password() {
+        let password = Some(crate::node::Secret::new("hunter2"));
+        let session =
+            local(&Node { sudo_password: password, ..node("n") }, &CancellationToken::new()).unwrap();
+        let shown = format!("{session:?}");
+        assert!(shown.contains("sudo_password: Some(") && !shown.contains("hunter2"), "{shown}");
     }
 
     #[test]
