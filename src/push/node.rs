@@ -86,13 +86,23 @@ pub(super) struct Tally {
     pub(super) blobs_sent: u64,
     /// Of the first plan: later ones skip what this run sent.
     pub(super) bytes_skipped: Option<u64>,
+    /// Bytes to send and images to import, of the first plan.
+    planned: Option<(u64, u64)>,
     images: u64,
 }
 
+/// How many times over sending and importing what was planned counts as progress.
+const WASTE: u64 = 4;
+/// Bytes that count as progress however little was planned: what was thought to be there may have to be sent too.
+const ALLOWANCE: u64 = 64 << 20;
+
 impl Tally {
-    /// Grows whenever something was achieved.
+    /// Grows whenever something was achieved, but not for ever: a node that loses what it was sent with every
+    /// connection would be tried without end.
     pub(super) fn progress(&self) -> u64 {
-        self.bytes_sent + self.images
+        let (bytes, images) = self.planned.unwrap_or_default();
+        let bytes = self.bytes_sent.min(bytes.saturating_mul(WASTE).max(ALLOWANCE));
+        bytes.saturating_add(self.images.min(images.saturating_mul(WASTE)))
     }
 }
 
@@ -145,6 +155,7 @@ impl Prepared {
         tally: &mut Tally,
     ) -> Result<Vec<ImageReport>, Fault> {
         tally.bytes_skipped.get_or_insert(self.plan.bytes_skipped);
+        tally.planned.get_or_insert((self.plan.bytes, self.plan.to_import().count() as u64));
         let mut round = 0;
         loop {
             round += 1;
@@ -443,5 +454,18 @@ impl Line<'_> {
 
     async fn run(&self, command: &RemoteCommand) -> Result<CommandOutput, Fault> {
         Ok(self.session.run(command).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_and_sent_again_and_again_is_no_progress() {
+        let planned = Some((1 << 30, 3));
+        let at = |bytes_sent, images| Tally { bytes_sent, images, planned, ..Tally::default() }.progress();
+        assert!(at(1, 0) > at(0, 0) && at(2 << 30, 0) > at(1 << 30, 0) && at(0, 1) > at(0, 0));
+        assert_eq!(at(5 << 30, 30), at(50 << 30, 300));
     }
 }
