@@ -86,13 +86,29 @@ async fn interrupted(bed: &Bed, blob: &omk::oci::Descriptor, part: bytes::Bytes)
     journal.with_extension("")
 }
 
+/// Dates the file back. The server may still be writing what was under way when the connection ended, which would make it
+/// fresh again: it is old when it stayed old for a while.
+async fn grow_old(path: &Path) {
+    let mut quiet = 0;
+    while quiet < 10 {
+        let modified = path.metadata().unwrap().modified().unwrap();
+        if modified.elapsed().is_ok_and(|age| age > Duration::from_secs(300)) {
+            quiet += 1;
+        } else {
+            quiet = 0;
+            let aged = Command::new("touch").arg("-d").arg("10 minutes ago").arg(path).status().unwrap();
+            assert!(aged.success());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 async fn another_run_goes_on(bed: &Bed, age: bool) {
     let bytes = noise(12, 30 * MIB);
     let blob = blob(&bytes);
     let partial = interrupted(bed, &blob, bytes.slice(..25 * MIB)).await;
     if age {
-        let aged = Command::new("touch").arg("-d").arg("10 minutes ago").arg(&partial).status().unwrap();
-        assert!(aged.success());
+        grow_old(&partial).await;
     }
     // Other options: another run, for instance from another machine.
     let session = bed.connect().await;
