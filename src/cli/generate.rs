@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
-use super::{Cli, CliError, Outcome, exit};
+use super::{Cli, CliError, Outcome, exit, output};
 
 /// Arguments of `omk completions`.
 #[derive(Debug, Args)]
@@ -32,8 +32,7 @@ const SHELLS: [(Shell, &str); 3] =
     [(Shell::Bash, "omk.bash"), (Shell::Zsh, "_omk"), (Shell::Fish, "omk.fish")];
 
 pub(super) fn completions(args: &CompletionsArgs) -> Outcome {
-    use std::io::Write as _;
-    let _ = std::io::stdout().write_all(&script(args.shell));
+    output::bytes_out(&script(args.shell));
     Ok(exit::OK)
 }
 

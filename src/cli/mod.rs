@@ -105,16 +105,19 @@ pub fn main() -> ExitCode {
 async fn run(cli: Cli) -> u8 {
     let cancel = CancellationToken::new();
     tokio::spawn(cancel_on_signal(cancel.clone()));
-    let sink = progress::Sink::new(cli.global.progress);
-    let context = Context { events: sink.events(), cancel };
+    let context = Context { events: progress::sink(cli.global.progress), cancel };
     let outcome = dispatch(cli.command, context).await;
-    sink.finish();
-    match outcome {
-        Ok(code) => code,
+    progress::settle();
+    let code = outcome.unwrap_or_else(|error| {
+        error.report();
+        error.code()
+    });
+    match output::written() {
         Err(error) => {
-            error.report();
-            error.code()
+            warn(&format!("error: standard output could not be written: {error}"));
+            if code == exit::OK { exit::FAILED } else { code }
         }
+        Ok(()) => code,
     }
 }
 

@@ -1,11 +1,12 @@
 //! Standard output is for data, standard error for everything else.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
+use std::sync::{Mutex, PoisonError};
 
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::CliError;
+use super::{CliError, progress};
 
 /// How data is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -16,21 +17,49 @@ pub enum OutputFormat {
     Json,
 }
 
-/// A line of data on standard output. A reader that went away (`| head`) is no error.
+/// Why standard output could not be written, kept for the end of the command: what a script did not get must not look
+/// like success.
+static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// A line of data on standard output.
 pub fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n"));
+    text(&format!("{line}\n"));
 }
 
 /// Text on standard output as it stands.
 pub fn text(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes());
+    bytes_out(text.as_bytes());
+}
+
+/// Bytes on standard output.
+pub(super) fn bytes_out(bytes: &[u8]) {
+    progress::settle();
+    let mut out = io::stdout().lock();
+    if let Err(error) = out.write_all(bytes).and_then(|()| out.flush()) {
+        LOST.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+}
+
+/// Whether everything reached standard output.
+///
+/// # Errors
+/// The first failed write. A reader that went away (`| head`) is none: it has what it wanted.
+pub(super) fn written() -> io::Result<()> {
+    match LOST.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// A line for people on standard error.
 pub fn warn(line: &str) {
-    let mut err = std::io::stderr().lock();
+    progress::tell(line);
+}
+
+/// A line on standard error as it stands.
+pub(super) fn error_line(line: &str) {
+    let mut err = io::stderr().lock();
+    // Nobody is left who could be told.
     let _ = err.write_all(line.as_bytes()).and_then(|()| err.write_all(b"\n"));
 }
 

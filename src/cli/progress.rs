@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{output, warn};
+use super::output;
 use crate::event::{Event, EventSink, Events, ImageStep, NodeState};
 
 /// How progress is shown.
@@ -26,36 +26,50 @@ pub enum Mode {
     None,
 }
 
-/// The sink of a command, with an end.
-pub(super) struct Sink {
-    events: Events,
-    bars: Option<MultiProgress>,
+/// What standard error shows at present; one for the process, which has one terminal.
+static SHOWN: Mutex<Shown> = Mutex::new(Shown::Lines);
+
+enum Shown {
+    Lines,
+    Json,
+    Bars(Arc<Bars>),
 }
 
-impl Sink {
-    pub(super) fn new(mode: Mode) -> Self {
-        let mode = match mode {
-            Mode::Auto if std::io::stderr().is_terminal() => Mode::Bar,
-            Mode::Auto => Mode::Plain,
-            other => other,
-        };
-        if mode == Mode::Bar {
-            let bars = MultiProgress::new();
-            let sink = Bars { all: bars.clone(), lines: Mutex::default(), phase: Mutex::new("") };
-            return Self { events: Arc::new(sink), bars: Some(bars) };
+/// The sink of this process.
+pub(super) fn sink(mode: Mode) -> Events {
+    let mode = match mode {
+        Mode::Auto if std::io::stderr().is_terminal() => Mode::Bar,
+        Mode::Auto => Mode::Plain,
+        other => other,
+    };
+    let lines = || Arc::new(Lines { mode, moved: Mutex::default() });
+    let (shown, events): (_, Events) = match mode {
+        Mode::Bar => {
+            let bars = Arc::new(Bars { all: MultiProgress::new(), state: Mutex::default() });
+            (Shown::Bars(Arc::clone(&bars)), bars)
         }
-        Self { events: Arc::new(Lines { mode, moved: Mutex::default() }), bars: None }
-    }
+        Mode::Json => (Shown::Json, lines()),
+        _ => (Shown::Lines, lines()),
+    };
+    *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+    events
+}
 
-    pub(super) fn events(&self) -> Events {
-        Arc::clone(&self.events)
+/// Takes the bars away, so that what is printed next stands alone; the next event makes new ones.
+pub(super) fn settle() {
+    if let Shown::Bars(bars) = &*SHOWN.lock().unwrap_or_else(PoisonError::into_inner) {
+        bars.settle();
     }
+}
 
-    /// Takes the bars away, so that what is printed next stands alone.
-    pub(super) fn finish(&self) {
-        if let Some(bars) = &self.bars {
-            let _ = bars.clear();
+/// A line for people on standard error: above the bars where there are any, an event where programs read.
+pub(super) fn tell(text: &str) {
+    match &*SHOWN.lock().unwrap_or_else(PoisonError::into_inner) {
+        Shown::Lines => output::error_line(text),
+        Shown::Json => {
+            output::error_line(&serde_json::json!({"event": "message", "message": text}).to_string())
         }
+        Shown::Bars(bars) => bars.all.suspend(|| output::error_line(text)),
     }
 }
 
@@ -79,17 +93,17 @@ impl EventSink for Lines {
         match self.mode {
             Mode::Json => {
                 if let Ok(line) = serde_json::to_string(&event) {
-                    warn(&line);
+                    output::error_line(&line);
                 }
             }
             Mode::None => {
                 if let Event::Warning { message } = &event {
-                    warn(&format!("warning: {message}"));
+                    output::error_line(&format!("warning: {message}"));
                 }
             }
             _ => {
                 if let Some(line) = self.plain(&event) {
-                    warn(&line);
+                    output::error_line(&line);
                 }
             }
         }
@@ -143,10 +157,8 @@ fn line(event: &Event) -> Option<String> {
         Event::Resumed { node, digest, offset } => {
             format!("{}{} resumes at {}", prefix(node.as_deref()), digest.short(), output::bytes(*offset))
         }
-        Event::Node { node, state } => match state {
-            NodeState::Failed(reason) => format!("{node}: failed: {reason}"),
-            other => format!("{node}: {}", state_word(other)),
-        },
+        // Why a node failed stands in the report; here it would stand twice.
+        Event::Node { node, state } => format!("{node}: {}", state_word(state)),
         Event::NodeImage { node, image, step } => match step {
             ImageStep::Imported => format!("{node}: imported {image}"),
             ImageStep::Present => format!("{node}: has {image}"),
@@ -169,31 +181,77 @@ fn state_word(state: &NodeState) -> &'static str {
     }
 }
 
-/// One bar for the local copy and one a node.
+/// One bar for what happens here and one a node.
 struct Bars {
     all: MultiProgress,
-    lines: Mutex<HashMap<Option<String>, ProgressBar>>,
-    phase: Mutex<&'static str>,
+    state: Mutex<BarState>,
 }
 
+#[derive(Default)]
+struct BarState {
+    here: Option<ProgressBar>,
+    nodes: HashMap<String, ProgressBar>,
+    phase: &'static str,
+}
+
+const BYTES: &str = "{prefix:>16} {wide_bar} {bytes:>10}/{total_bytes:<10} {bytes_per_sec:>12} {msg}";
+const STEPS: &str = "{prefix:>16} {wide_bar} {pos:>10}/{len:<10} {msg}";
+const STATE: &str = "{prefix:>16} {spinner} {msg}";
+
 impl Bars {
-    fn bar(&self, node: Option<&str>) -> ProgressBar {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = lines.entry(node.map(str::to_owned)).or_insert_with(|| {
-            let bar = self.all.add(ProgressBar::new(0));
-            bar.set_style(style(
-                "{prefix:>16} {wide_bar} {bytes:>10}/{total_bytes:<10} {bytes_per_sec:>12} {msg}",
-            ));
-            let phase = *self.phase.lock().unwrap_or_else(PoisonError::into_inner);
-            bar.set_prefix(node.unwrap_or(phase).to_owned());
-            bar
-        });
-        made.clone()
+    fn state(&self) -> MutexGuard<'_, BarState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn print(&self, text: &str) {
-        // Without a terminal to draw on, indicatif drops the line.
-        let _ = self.all.println(text);
+    /// The bar of a node, or of what happens here; made when it is not there.
+    fn bar(&self, node: Option<&str>) -> ProgressBar {
+        let mut state = self.state();
+        let make = |prefix: &str, template| {
+            let bar = self.all.add(ProgressBar::new(0));
+            bar.set_style(style(template));
+            bar.set_prefix(prefix.to_owned());
+            bar
+        };
+        let BarState { here, nodes, phase } = &mut *state;
+        match node {
+            // Nothing to count before its plan.
+            Some(name) => nodes.entry(name.to_owned()).or_insert_with(|| make(name, STATE)).clone(),
+            None => here.get_or_insert_with(|| make(phase, STEPS)).clone(),
+        }
+    }
+
+    fn phase(&self, name: &'static str, total: Option<u64>) {
+        let old = {
+            let mut state = self.state();
+            state.phase = name;
+            state.here.take()
+        };
+        if let Some(bar) = old {
+            bar.finish_and_clear();
+        }
+        if name == "resolve" {
+            self.bar(None).set_length(total.unwrap_or(0));
+        }
+    }
+
+    /// More bytes to come: a node that is planned for anew, after its connection broke, goes on from where it is.
+    fn plan(&self, node: Option<&str>, bytes: u64) {
+        let bar = self.bar(node);
+        bar.set_style(style(BYTES));
+        bar.set_length(bar.position() + bytes);
+    }
+
+    fn settle(&self) {
+        let BarState { here, nodes, .. } = std::mem::take(&mut *self.state());
+        here.iter().chain(nodes.values()).for_each(ProgressBar::finish_and_clear);
+        // There may be no terminal any more; then there is nothing to clear.
+        let _ = self.all.clear();
+    }
+
+    fn print(&self, event: &Event) {
+        if let Some(text) = line(event) {
+            self.all.suspend(|| output::error_line(&text));
+        }
     }
 }
 
@@ -206,20 +264,67 @@ fn style(template: &str) -> ProgressStyle {
 impl EventSink for Bars {
     fn emit(&self, event: Event) {
         match &event {
-            Event::Phase { name, .. } => *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = name,
-            Event::TransferPlanned { node, bytes, .. } => self.bar(node.as_deref()).set_length(*bytes),
-            Event::CheckPlanned { bytes, .. } => self.bar(None).set_length(*bytes),
+            Event::Phase { name, total } => self.phase(name, *total),
+            Event::Resolved { .. } => self.bar(None).inc(1),
+            Event::TransferPlanned { node, bytes, .. } => self.plan(node.as_deref(), *bytes),
+            Event::CheckPlanned { bytes, .. } => self.plan(None, *bytes),
             Event::TransferProgress { node, bytes, .. } => self.bar(node.as_deref()).inc(*bytes),
-            Event::Node { node, state: NodeState::Failed(_) } => {
-                self.bar(Some(node)).abandon_with_message("failed");
-                line(&event).iter().for_each(|l| self.print(l));
+            Event::Node { node, state: state @ NodeState::Failed(_) } => {
+                self.bar(Some(node)).abandon_with_message(state_word(state));
+                self.print(&event);
             }
-            Event::Node { node, state: NodeState::Ready } => {
-                self.bar(Some(node)).finish_with_message("ready");
+            Event::Node { node, state: state @ NodeState::Ready } => {
+                self.bar(Some(node)).finish_with_message(state_word(state));
             }
             Event::Node { node, state } => self.bar(Some(node)).set_message(state_word(state)),
-            Event::Retry { .. } | Event::Warning { .. } => line(&event).iter().for_each(|l| self.print(l)),
+            Event::Retry { .. } | Event::Warning { .. } => self.print(&event),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use indicatif::{InMemoryTerm, ProgressDrawTarget};
+
+    use super::*;
+    use crate::oci::Digest;
+
+    #[test]
+    fn bars_follow_the_plan_and_leave_nothing_behind() {
+        let term = InMemoryTerm::new(10, 100);
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(term.clone()), 255);
+        let bars = Bars { all: MultiProgress::with_draw_target(target), state: Mutex::default() };
+        let node = || Some("n1".to_owned());
+        let moved = |bytes| Event::TransferProgress { node: node(), digest: Digest::sha256(b""), bytes };
+        for _ in 0..2 {
+            bars.emit(Event::Node { node: "n1".into(), state: NodeState::Connecting });
+            assert!(bars.bar(Some("n1")).message().contains("connecting"));
+            bars.emit(Event::TransferPlanned { node: node(), blobs: 2, bytes: 3000, skipped: 0 });
+            bars.emit(moved(1000));
+            // The connection broke, and what is left was planned anew.
+            bars.emit(Event::TransferPlanned { node: node(), blobs: 1, bytes: 2000, skipped: 1000 });
+            bars.emit(moved(2000));
+            let bar = bars.bar(Some("n1"));
+            assert_eq!((bar.position(), bar.length()), (3000, Some(3000)));
+            bar.tick();
+            assert!(term.contents().contains("n1"), "{}", term.contents());
+            bars.settle();
+            assert_eq!(term.contents(), "");
+        }
+    }
+
+    #[test]
+    fn each_phase_counts_for_itself() {
+        let bars = Bars {
+            all: MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
+            state: Mutex::default(),
+        };
+        bars.emit(Event::Phase { name: "resolve", total: Some(2) });
+        bars.emit(Event::Resolved { image: "a".into(), digest: Digest::sha256(b"") });
+        assert_eq!((bars.bar(None).position(), bars.bar(None).length()), (1, Some(2)));
+        bars.emit(Event::Phase { name: "pull", total: Some(5) });
+        bars.emit(Event::TransferPlanned { node: None, blobs: 5, bytes: 700, skipped: 0 });
+        assert_eq!((bars.bar(None).position(), bars.bar(None).length()), (0, Some(700)));
     }
 }

@@ -15,6 +15,7 @@ mod lab_itself;
 mod lab_main_job;
 mod lab_push;
 mod node;
+mod output;
 mod push;
 mod registry;
 mod registry_real;
