@@ -7,7 +7,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use omk::copy::{Job, Transfer, copy_all};
 use omk::event::silent;
 use omk::oci::{Descriptor, Digest, ImageRef, media};
-use omk::store::archive::{Archive, ArchiveWriter, Layout};
+use omk::store::archive::{Archive, ArchiveWriter, Layout, Stamp};
 use omk::store::{BlobSource, MemoryStore};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ fn write(
     blobs: &[Descriptor],
 ) {
     let layout = Layout::new(blobs.iter().map(|b| (b.digest().layout_path(), b.size())));
-    let (writer, _) = ArchiveWriter::begin(out, layout, blobs, &[]).unwrap();
+    let (writer, _) = ArchiveWriter::begin(out, Stamp::of(out).unwrap(), layout, blobs, &[]).unwrap();
     let all = blobs.iter().map(|b| Transfer { blob: b.clone(), source: Arc::clone(from) }).collect();
     let job = Job { events: silent(), cancel: CancellationToken::new(), node: None, parallel: 4 };
     runtime.block_on(copy_all(all, &writer, &job)).unwrap();

@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,13 +10,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::BundleImage;
 use super::index::{self, DOCKER_FILE, INDEX_FILE, Index, LAYOUT, LAYOUT_FILE};
-use crate::copy::{Copied, Job, Transfer, copy_all};
+use super::output::check_output;
+use super::write::{into_folder, into_tar};
+use crate::copy::{Job, Transfer};
 use crate::event::{Event, Events};
 use crate::graph::ImageGraph;
 use crate::oci::{Descriptor, Digest, ImageRef, Platform};
 use crate::registry::Registry;
-use crate::store::archive::{ArchiveWriter, Begun, Layout};
-use crate::store::{BlobSource, FolderStore, MemoryStore, StoreError};
+use crate::store::archive::Stamp;
+use crate::store::{BlobSource, MemoryStore, StoreError};
 
 /// Where images come from: a registry, a cache, another bundle.
 #[async_trait]
@@ -125,16 +127,37 @@ pub enum BuildError {
         /// How many were asked for.
         asked: usize,
     },
-    /// Fetching or writing failed.
+    /// Fetching or writing failed on the way; the next run goes on from there.
     #[error("{0}")]
-    Store(#[from] StoreError),
+    Store(StoreError),
+    /// Writing could not begin, so nothing was fetched.
+    #[error("{0}")]
+    Begin(StoreError),
+    /// Nothing can be written there.
+    #[error("{} cannot be written: {reason}", path.display())]
+    Unwritable {
+        /// The output.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The output is there and is something else.
-    #[error("{} is {found}; choose another output or remove it", path.display())]
+    #[error("{} is {found}, which is never replaced; choose another output", path.display())]
     Output {
         /// The path.
         path: PathBuf,
-        /// What is there.
-        found: &'static str,
+        /// What is there, as `a folder`.
+        found: String,
+    },
+    /// The output would be mixed with a source.
+    #[error("the output {} {how} {}; write it elsewhere", path.display(), source_path.display())]
+    Source {
+        /// The output.
+        path: PathBuf,
+        /// How the two lie, as `lies in the source`.
+        how: &'static str,
+        /// The source.
+        source_path: PathBuf,
     },
     /// One name for two images: a runtime could hold only one of them.
     #[error("{name} is asked for as {first} and as {second}; leave one out")]
@@ -170,20 +193,21 @@ pub async fn build(
     if wanted.is_empty() {
         return Err(BuildError::Empty);
     }
-    check_output(&request.output, request.form)?;
+    check_output(&request.output, request.form, &[])?;
+    let seen = Stamp::of(&stamped(request)).map_err(BuildError::Begin)?;
     let graphs = resolve(&wanted, &request.platforms, upstream, events, cancel).await?;
     let images = merge(graphs)?;
     let documents: BTreeMap<Digest, bytes::Bytes> =
         images.iter().flat_map(|i| i.graph.documents.clone()).collect();
     let blobs = ordered(&images);
-    let texts = texts(&images, &request.platforms)?;
+    let texts = texts(&images, &request.platforms).map_err(BuildError::Begin)?;
     events.emit(Event::Phase { name: "pull", total: Some(blobs.len() as u64) });
     let transfers = transfers(&images, &documents, upstream, events);
     let parallel = request.parallel;
     let job = Job { events: Arc::clone(events), cancel: cancel.clone(), node: None, parallel };
     let (copied, size) = match request.form {
-        Form::Tar => into_tar(&request.output, &blobs, texts, transfers, &job).await?,
-        Form::Folder => into_folder(&request.output, &blobs, texts, transfers, &job).await?,
+        Form::Tar => into_tar(&request.output, seen, &blobs, texts, transfers, &job).await?,
+        Form::Folder => into_folder(&request.output, seen, &blobs, texts, transfers, &job).await?,
     };
     Ok(BuildReport {
         output: request.output.clone(),
@@ -196,22 +220,12 @@ pub async fn build(
     })
 }
 
-fn check_output(path: &Path, form: Form) -> Result<(), BuildError> {
-    let found = match (std::fs::metadata(path), form) {
-        (Err(_), _) => return Ok(()),
-        (Ok(meta), Form::Tar) if meta.is_dir() => "a folder",
-        (Ok(meta), Form::Folder) if !meta.is_dir() => "a file",
-        (Ok(_), Form::Tar) => return Ok(()),
-        (Ok(_), Form::Folder) => {
-            let ours = path.join(LAYOUT_FILE).exists() || path.join("partial").exists();
-            let empty = std::fs::read_dir(path).is_ok_and(|mut d| d.next().is_none());
-            if ours || empty {
-                return Ok(());
-            }
-            "a folder with other things in it"
-        }
-    };
-    Err(BuildError::Output { path: path.to_owned(), found })
+/// What stands for the whole output: a build writes it last.
+fn stamped(request: &BuildRequest) -> PathBuf {
+    match request.form {
+        Form::Tar => request.output.clone(),
+        Form::Folder => request.output.join(INDEX_FILE),
+    }
 }
 
 async fn resolve(
@@ -314,65 +328,6 @@ fn transfers(
         }
     }
     all
-}
-
-async fn into_tar(
-    out: &Path,
-    blobs: &[Descriptor],
-    texts: Vec<(String, Vec<u8>)>,
-    transfers: Vec<Transfer>,
-    job: &Job,
-) -> Result<(Copied, u64), BuildError> {
-    let heads = texts.iter().map(|(name, bytes)| (name.clone(), bytes.len() as u64));
-    let layout = Layout::new(heads.chain(blobs.iter().map(|b| (b.digest().layout_path(), b.size()))));
-    let size = layout.size();
-    let (path, owned) = (out.to_owned(), blobs.to_vec());
-    let begin = move || ArchiveWriter::begin(&path, layout, &owned, &texts);
-    let (writer, begun) = crate::store::blocking(begin).await?;
-    if begun == Begun::Replaced {
-        let message = format!(
-            "what an earlier build left beside {} is of another content; starting anew",
-            out.display()
-        );
-        job.events.emit(Event::Warning { message });
-    }
-    let copied = copy_all(transfers, &writer, job).await?;
-    crate::store::blocking(move || writer.finish()).await?;
-    Ok((copied, size))
-}
-
-/// The index comes last: a folder without one is no bundle.
-async fn into_folder(
-    out: &Path,
-    blobs: &[Descriptor],
-    texts: Vec<(String, Vec<u8>)>,
-    transfers: Vec<Transfer>,
-    job: &Job,
-) -> Result<(Copied, u64), BuildError> {
-    let store = FolderStore::new(out);
-    let copied = copy_all(transfers, &store, job).await?;
-    let (root, keep): (PathBuf, BTreeSet<String>) =
-        (out.to_owned(), blobs.iter().map(|b| b.digest().hex().to_owned()).collect());
-    crate::store::blocking(move || {
-        for (name, bytes) in texts {
-            crate::store::write_small(&root.join(name), &bytes)?;
-        }
-        store.discard_partial()?;
-        sweep(&root, &keep)
-    })
-    .await?;
-    Ok((copied, blobs.iter().map(Descriptor::size).sum()))
-}
-
-/// Blobs of an earlier build into the same folder that the new index does not need: same input, same content.
-fn sweep(root: &Path, keep: &BTreeSet<String>) -> Result<(), StoreError> {
-    let folder = root.join("blobs/sha256");
-    for entry in std::fs::read_dir(&folder).map_err(StoreError::io("read", &folder))?.flatten() {
-        if !entry.file_name().to_str().is_some_and(|name| keep.contains(name)) {
-            std::fs::remove_file(entry.path()).map_err(StoreError::io("remove", entry.path()))?;
-        }
-    }
-    Ok(())
 }
 
 fn built(image: &BundleImage) -> Vec<BuiltImage> {

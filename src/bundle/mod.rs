@@ -13,12 +13,15 @@ mod check;
 mod index;
 mod inspect;
 mod open;
+mod output;
+mod write;
 
 pub use build::{BuildError, BuildReport, BuildRequest, BuiltImage, Form, Upstream, build};
 pub use check::{BadBlob, VerifyReport, verify};
 pub use index::{CONTAINERD_NAME, INDEX_FILE, Index, LAYOUT, LAYOUT_FILE, REF_NAME};
 pub use inspect::{InspectedImage, Inspection, Layer, Variant};
 pub use open::{Bundle, BundleError};
+pub use output::check_output;
 
 use crate::graph::ImageGraph;
 
@@ -31,5 +34,7 @@ pub struct BundleImage {
     pub graph: ImageGraph,
 }
 
+#[cfg(test)]
+mod output_tests;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::BundleImage;
-use super::index::{INDEX_FILE, Index, LAYOUT_FILE};
+use super::index::{DOCKER_FILE, INDEX_FILE, Index, LAYOUT_FILE};
 use crate::graph::{GraphError, Step, Walk};
 use crate::oci::{Descriptor, Digest, Hasher, ImageRef, Platform, media};
 use crate::store::archive::{Archive, ArchiveError, EntryProblem};
@@ -52,6 +52,16 @@ pub enum BundleError {
         path: PathBuf,
         /// What is missing or wrong.
         reason: String,
+    },
+    /// What `docker save` wrote before version 25.
+    #[error(
+        "{0} is a docker-archive, not an OCI image layout; turn it into one with \
+         `skopeo copy docker-archive:{0} oci-archive:NEW.tar:NAME:TAG`, or build a bundle of its images",
+        path.display()
+    )]
+    DockerArchive {
+        /// The file or folder.
+        path: PathBuf,
     },
     /// Parts of it are damaged or missing.
     #[error("bundle {} is damaged: {}: {}{}", path.display(), first.entry, first.reason, more(*others))]
@@ -115,8 +125,12 @@ impl Bundle {
             let meta = std::fs::metadata(&owned).map_err(StoreError::io("open bundle", &owned))?;
             if meta.is_dir() {
                 Ok(Store::Folder(FolderStore::new(owned)))
-            } else {
+            } else if meta.is_file() {
                 Ok(Store::Tar(Archive::open(&owned)?))
+            } else {
+                let reason =
+                    "it is neither a file nor a folder, and a bundle is not read front to back".into();
+                Err(BundleError::NotBundle { path: owned, reason })
             }
         })
         .await
@@ -235,7 +249,12 @@ impl Bundle {
 
     fn index(&self) -> Result<Index, BundleError> {
         let layout = self.text(LAYOUT_FILE, 4096)?;
-        let layout = layout.ok_or_else(|| self.not_bundle(format!("it has no {LAYOUT_FILE} file")))?;
+        let Some(layout) = layout else {
+            return Err(match self.text(DOCKER_FILE, MAX_INDEX_BYTES)? {
+                Some(_) => BundleError::DockerArchive { path: self.path.clone() },
+                None => self.not_bundle(format!("it has no {LAYOUT_FILE} file")),
+            });
+        };
         let version = serde_json::from_slice::<serde_json::Value>(&layout).ok();
         let version = version.as_ref().and_then(|v| v.get("imageLayoutVersion")?.as_str());
         if !version.is_some_and(|v| v.starts_with("1.")) {

@@ -12,9 +12,13 @@ use crate::store::{BlobSource, MemoryStore};
 
 /// Images in memory by name.
 #[derive(Default)]
-struct Fake {
-    store: MemoryStore,
-    roots: std::collections::BTreeMap<String, Descriptor>,
+pub(super) struct Fake {
+    pub(super) store: MemoryStore,
+    pub(super) roots: std::collections::BTreeMap<String, Descriptor>,
+    /// The registry has lost this one.
+    pub(super) gone: Option<Digest>,
+    /// Resolving waits until every build that takes part is at it.
+    pub(super) together: Option<Arc<tokio::sync::Barrier>>,
 }
 
 #[async_trait]
@@ -26,6 +30,9 @@ impl Upstream for Fake {
         _: &Events,
         _: &CancellationToken,
     ) -> Result<ImageGraph, Box<dyn std::error::Error + Send + Sync>> {
+        if let Some(barrier) = &self.together {
+            barrier.wait().await;
+        }
         let name = image.familiar();
         let root = self.roots.get(&name).ok_or_else(|| format!("{name} is nowhere"))?;
         let mut walk = Walk::new(image.clone(), root.clone(), platforms);
@@ -40,12 +47,16 @@ impl Upstream for Fake {
     }
 
     fn blobs(&self, _: &ImageRef, _: &Events) -> Arc<dyn BlobSource> {
-        Arc::new(self.store.clone())
+        let left = MemoryStore::new();
+        for digest in self.store.digests().into_iter().filter(|d| Some(d) != self.gone.as_ref()) {
+            left.insert("", self.store.get(&digest).unwrap());
+        }
+        Arc::new(left)
     }
 }
 
 impl Fake {
-    fn manifest(&self, arch: &str, layers: &[&str]) -> Descriptor {
+    pub(super) fn manifest(&self, arch: &str, layers: &[&str]) -> Descriptor {
         let diffs: Vec<Digest> = layers.iter().map(|l| Digest::sha256(l.as_bytes())).collect();
         let config = serde_json::json!({"architecture": arch, "os": "linux", "rootfs": {"type": "layers", "diff_ids": diffs}});
         let config = self.store.insert(media::OCI_CONFIG, config.to_string());
@@ -55,7 +66,7 @@ impl Fake {
         self.store.insert(media::OCI_MANIFEST, manifest.to_string())
     }
 
-    fn standard() -> Self {
+    pub(super) fn standard() -> Self {
         let mut fake = Self::default();
         let web = fake.manifest("amd64", &["base", "web"]);
         let amd = fake.manifest("amd64", &["base", "tool"]).with_platform(&"linux/amd64".parse().unwrap());
@@ -68,19 +79,43 @@ impl Fake {
         fake
     }
 
-    async fn build(&self, images: &[&str], output: &Path, form: Form) -> Result<BuildReport, BuildError> {
+    pub(super) async fn build(
+        &self,
+        images: &[&str],
+        output: &Path,
+        form: Form,
+    ) -> Result<BuildReport, BuildError> {
+        self.run(images, output, form, 4).await
+    }
+
+    /// A file whose blobs come one after the other, the largest first.
+    pub(super) async fn build_one_by_one(
+        &self,
+        images: &[&str],
+        output: &Path,
+    ) -> Result<BuildReport, BuildError> {
+        self.run(images, output, Form::Tar, 1).await
+    }
+
+    async fn run(
+        &self,
+        images: &[&str],
+        output: &Path,
+        form: Form,
+        parallel: usize,
+    ) -> Result<BuildReport, BuildError> {
         let request = BuildRequest {
             images: images.iter().map(|i| i.parse().unwrap()).collect(),
             platforms: vec![Platform::linux_amd64()],
             output: output.to_owned(),
             form,
-            parallel: 4,
+            parallel,
         };
         build(&request, self, &silent(), &CancellationToken::new()).await
     }
 }
 
-async fn check(path: &Path) -> Result<VerifyReport, BundleError> {
+pub(super) async fn check(path: &Path) -> Result<VerifyReport, BundleError> {
     verify(path, &silent(), &CancellationToken::new()).await
 }
 

@@ -112,6 +112,8 @@ pub(super) fn bundle_error(error: &BundleError) -> CliError {
 /// What cannot be read among the sources does not keep the rest from being built; the exit code says so.
 async fn build(args: BuildArgs, context: Context) -> Outcome {
     let platforms = platforms(&args.platform)?;
+    let form = if args.format == FormArg::Tar { Form::Tar } else { Form::Folder };
+    bundle::check_output(&args.output, form, args.sources.paths()).map_err(|e| build_error(&e))?;
     let registry = Registry::new(args.registry.options()?)?;
     let found = args.sources.discover(&context).await?;
     tell(&found);
@@ -123,7 +125,7 @@ async fn build(args: BuildArgs, context: Context) -> Outcome {
         images: found.images(),
         platforms,
         output: args.output,
-        form: if args.format == FormArg::Tar { Form::Tar } else { Form::Folder },
+        form,
         parallel: usize::from(args.parallel),
     };
     let report = bundle::build(&request, &registry, &context.events, &context.cancel)
@@ -145,10 +147,18 @@ fn platforms(given: &[String]) -> Result<Vec<Platform>, CliError> {
 
 fn build_error(error: &BuildError) -> CliError {
     match error {
-        BuildError::Cancelled | BuildError::Store(StoreError::Cancelled) => CliError::cancelled(),
+        BuildError::Cancelled
+        | BuildError::Store(StoreError::Cancelled)
+        | BuildError::Begin(StoreError::Cancelled) => CliError::cancelled(),
         BuildError::Empty => CliError::failed(error.to_string()).with_hint(
             "`omk image discover` with the same sources shows what was read; --image adds an image by name",
         ),
+        BuildError::Store(StoreError::Io { source, .. })
+            if source.kind() == std::io::ErrorKind::StorageFull =>
+        {
+            CliError::failed(error.to_string())
+                .with_hint("what was fetched is kept: make room, then run the same command again to go on")
+        }
         BuildError::Store(_) => CliError::failed(error.to_string())
             .with_hint("what was fetched is kept: run the same command again to go on"),
         other => CliError::failed(other.to_string()),

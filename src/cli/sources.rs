@@ -23,6 +23,11 @@ pub struct SourceArgs {
 }
 
 impl SourceArgs {
+    /// What is read, as it was given; `-` is standard input.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
     /// Looks into all of it.
     ///
     /// # Errors

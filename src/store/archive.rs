@@ -13,15 +13,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::file::{HashingWriter, OpenFile, sync_folder};
+use super::file::{HashingWriter, OpenFile, parent, room, sync_folder};
 use super::{BlobSource, BlobStore, ByteStream, Ingest, StoreError};
 use crate::oci::{Algorithm, Descriptor, Digest, Hasher};
 
 mod journal;
+mod leftover;
 mod scan;
+mod stamp;
 
-use journal::Journal;
+use journal::{Found, Journal};
+pub use leftover::Leftover;
 pub use scan::{Archive, ArchiveError, EntryProblem};
+pub use stamp::Stamp;
 
 const BLOCK: u64 = 512;
 /// Between two notes in the journal about the same blob.
@@ -98,6 +102,9 @@ pub struct ArchiveWriter {
     places: BTreeMap<Digest, Placed>,
     journal: Arc<Journal>,
     done: Done,
+    seen: Stamp,
+    texts: Vec<(String, Vec<u8>)>,
+    leftover: Option<Arc<Leftover>>,
 }
 
 /// The blobs that are complete in the file.
@@ -116,6 +123,8 @@ pub enum Begun {
     Fresh,
     /// A file of another layout: its content was thrown away.
     Replaced,
+    /// A file of another layout whose blobs can be had from [`ArchiveWriter::leftover`].
+    Salvaged,
     /// The same file, in part.
     Resumed,
 }
@@ -124,16 +133,18 @@ impl ArchiveWriter {
     /// Begins `out`, or goes on with what an interrupted run with the same layout left beside it. Entries that are
     /// no blobs are given with their bytes and written at once. Blocks on the file system.
     ///
+    /// `seen` is what stood at `out` when the caller decided that it may be replaced: only that is.
+    ///
     /// # Errors
-    /// When another process writes the same file, the disk is too small, or the file system says no.
+    /// When another process writes the same file or wrote it since `seen`, the disk is too small, or the file system
+    /// says no. Nothing new is left beside `out` then.
     pub fn begin(
         out: &Path,
+        seen: Stamp,
         layout: Layout,
         blobs: &[Descriptor],
         texts: &[(String, Vec<u8>)],
     ) -> Result<(Self, Begun), StoreError> {
-        let path = with_suffix(out, ".partial");
-        let file = super::folder::open_locked(&path)?;
         let by_path: BTreeMap<String, Placed> =
             layout.entries.iter().map(|e| (e.path.clone(), e.clone())).collect();
         let place = |name: &str| {
@@ -144,30 +155,117 @@ impl ArchiveWriter {
         for blob in blobs {
             places.insert(blob.digest().clone(), place(&blob.digest().layout_path())?);
         }
+        texts.iter().try_for_each(|(name, _)| place(name).map(drop))?;
+        let path = with_suffix(out, ".partial");
+        let file = super::folder::open_locked(&path)?;
         let target = OpenFile { file: Arc::new(file), path: path.clone() };
         let (journal, found) = Journal::open(&with_suffix(out, ".partial.journal"), &layout.identity())?;
-        let len = target.file.metadata().map_err(StoreError::io("read", &path))?.len();
-        let begun = match (found.is_some() && len == layout.total, len) {
-            (true, _) => Begun::Resumed,
-            (false, 0) => Begun::Fresh,
-            (false, _) => Begun::Replaced,
-        };
-        let writer = Self {
+        let mut writer = Self {
             target,
             out: out.to_owned(),
             layout,
             places,
             journal: Arc::new(journal),
             done: Done::default(),
+            seen,
+            texts: texts.to_vec(),
+            leftover: None,
         };
-        match (begun, found) {
-            (Begun::Resumed, Some(trusted)) => writer.recover(trusted)?,
-            _ => writer.lay_out()?,
+        if found.is_none() {
+            writer.refuse_foreign()?;
         }
-        for (name, bytes) in texts {
-            writer.write_at(bytes, place(name)?.data())?;
+        let begun = writer.start(found);
+        if begun.is_err() && !writer.journal.is_there() {
+            // Still under its lock, and of no use to any run: the error that is returned matters more.
+            let _ = std::fs::remove_file(&writer.target.path);
         }
+        let begun = begun?;
         Ok((writer, begun))
+    }
+
+    fn start(&mut self, found: Option<Found>) -> Result<Begun, StoreError> {
+        self.unchanged()?;
+        let meta = self.target.file.metadata().map_err(StoreError::io("read", &self.target.path))?;
+        let begun = match found {
+            Some(Found { same: true, trusted }) if meta.len() == self.layout.total => {
+                room(&self.target.path, self.layout.total, allocated(&meta))?;
+                self.recover(trusted)?;
+                Begun::Resumed
+            }
+            _ if meta.len() == 0 => {
+                self.lay_out()?;
+                Begun::Fresh
+            }
+            Some(_) if self.set_aside()? => {
+                self.lay_out()?;
+                Begun::Salvaged
+            }
+            _ => {
+                room(&self.target.path, self.layout.total, allocated(&meta))?;
+                self.lay_out()?;
+                Begun::Replaced
+            }
+        };
+        for (name, bytes) in &self.texts {
+            if let Some(entry) = self.layout.entries.iter().find(|e| e.path == *name) {
+                self.write_at(bytes, entry.data())?;
+            }
+        }
+        Ok(begun)
+    }
+
+    /// Without a journal only an empty file, or one that begins as this one will, can be an interrupted run's.
+    fn refuse_foreign(&self) -> Result<(), StoreError> {
+        use std::io::Read as _;
+        let mut head = Vec::new();
+        let read = (&*self.target.file).take(BLOCK).read_to_end(&mut head);
+        read.map_err(StoreError::io("read", &self.target.path))?;
+        let mine = self.layout.entries.first().map(|e| format!("{}\0", e.path)).unwrap_or_default();
+        if head.iter().all(|b| *b == 0) || head.starts_with(mine.as_bytes()) {
+            return Ok(());
+        }
+        let path = self.target.path.display();
+        let text = format!("{path} is in the way and was not left by omk; move it or choose another output");
+        Err(StoreError::Remote(text))
+    }
+
+    /// That nobody else finished the file since the caller looked: then one of two builds would report success for a
+    /// file that holds the other's images. The same content is no harm. Holds until the lock is let go.
+    fn unchanged(&self) -> Result<(), StoreError> {
+        if Stamp::of(&self.out)? == self.seen {
+            return Ok(());
+        }
+        match Archive::open(&self.out) {
+            Ok(found) if found.is_as_planned(&self.layout, &self.texts) => Ok(()),
+            _ => Err(StoreError::Remote(format!(
+                "{} was written by somebody else while this build ran and holds something else; choose another \
+                 output, or build again to replace it",
+                self.out.display()
+            ))),
+        }
+    }
+
+    /// Puts a new file in the place of one of another layout whose blobs are of use, which stays open and goes away
+    /// when this process ends. Not when the disk has no room for both.
+    fn set_aside(&mut self) -> Result<bool, StoreError> {
+        let wanted = self.journal.done().into_iter().filter(|d| self.places.contains_key(d)).collect();
+        let Some(leftover) = Leftover::new(&self.target, wanted) else { return Ok(false) };
+        if room(&self.target.path, self.layout.total, 0).is_err() {
+            return Ok(false);
+        }
+        // Locked before it gets the name that others wait for, so there is no moment without a lock.
+        let fresh = with_suffix(&self.out, ".partial.new");
+        let file = super::folder::open_locked(&fresh)?;
+        let renamed = file.set_len(0).and_then(|()| std::fs::rename(&fresh, &self.target.path));
+        renamed.map_err(StoreError::io("rename to", &self.target.path))?;
+        self.target.file = Arc::new(file);
+        self.leftover = Some(Arc::new(leftover));
+        Ok(true)
+    }
+
+    /// What an interrupted run of another layout left, as long as it is open: see [`Begun::Salvaged`].
+    pub fn leftover(&self) -> Option<&Arc<Leftover>> {
+        self.leftover.as_ref()
     }
 
     /// A new file: its full length, all headers. What was in it is gone first, so that a digest can never match
@@ -176,7 +274,7 @@ impl ArchiveWriter {
         self.journal.remove()?;
         let sizing = |n: u64| self.target.file.set_len(n).map_err(StoreError::io("write", &self.target.path));
         sizing(0)?;
-        room(&self.target.path, self.layout.total)?;
+        room(&self.target.path, self.layout.total, 0)?;
         sizing(self.layout.total)?;
         for entry in &self.layout.entries {
             self.write_at(Layout::header(entry)?.as_bytes(), entry.header)?;
@@ -219,9 +317,11 @@ impl ArchiveWriter {
             return Err(StoreError::NotFound { digest: digest.clone(), store });
         }
         self.target.file.sync_all().map_err(StoreError::io("sync", &self.target.path))?;
+        self.unchanged()?;
+        // Before the rename: after it the next run may begin, and the journal would be that one's.
+        self.journal.remove()?;
         std::fs::rename(&self.target.path, &self.out).map_err(StoreError::io("rename to", &self.out))?;
-        sync_folder(self.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
-        self.journal.remove()
+        sync_folder(parent(&self.out))
     }
 
     fn place(&self, digest: &Digest) -> Option<&Placed> {
@@ -235,19 +335,10 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Refuses early what would not fit.
-fn room(path: &Path, need: u64) -> Result<(), StoreError> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let fs = rustix::fs::statvfs(folder).map_err(|e| StoreError::io("measure", folder)(e.into()))?;
-    let free = fs.f_bavail.saturating_mul(fs.f_frsize);
-    if free < need {
-        return Err(StoreError::Remote(format!(
-            "{} needs {need} bytes, its disk has {free} free: free {} bytes or write it elsewhere",
-            path.display(),
-            need - free
-        )));
-    }
-    Ok(())
+fn allocated(meta: &std::fs::Metadata) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    // st_blocks counts in 512 bytes whatever the file system's blocks are (stat(2)).
+    meta.blocks().saturating_mul(512)
 }
 
 #[async_trait]

@@ -178,10 +178,31 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     opened.sync_all().map_err(StoreError::io("sync", folder))
 }
 
+/// The folder that a path stands in; the working folder for a bare name.
+pub(crate) fn parent(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Refuses early what would not fit: `need` bytes, of which `there` have their place on the disk already. Blocks.
+pub(crate) fn room(path: &Path, need: u64, there: u64) -> Result<(), StoreError> {
+    let folder = parent(path);
+    let fs = rustix::fs::statvfs(folder).map_err(|e| StoreError::io("measure", folder)(e.into()))?;
+    let free = fs.f_bavail.saturating_mul(fs.f_frsize);
+    let more = need.saturating_sub(there);
+    if free < more {
+        return Err(StoreError::Remote(format!(
+            "{} needs {more} bytes, its disk has {free} free: free {} bytes or write it elsewhere",
+            path.display(),
+            more - free
+        )));
+    }
+    Ok(())
+}
+
 /// Writes a small file whole: staged beside it, synced, renamed. Blocks.
 pub(crate) fn write_small(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     use std::io::Write as _;
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = parent(path);
     let mut staged = tempfile::Builder::new()
         .permissions(std::fs::Permissions::from_mode(0o644))
         .tempfile_in(folder)

@@ -34,16 +34,37 @@ impl FolderStore {
         &self.root
     }
 
-    /// Removes what interrupted runs left.
+    /// Removes what interrupted runs left; anything else in their folder, and then the folder, stays.
     ///
     /// # Errors
     /// The file system's.
     pub fn discard_partial(&self) -> Result<(), StoreError> {
+        use std::io::ErrorKind::{DirectoryNotEmpty, NotFound};
         let folder = self.root.join(PARTIAL);
-        match std::fs::remove_dir_all(&folder) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io("remove", folder)(e)),
+        let entries = match std::fs::read_dir(&folder) {
+            Err(e) if e.kind() == NotFound => return Ok(()),
+            entries => entries.map_err(StoreError::io("read", &folder))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(StoreError::io("read", &folder))?;
+            let hex = entry.file_name().to_str().is_some_and(|n| n.bytes().all(|b| b.is_ascii_hexdigit()));
+            if hex {
+                std::fs::remove_file(entry.path()).map_err(StoreError::io("remove", entry.path()))?;
+            }
+        }
+        match std::fs::remove_dir(&folder) {
+            Err(e) if !matches!(e.kind(), NotFound | DirectoryNotEmpty) => {
+                Err(StoreError::io("remove", folder)(e))
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Bytes of a blob that are there, complete or not. Blocks.
+    pub(crate) fn bytes_of(&self, blob: &Descriptor) -> u64 {
+        let len = |path: PathBuf| std::fs::metadata(path).map_or(0, |m| m.len());
+        let partial = self.root.join(PARTIAL).join(blob.digest().hex());
+        len(self.path(blob.digest())).max(len(partial)).min(blob.size())
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
@@ -113,24 +134,67 @@ impl BlobStore for FolderStore {
     }
 }
 
+/// The right to write a folder as a whole, until dropped: the folder itself is locked, so no file is left of it.
+#[derive(Debug)]
+pub(crate) struct FolderLock {
+    _folder: File,
+    /// Set: the folder was made for the lock, and goes away with it if nothing came into it.
+    made: Option<PathBuf>,
+}
+
+impl FolderLock {
+    /// Makes the folder if it is not there, but not the ones above it. Blocks.
+    pub(crate) fn take(path: &Path) -> Result<Self, StoreError> {
+        loop {
+            let made = match std::fs::create_dir(path) {
+                Ok(()) => Some(path.to_owned()),
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => None,
+                Err(e) => return Err(StoreError::io("create", path)(e)),
+            };
+            let folder = match File::open(path) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                opened => opened.map_err(StoreError::io("open", path))?,
+            };
+            lock(&folder, path)?;
+            if still_named(&folder, path)? {
+                return Ok(Self { _folder: folder, made });
+            }
+        }
+    }
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        if let Some(path) = &self.made {
+            // Fails when something is in it.
+            let _ = std::fs::remove_dir(path);
+        }
+    }
+}
+
+/// Whether a file that was locked still has the name by which it was opened.
+fn still_named(file: &File, path: &Path) -> Result<bool, StoreError> {
+    use std::os::unix::fs::MetadataExt as _;
+    let locked = file.metadata().map_err(StoreError::io("read", path))?;
+    match std::fs::metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (locked.dev(), locked.ino())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(StoreError::io("read", path)(e)),
+    }
+}
+
 /// Opens or creates a file that is written in place, and locks it. Blocks.
 ///
 /// While a lock is waited for, its holder may finish and rename the file to its final name: what is locked then is a
 /// finished file, which must not be written to, so the name is opened anew.
 pub(super) fn open_locked(path: &Path) -> Result<File, StoreError> {
-    use std::os::unix::fs::MetadataExt as _;
     loop {
         let mut options = OpenOptions::new();
         let opened = options.read(true).write(true).create(true).truncate(false).open(path);
         let file = opened.map_err(StoreError::io("write", path))?;
         lock(&file, path)?;
-        let locked = file.metadata().map_err(StoreError::io("read", path))?;
-        match std::fs::metadata(path) {
-            Ok(named) if (named.dev(), named.ino()) == (locked.dev(), locked.ino()) => return Ok(file),
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StoreError::io("read", path)(e));
-            }
-            _ => {}
+        if still_named(&file, path)? {
+            return Ok(file);
         }
     }
 }

@@ -19,7 +19,8 @@ mod file;
 mod folder;
 mod memory;
 
-pub(crate) use file::{blocking, write_small};
+pub(crate) use file::{blocking, parent, room, sync_folder, write_small};
+pub(crate) use folder::FolderLock;
 pub use folder::FolderStore;
 pub use memory::MemoryStore;
 

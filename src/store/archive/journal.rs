@@ -41,23 +41,31 @@ enum Progress {
     Done,
 }
 
+/// Whose journal was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    /// It tells of the layout that is to be written.
+    pub(super) same: bool,
+    /// The kernel that took the bytes still runs.
+    pub(super) trusted: bool,
+}
+
 impl Journal {
-    /// Reads what is there. `Some(trusted)` when it belongs to this layout.
-    pub(super) fn open(path: &Path, layout: &Digest) -> Result<(Self, Option<bool>), StoreError> {
+    /// Reads what is there.
+    pub(super) fn open(path: &Path, layout: &Digest) -> Result<(Self, Option<Found>), StoreError> {
         let text = match std::fs::metadata(path) {
-            Ok(meta) if meta.len() <= MAX_BYTES => {
+            Ok(meta) if meta.is_file() && meta.len() <= MAX_BYTES => {
                 String::from_utf8_lossy(&std::fs::read(path).map_err(StoreError::io("read", path))?)
                     .into_owned()
             }
             _ => String::new(),
         };
-        let found = parse(&text, layout, &boot());
-        let (known, trusted) = match found {
-            Some((known, trusted)) => (known, Some(trusted)),
+        let (known, found) = match parse(&text, layout, &boot()) {
+            Some((known, found)) => (known, Some(found)),
             None => (BTreeMap::new(), None),
         };
         let state = Mutex::new(State { file: None, known });
-        Ok((Self { path: path.to_owned(), state }, trusted))
+        Ok((Self { path: path.to_owned(), state }, found))
     }
 
     /// Begins a new one.
@@ -90,6 +98,11 @@ impl Journal {
     pub(super) fn done(&self) -> Vec<Digest> {
         let done = |(digest, p): (&Digest, &Progress)| (*p == Progress::Done).then(|| digest.clone());
         self.lock().known.iter().filter_map(done).collect()
+    }
+
+    /// Whether there is one on the disk.
+    pub(super) fn is_there(&self) -> bool {
+        self.path.exists()
     }
 
     pub(super) fn remove(&self) -> Result<(), StoreError> {
@@ -128,15 +141,12 @@ fn boot() -> String {
     id.trim().to_owned()
 }
 
-fn parse(text: &str, layout: &Digest, boot: &str) -> Option<(BTreeMap<Digest, Progress>, bool)> {
+fn parse(text: &str, layout: &Digest, boot: &str) -> Option<(BTreeMap<Digest, Progress>, Found)> {
     let mut lines = text.lines();
     let head = lines.next()?.strip_prefix(MAGIC)?;
     let mut words = head.split_whitespace();
-    let same = words.next().is_some_and(|w| w == layout.to_string());
+    let same = words.next()?.parse::<Digest>().ok()? == *layout;
     let trusted = words.next().is_some_and(|w| w == boot && !boot.is_empty());
-    if !same {
-        return None;
-    }
     let mut known = BTreeMap::new();
     for line in lines {
         let words: Vec<&str> = line.split(' ').collect();
@@ -150,7 +160,7 @@ fn parse(text: &str, layout: &Digest, boot: &str) -> Option<(BTreeMap<Digest, Pr
             known.insert(digest, progress);
         }
     }
-    Some((known, trusted))
+    Some((known, Found { same, trusted }))
 }
 
 #[cfg(test)]
@@ -163,12 +173,13 @@ mod tests {
         let text = format!(
             "{MAGIC} {layout} boot\nat {a} 10\nat {a} 20\ndone {b}\n\nat {b}\nat {a} 2x\ndone sha256:12"
         );
-        let (known, trusted) = parse(&text, &layout, "boot").unwrap();
-        assert!(trusted);
+        let (known, found) = parse(&text, &layout, "boot").unwrap();
+        assert_eq!(found, Found { same: true, trusted: true });
         assert_eq!((known[&a], known[&b]), (Progress::At(20), Progress::Done));
-        assert!(!parse(&text, &layout, "other boot").unwrap().1);
-        assert!(!parse(&text, &layout, "").unwrap().1);
-        assert!(parse(&text, &b, "boot").is_none());
+        assert!(!parse(&text, &layout, "other boot").unwrap().1.trusted);
+        assert!(!parse(&text, &layout, "").unwrap().1.trusted);
+        assert!(!parse(&text, &b, "boot").unwrap().1.same);
+        assert!(parse("something else", &b, "boot").is_none());
         assert!(parse("", &layout, "boot").is_none());
     }
 }

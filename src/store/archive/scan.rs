@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Seek as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::super::file::OpenFile;
 use super::super::{BlobSource, ByteStream, StoreError};
+use super::Layout;
 use crate::oci::{Descriptor, Digest};
 
 /// Entries of one archive: a hundred times the largest platform anybody ships.
@@ -39,6 +41,16 @@ pub enum ArchiveError {
         /// What the reader said.
         reason: String,
     },
+    /// Compressed: nothing in it can be read in place.
+    #[error("{} is {kind}-compressed; decompress it first: {tool} {}", path.display(), path.display())]
+    Compressed {
+        /// The file.
+        path: PathBuf,
+        /// How.
+        kind: &'static str,
+        /// The command that undoes it and keeps the file.
+        tool: &'static str,
+    },
     /// More entries than are accepted.
     #[error("{} has more than {MAX_ENTRIES} entries", path.display())]
     TooMany {
@@ -56,6 +68,51 @@ pub struct EntryProblem {
     pub reason: String,
 }
 
+/// First bytes of what a bundle is compressed with, and what decompresses it.
+const COMPRESSED: [(&[u8], &str, &str); 4] = [
+    (b"\x1f\x8b", "gzip", "gzip -dk"),
+    (b"\x28\xb5\x2f\xfd", "zstd", "zstd -dk"),
+    (b"\xfd7zXZ\0", "xz", "xz -dk"),
+    (b"BZh", "bzip2", "bzip2 -dk"),
+];
+
+/// Says what a file is that is not a tar file: the tar library would show its bytes.
+fn begins_as_tar(file: &File, path: &Path) -> Result<(), ArchiveError> {
+    let mut head = Vec::new();
+    let mut reader = file;
+    reader.rewind().map_err(StoreError::io("read", path))?;
+    reader.take(super::BLOCK).read_to_end(&mut head).map_err(StoreError::io("read", path))?;
+    if let Some((_, kind, tool)) = COMPRESSED.iter().find(|(magic, ..)| head.starts_with(magic)) {
+        return Err(ArchiveError::Compressed { path: path.to_owned(), kind, tool });
+    }
+    let block = head.len() as u64 == super::BLOCK;
+    let reason = match head.as_slice() {
+        [] => "it is empty",
+        _ if !block => "it is shorter than one header",
+        // An old header without the word is found out by its checksum.
+        head if head[257..].starts_with(b"ustar") || head.iter().all(|b| *b == 0) => return Ok(()),
+        head if tar::Header::from_byte_slice(head).cksum().is_ok_and(|sum| sum == checksum(head)) => {
+            return Ok(());
+        }
+        _ => "it does not begin with a tar header",
+    };
+    Err(ArchiveError::NotTar { path: path.to_owned(), reason: reason.to_owned() })
+}
+
+/// Of a header (POSIX ustar): its own field counts as spaces.
+fn checksum(head: &[u8]) -> u32 {
+    let byte = |(at, b): (usize, &u8)| if (148..156).contains(&at) { 32 } else { u32::from(*b) };
+    head.iter().enumerate().map(byte).sum()
+}
+
+/// The tar library puts bytes of the file into its messages; what the system says is safe.
+fn told(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(_) => error.to_string(),
+        None => "what stands there is no tar header".to_owned(),
+    }
+}
+
 impl Archive {
     /// Reads the headers. Entries that cannot be used are collected, not skipped silently: see
     /// [`Archive::problems`]. Blocks.
@@ -63,13 +120,19 @@ impl Archive {
     /// # Errors
     /// When the file cannot be read or is no tar file.
     pub fn open(path: &Path) -> Result<Self, ArchiveError> {
-        let file = OpenFile::open(path)?;
-        let len = file.file.metadata().map_err(StoreError::io("read", path))?.len();
+        Self::read_headers(OpenFile::open(path)?)
+    }
+
+    /// As [`Archive::open`]; the file's own position is of no account and is moved.
+    pub(super) fn read_headers(file: OpenFile) -> Result<Self, ArchiveError> {
+        let (handle, path) = (Arc::clone(&file.file), file.path.clone());
+        let len = handle.metadata().map_err(StoreError::io("read", &path))?.len();
+        begins_as_tar(&handle, &path)?;
         let mut this = Self { file, entries: BTreeMap::new(), problems: Vec::new() };
-        let reader = File::open(path).map_err(StoreError::io("read", path))?;
+        let mut reader = &*handle;
+        reader.rewind().map_err(StoreError::io("read", &path))?;
         let mut archive = tar::Archive::new(reader);
-        let not_tar =
-            |e: std::io::Error| ArchiveError::NotTar { path: path.to_owned(), reason: e.to_string() };
+        let not_tar = |e: std::io::Error| ArchiveError::NotTar { path: path.clone(), reason: told(&e) };
         let mut renamed = None;
         let mut seen = 0;
         let mut end = 0u64;
@@ -77,13 +140,13 @@ impl Archive {
         for entry in archive.entries_with_seek().map_err(not_tar)?.raw(true) {
             seen += 1;
             if seen > MAX_ENTRIES {
-                return Err(ArchiveError::TooMany { path: path.to_owned() });
+                return Err(ArchiveError::TooMany { path });
             }
             let mut entry = match entry {
                 Ok(entry) => entry,
                 // What came before can be used to name what is missing.
                 Err(e) if seen > 1 => {
-                    this.problem("(end of archive)", format!("unreadable: {e}"));
+                    this.problem("(end of archive)", format!("unreadable: {}", told(&e)));
                     break;
                 }
                 Err(e) => return Err(not_tar(e)),
@@ -150,6 +213,21 @@ impl Archive {
         self.problems.push(EntryProblem { entry, reason: reason.into() });
     }
 
+    /// Whether it is what a layout and its texts say, as far as names, sizes and texts tell. Blocks.
+    pub(super) fn is_as_planned(&self, layout: &Layout, texts: &[(String, Vec<u8>)]) -> bool {
+        let planned = layout.entries.iter().map(|e| (&e.path, e.data()..e.data().saturating_add(e.size)));
+        let text = |(name, bytes): &(String, Vec<u8>)| matches!(self.text(name, bytes.len() as u64), Ok(Some(found)) if found == *bytes);
+        self.problems.is_empty()
+            && self.entries.len() == layout.entries.len()
+            && planned.into_iter().all(|(path, range)| self.entries.get(path) == Some(&range))
+            && texts.iter().all(text)
+    }
+
+    /// Whether there is an entry of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
     /// What cannot be used, in the order in which it stands in the file.
     pub fn problems(&self) -> &[EntryProblem] {
         &self.problems
@@ -187,6 +265,11 @@ impl Archive {
         self.entries.iter().filter_map(blob).collect()
     }
 
+    /// The size in bytes of a blob, as its header says.
+    pub(super) fn blob_size(&self, digest: &Digest) -> Option<u64> {
+        self.entries.get(&digest.layout_path()).map(|r| r.end - r.start)
+    }
+
     /// Hashes a blob. Blocks.
     pub(crate) fn hash(&self, digest: &Digest) -> Result<Digest, StoreError> {
         let missing = || StoreError::NotFound { digest: digest.clone(), store: self.label() };
@@ -204,7 +287,7 @@ impl BlobSource for Archive {
     }
 
     async fn size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
-        Ok(self.entries.get(&digest.layout_path()).map(|r| r.end - r.start))
+        Ok(self.blob_size(digest))
     }
 
     async fn read(&self, blob: &Descriptor, range: Range<u64>) -> Result<ByteStream, StoreError> {

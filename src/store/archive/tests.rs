@@ -35,8 +35,26 @@ fn case() -> Case {
 }
 
 impl Case {
+    fn seen(&self) -> Stamp {
+        Stamp::of(&self.out).unwrap()
+    }
+
+    fn beside(&self) -> Vec<String> {
+        let all = std::fs::read_dir(self.out.parent().unwrap()).unwrap();
+        let mut names: Vec<String> = all.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
     fn begin(&self) -> (ArchiveWriter, Begun) {
-        ArchiveWriter::begin(&self.out, layout(&self.blobs, &self.texts), &self.blobs, &self.texts).unwrap()
+        ArchiveWriter::begin(
+            &self.out,
+            self.seen(),
+            layout(&self.blobs, &self.texts),
+            &self.blobs,
+            &self.texts,
+        )
+        .unwrap()
     }
 
     async fn whole(&self) {
@@ -66,8 +84,7 @@ async fn what_was_written_is_a_tar_that_the_tar_library_reads() {
     for blob in &case.blobs {
         assert_eq!(read.hash(blob.digest()).unwrap(), *blob.digest());
     }
-    let beside: Vec<_> = std::fs::read_dir(case.out.parent().unwrap()).unwrap().collect();
-    assert_eq!(beside.len(), 1, "nothing is left beside the archive: {beside:?}");
+    assert_eq!(case.beside(), ["x.tar"]);
 }
 
 #[tokio::test]
@@ -100,7 +117,13 @@ async fn nothing_has_the_final_name_before_all_is_there_and_the_next_run_resumes
 async fn another_layout_starts_anew_and_two_writers_exclude_each_other() {
     let mut case = case();
     let (writer, _) = case.begin();
-    let again = ArchiveWriter::begin(&case.out, layout(&case.blobs, &case.texts), &case.blobs, &case.texts);
+    let again = ArchiveWriter::begin(
+        &case.out,
+        case.seen(),
+        layout(&case.blobs, &case.texts),
+        &case.blobs,
+        &case.texts,
+    );
     assert!(again.unwrap_err().to_string().contains("another omk"));
     drop(writer);
     case.texts[0].1 = b"{\"changed\": true}".to_vec();
@@ -152,9 +175,9 @@ async fn a_file_that_got_its_name_while_its_lock_was_waited_for_is_left_alone() 
         copy_blob(&case.source, &writer, blob, &job()).await.unwrap();
     }
     let (out, layout) = (case.out.clone(), layout(&case.blobs, &case.texts));
-    let (blobs, texts) = (case.blobs.clone(), case.texts.clone());
+    let (blobs, texts, seen) = (case.blobs.clone(), case.texts.clone(), case.seen());
     let second =
-        std::thread::spawn(move || ArchiveWriter::begin(&out, layout, &blobs, &texts).map(|(_, b)| b));
+        std::thread::spawn(move || ArchiveWriter::begin(&out, seen, layout, &blobs, &texts).map(|(_, b)| b));
     // Long enough for the second to open the file and to find it locked.
     std::thread::sleep(std::time::Duration::from_millis(300));
     writer.finish().unwrap();
@@ -177,7 +200,7 @@ async fn a_journal_never_outlives_the_content_that_it_tells_of() {
     let sizes = case.blobs.iter().map(|b| (b.digest().layout_path(), b.size()));
     let other = Layout::new(std::iter::once((name.clone(), 2)).chain(sizes));
     assert_eq!(other.size(), layout(&case.blobs, &case.texts).size());
-    ArchiveWriter::begin(&case.out, other, &case.blobs, &[(name, b"{}".to_vec())]).unwrap_err();
+    ArchiveWriter::begin(&case.out, case.seen(), other, &case.blobs, &[(name, b"{}".to_vec())]).unwrap_err();
     let (writer, begun) = case.begin();
     assert_ne!(begun, Begun::Resumed);
     assert_eq!(writer.size(case.blobs[0].digest()).await.unwrap(), None);
@@ -192,5 +215,112 @@ fn sizes_that_no_disk_has_are_refused() {
     ];
     let layout = layout(&huge, &[]);
     assert_eq!(layout.size(), u64::MAX);
-    ArchiveWriter::begin(&dir.path().join("x.tar"), layout, &huge, &[]).unwrap_err();
+    let out = dir.path().join("x.tar");
+    let error = ArchiveWriter::begin(&out, Stamp::of(&out).unwrap(), layout, &huge, &[]).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("needs 18446744073709551615 bytes") && text.contains("free"), "{text}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left of a file without room");
+}
+
+#[tokio::test]
+async fn what_another_layout_left_is_read_from_it() {
+    let mut case = case();
+    let (writer, _) = case.begin();
+    copy_blob(&case.source, &writer, &case.blobs[0], &job()).await.unwrap();
+    drop(writer);
+    let more = case.source.insert(media::OCI_LAYER, "one more");
+    case.blobs.push(more);
+    let (writer, begun) = case.begin();
+    assert_eq!(begun, Begun::Salvaged);
+    assert_eq!(case.beside(), ["x.tar.partial", "x.tar.partial.journal"]);
+    let leftover = Arc::clone(writer.leftover().unwrap());
+    let source = leftover.before(Arc::new(case.source.clone()));
+    for blob in &case.blobs {
+        copy_blob(source.as_ref(), &writer, blob, &job()).await.unwrap();
+    }
+    assert_eq!((leftover.blobs(), leftover.used()), (1, case.blobs[0].size()));
+    writer.finish().unwrap();
+    let archive = Archive::open(&case.out).unwrap();
+    for blob in &case.blobs {
+        assert_eq!(archive.hash(blob.digest()).unwrap(), *blob.digest());
+    }
+    assert_eq!(case.beside(), ["x.tar"]);
+}
+
+#[tokio::test]
+async fn a_leftover_with_other_bytes_than_its_journal_says_is_not_used() {
+    use std::os::unix::fs::FileExt as _;
+    let mut case = case();
+    let (writer, _) = case.begin();
+    copy_blob(&case.source, &writer, &case.blobs[0], &job()).await.unwrap();
+    let at = writer.place(case.blobs[0].digest()).unwrap().data();
+    writer.target.file.write_all_at(b"?", at).unwrap();
+    drop(writer);
+    case.texts[0].1 = b"{\"changed\": true}".to_vec();
+    let (writer, begun) = case.begin();
+    assert_eq!(begun, Begun::Salvaged);
+    let leftover = Arc::clone(writer.leftover().unwrap());
+    let source = leftover.before(Arc::new(case.source.clone()));
+    copy_blob(source.as_ref(), &writer, &case.blobs[0], &job()).await.unwrap();
+    assert_eq!(leftover.used(), 0);
+}
+
+#[tokio::test]
+async fn of_two_builds_at_a_time_one_with_other_content_is_told() {
+    let case = case();
+    let seen = case.seen();
+    case.whole().await;
+    let whole = std::fs::read(&case.out).unwrap();
+    let other = vec![("index.json".to_owned(), b"{\"other\": 1}".to_vec())];
+    let begin = |texts: &[(String, Vec<u8>)]| {
+        ArchiveWriter::begin(&case.out, seen, layout(&case.blobs, texts), &case.blobs, texts)
+    };
+    let error = begin(&other).unwrap_err().to_string();
+    assert!(error.contains("holds something else"), "{error}");
+    assert_eq!(case.beside(), ["x.tar"]);
+    // The same content may be written once more.
+    assert_eq!(begin(&case.texts).unwrap().1, Begun::Fresh);
+    assert_eq!(std::fs::read(&case.out).unwrap(), whole);
+}
+
+#[test]
+fn what_somebody_else_keeps_under_the_partial_name_stays() {
+    let case = case();
+    let partial = case.out.with_extension("tar.partial");
+    std::fs::write(&partial, "half a download").unwrap();
+    let error = ArchiveWriter::begin(
+        &case.out,
+        case.seen(),
+        layout(&case.blobs, &case.texts),
+        &case.blobs,
+        &case.texts,
+    );
+    assert!(error.unwrap_err().to_string().contains("was not left by omk"));
+    assert_eq!(std::fs::read(&partial).unwrap(), b"half a download");
+}
+
+#[test]
+fn what_is_no_tar_file_is_named_without_its_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x");
+    let garbage: Vec<u8> = (0..=255u8).cycle().skip(7).take(4096).collect();
+    let cases: [(&[u8], &str); 6] = [
+        (b"\x1f\x8b\x08\0\0\0", "is gzip-compressed; decompress it first: gzip -dk "),
+        (b"\x28\xb5\x2f\xfd\0", "is zstd-compressed"),
+        (b"\xfd7zXZ\0\0", "is xz-compressed"),
+        (b"", "is no tar archive: it is empty"),
+        (b"kind: Pod\n", "is no tar archive: it is shorter than one header"),
+        (&garbage, "is no tar archive: it does not begin with a tar header"),
+    ];
+    for (bytes, expected) in cases {
+        std::fs::write(&path, bytes).unwrap();
+        let text = Archive::open(&path).unwrap_err().to_string();
+        assert!(text.contains(expected) && !text.contains(char::is_control), "{text:?}");
+    }
+    // The magic word alone makes no header.
+    let mut almost = garbage;
+    almost[257..262].copy_from_slice(b"ustar");
+    std::fs::write(&path, &almost).unwrap();
+    let text = Archive::open(&path).unwrap_err().to_string();
+    assert!(text.ends_with("what stands there is no tar header"), "{text:?}");
 }
