@@ -67,7 +67,7 @@ pub(super) fn tell(text: &str) {
     match &*SHOWN.lock().unwrap_or_else(PoisonError::into_inner) {
         Shown::Lines => output::error_line(text),
         Shown::Json => {
-            output::error_line(&serde_json::json!({"event": "message", "message": text}).to_string())
+            output::error_line(&serde_json::json!({"event": "message", "message": text}).to_string());
         }
         Shown::Bars(bars) => bars.all.suspend(|| output::error_line(text)),
     }
