@@ -98,12 +98,40 @@ _omk() {
             return 0
             ;;
         omk__subcmd__bundle__subcmd__build)
-            opts="-f -o -h -V --values --set --set-string --set-json --set-file --set-literal --image --platform --output --format --summary --parallel --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --progress --help --version"
+            opts="-n -a -f -o -h -V --image --release-name --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --values --set --set-string --set-json --set-file --set-literal --platform --output --format --summary --parallel --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --image)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --release-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kube-version)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --api-versions)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -a)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --values)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -129,10 +157,6 @@ _omk() {
                     return 0
                     ;;
                 --set-literal)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --image)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -262,7 +286,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__chart__subcmd__template)
-            opts="-f -n -a -s -h -V --values --set --set-string --set-json --set-file --set-literal --namespace --kube-version --api-versions --include-crds --no-hooks --skip-tests --is-upgrade --show-only --progress --help --version"
+            opts="-f -n -a -s -h -V --values --set --set-string --set-json --set-file --set-literal --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --include-crds --show-only --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -408,12 +432,40 @@ _omk() {
             return 0
             ;;
         omk__subcmd__image__subcmd__discover)
-            opts="-f -o -h -V --values --set --set-string --set-json --set-file --set-literal --image --why --output --progress --help --version"
+            opts="-n -a -f -o -h -V --image --release-name --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --values --set --set-string --set-json --set-file --set-literal --why --output --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --image)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --release-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kube-version)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --api-versions)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -a)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --values)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -439,10 +491,6 @@ _omk() {
                     return 0
                     ;;
                 --set-literal)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --image)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -48,13 +48,17 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subc
 complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build verify inspect" -f -a "build" -d 'Pull the images that sources need into a bundle'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build verify inspect" -f -a "verify" -d 'Hash every blob of a bundle and name each bad one'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build verify inspect" -f -a "inspect" -d 'Say what is in a bundle'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l image -d 'An image that is needed whatever the sources say' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l release-name -d 'Name of the release that charts are rendered for [default: that of the chart]' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s n -l namespace -d 'Namespace of the release' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l kube-version -d 'Version of Kubernetes that the chart is told' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s a -l api-versions -d 'API versions that the chart is told besides those of Kubernetes itself' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s f -l values -d 'Values file; later ones win' -r -F
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l set -d 'Value, such as image.tag=1.2,hosts={a,b}' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l set-string -d 'The same, but always text' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l set-json -d 'Value in JSON' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l set-file -d 'Value that is a file\'s content' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l set-literal -d 'Value that is taken as it stands' -r
-complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l image -d 'An image that is needed whatever the sources say' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l platform -d 'Take this platform of each image, may be given more than once; `all` takes every one that an image has' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s o -l output -d 'The file or folder to write' -r -F
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l format -d 'One tar file, or a folder' -r -f -a "tar\t'An uncompressed tar file, which `ctr images import` reads as it is'
@@ -72,6 +76,9 @@ bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l no-hooks -d 'Leave out hooks'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l skip-tests -d 'Leave out tests'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l is-upgrade -d 'Render as for an upgrade'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l password-stdin -d 'Read the password for --username from standard input'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s V -l version -d 'Print version'
@@ -116,10 +123,10 @@ bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l include-crds -d 'Print the custom resource definitions under crds/ too'
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l no-hooks -d 'Leave out hooks'
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l skip-tests -d 'Leave out tests'
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l is-upgrade -d 'Render as for an upgrade'
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l include-crds -d 'Print the custom resource definitions under crds/ too'
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
@@ -131,14 +138,18 @@ complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subco
 complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls" -f -a "discover" -d 'List the images that manifests and charts need, and where they are named'
 complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls" -f -a "ls" -d 'List the images that manifests and charts need, and where they are named'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l image -d 'An image that is needed whatever the sources say' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l release-name -d 'Name of the release that charts are rendered for [default: that of the chart]' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s n -l namespace -d 'Namespace of the release' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l kube-version -d 'Version of Kubernetes that the chart is told' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s a -l api-versions -d 'API versions that the chart is told besides those of Kubernetes itself' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s f -l values -d 'Values file; later ones win' -r -F
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l set -d 'Value, such as image.tag=1.2,hosts={a,b}' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l set-string -d 'The same, but always text' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l set-json -d 'Value in JSON' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l set-file -d 'Value that is a file\'s content' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l set-literal -d 'Value that is taken as it stands' -r
-complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l image -d 'An image that is needed whatever the sources say' -r
-complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l why -d 'Show every place that names this image, and nothing else' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l why -d 'Show every place that names this image, and nothing else: a name without tag stands for all its tags, the end of a name for the whole' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'"
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
@@ -146,16 +157,23 @@ bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l no-hooks -d 'Leave out hooks'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l skip-tests -d 'Leave out tests'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l is-upgrade -d 'Render as for an upgrade'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l image -d 'An image that is needed whatever the sources say' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l release-name -d 'Name of the release that charts are rendered for [default: that of the chart]' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s n -l namespace -d 'Namespace of the release' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l kube-version -d 'Version of Kubernetes that the chart is told' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s a -l api-versions -d 'API versions that the chart is told besides those of Kubernetes itself' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s f -l values -d 'Values file; later ones win' -r -F
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l set -d 'Value, such as image.tag=1.2,hosts={a,b}' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l set-string -d 'The same, but always text' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l set-json -d 'Value in JSON' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l set-file -d 'Value that is a file\'s content' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l set-literal -d 'Value that is taken as it stands' -r
-complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l image -d 'An image that is needed whatever the sources say' -r
-complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l why -d 'Show every place that names this image, and nothing else' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l why -d 'Show every place that names this image, and nothing else: a name without tag stands for all its tags, the end of a name for the whole' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'"
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
@@ -163,6 +181,9 @@ bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l no-hooks -d 'Leave out hooks'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l skip-tests -d 'Leave out tests'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l is-upgrade -d 'Render as for an upgrade'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l nodes -d 'The inventory: which nodes there are and how they are reached' -r -F

@@ -66,6 +66,8 @@ pub struct RenderedDoc {
     pub source: String,
     /// The text as the template printed it, without the document marker.
     pub text: String,
+    /// The line of what the template printed at which `text` begins, counted from 1.
+    pub line: u32,
     /// Whether it is a hook; hooks come after everything else.
     pub hook: bool,
 }
@@ -135,6 +137,13 @@ fn split(text: &str) -> Vec<&str> {
     docs.into_iter().filter(|d| !d.trim().is_empty()).map(str::trim_start).collect()
 }
 
+/// The line of `whole` at which its end that begins with `part` starts; `part` is a piece of it.
+fn line_of(part: &str, whole: &str) -> u32 {
+    let before = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
+    let lines = whole.bytes().take(before).filter(|b| *b == b'\n').count();
+    u32::try_from(lines).unwrap_or(u32::MAX).saturating_add(1)
+}
+
 struct Head {
     kind: String,
     hooks: Option<String>,
@@ -165,11 +174,11 @@ pub(crate) fn collect(
 ) -> Result<Vec<RenderedDoc>, ChartError> {
     files.sort();
     let mut docs: Vec<(String, RenderedDoc)> = Vec::new();
-    for (source, text) in &files {
-        if text.trim().is_empty() {
+    for (source, printed) in &files {
+        if printed.trim().is_empty() {
             continue;
         }
-        for text in split(text) {
+        for text in split(printed) {
             let head = head(source, text)?;
             let hook = match &head.hooks {
                 None => false,
@@ -185,7 +194,13 @@ pub(crate) fn collect(
                     true
                 }
             };
-            docs.push((head.kind, RenderedDoc { source: source.clone(), text: text.to_owned(), hook }));
+            let doc = RenderedDoc {
+                source: source.clone(),
+                text: text.to_owned(),
+                line: line_of(text, printed),
+                hook,
+            };
+            docs.push((head.kind, doc));
         }
     }
     let rank = |kind: &str| INSTALL_ORDER.iter().position(|k| *k == kind);

@@ -253,6 +253,7 @@ fn crds(chart: &Chart, path: &str, out: &mut Vec<RenderedDoc>) {
             out.push(RenderedDoc {
                 source: format!("{path}/{}", file.name),
                 text: String::from_utf8_lossy(&file.data).into_owned(),
+                line: 1,
                 hook: false,
             });
         }

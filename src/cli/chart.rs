@@ -16,6 +16,7 @@ pub enum Command {
 
 /// Where a chart's values come from, as Helm names them.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Chart options")]
 pub struct ValueArgs {
     /// Values file; later ones win
     #[arg(short = 'f', long = "values", value_name = "FILE")]
@@ -72,6 +73,56 @@ impl ValueArgs {
     }
 }
 
+/// What a chart is told about its release and its cluster, as Helm names it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Chart options")]
+pub struct RenderArgs {
+    /// Namespace of the release
+    #[arg(short, long, default_value = "default")]
+    namespace: String,
+    /// Version of Kubernetes that the chart is told
+    #[arg(long, value_name = "VERSION")]
+    kube_version: Option<String>,
+    /// API versions that the chart is told besides those of Kubernetes itself
+    #[arg(short, long, value_name = "VERSION", value_delimiter = ',')]
+    api_versions: Vec<String>,
+    /// Leave out hooks
+    #[arg(long)]
+    no_hooks: bool,
+    /// Leave out tests
+    #[arg(long)]
+    skip_tests: bool,
+    /// Render as for an upgrade
+    #[arg(long)]
+    is_upgrade: bool,
+}
+
+impl RenderArgs {
+    /// With these values; the rest is as by default.
+    ///
+    /// # Errors
+    ///
+    /// If the version of Kubernetes is none.
+    pub fn options(&self, values: ValuesInput) -> Result<RenderOptions, CliError> {
+        let kube_version = match &self.kube_version {
+            None => KubeVersion::default(),
+            Some(text) => KubeVersion::parse(text).ok_or_else(|| {
+                CliError::usage(format!("invalid kube version {text:?}; write 1.30 or v1.30.2"))
+            })?,
+        };
+        Ok(RenderOptions {
+            namespace: self.namespace.clone(),
+            kube_version,
+            api_versions: self.api_versions.clone(),
+            is_upgrade: self.is_upgrade,
+            no_hooks: self.no_hooks,
+            skip_tests: self.skip_tests,
+            values,
+            ..RenderOptions::default()
+        })
+    }
+}
+
 /// Arguments of `omk chart template`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -85,27 +136,11 @@ pub struct TemplateArgs {
     chart: PathBuf,
     #[command(flatten)]
     values: ValueArgs,
-    /// Namespace of the release
-    #[arg(short, long, default_value = "default")]
-    namespace: String,
-    /// Version of Kubernetes that the chart is told
-    #[arg(long, value_name = "VERSION")]
-    kube_version: Option<String>,
-    /// API versions that the chart is told besides those of Kubernetes itself
-    #[arg(short, long, value_name = "VERSION", value_delimiter = ',')]
-    api_versions: Vec<String>,
+    #[command(flatten)]
+    render: RenderArgs,
     /// Print the custom resource definitions under crds/ too
     #[arg(long)]
     include_crds: bool,
-    /// Leave out hooks
-    #[arg(long)]
-    no_hooks: bool,
-    /// Leave out tests
-    #[arg(long)]
-    skip_tests: bool,
-    /// Render as for an upgrade
-    #[arg(long)]
-    is_upgrade: bool,
     /// Only print what comes from this template, such as templates/deployment.yaml
     #[arg(short, long, value_name = "TEMPLATE")]
     show_only: Vec<String>,
@@ -125,23 +160,10 @@ pub(super) async fn run(command: Command) -> Outcome {
 }
 
 fn template(args: &TemplateArgs) -> Result<String, CliError> {
-    let kube_version = match &args.kube_version {
-        None => KubeVersion::default(),
-        Some(text) => KubeVersion::parse(text).ok_or_else(|| {
-            CliError::usage(format!("invalid kube version {text:?}; write 1.30 or v1.30.2"))
-        })?,
-    };
     let options = RenderOptions {
         release_name: args.name.clone(),
-        namespace: args.namespace.clone(),
-        kube_version,
-        api_versions: args.api_versions.clone(),
         include_crds: args.include_crds,
-        is_upgrade: args.is_upgrade,
-        no_hooks: args.no_hooks,
-        skip_tests: args.skip_tests,
-        values: args.values.read()?,
-        ..RenderOptions::default()
+        ..args.render.options(args.values.read()?)?
     };
     let rendered = chart::render(&chart::load(&args.chart)?, &options)?;
     if args.show_only.is_empty() {

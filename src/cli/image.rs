@@ -4,8 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::sources::{SourceArgs, code, tell};
 use super::{CliError, Context, Outcome, OutputFormat, exit, output, say};
-use crate::discover::Findings;
-use crate::oci::ImageRef;
+use crate::discover::{Findings, ImagePattern};
 
 /// Subcommands of `omk image`.
 #[derive(Debug, Subcommand)]
@@ -22,15 +21,17 @@ Examples:
   omk image discover deploy/
   omk image discover ./web-chart -f values.prod.yaml --set web.replicas=3
   kubectl get pods -A -o yaml | omk image discover - -o json
-  omk image discover deploy/ --why nginx:1.27
+  omk image discover deploy/ --why nginx            # any tag; nginx:1.27 for one
+  omk image discover ./web-chart -n shop --release-name web --kube-version 1.31
 
 Exit code 3 says that something could not be read and images may be missing.")]
 pub struct DiscoverArgs {
     #[command(flatten)]
     sources: SourceArgs,
-    /// Show every place that names this image, and nothing else
+    /// Show every place that names this image, and nothing else: a name without tag stands for all its tags, the end of
+    /// a name for the whole
     #[arg(long, value_name = "IMAGE")]
-    why: Option<ImageRef>,
+    why: Option<ImagePattern>,
     /// How the result is printed
     #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
     output: OutputFormat,
@@ -45,21 +46,40 @@ pub(super) async fn run(command: Command, context: Context) -> Outcome {
 async fn run_discover(args: DiscoverArgs, context: Context) -> Outcome {
     let mut found = args.sources.discover(&context).await?;
     let code = code(&found);
+    let mut near = Vec::new();
     if let Some(why) = &args.why {
-        found.findings.retain(|f| f.image == *why);
+        near = why.near(&found.images());
+        why.keep_in(&mut found);
     }
     match (args.output, &args.why) {
         (OutputFormat::Json, _) => output::json(&found.report())?,
         (OutputFormat::Table, None) => say(&table(&found)),
-        (OutputFormat::Table, Some(_)) => found.findings.iter().for_each(|f| say(&f.origin.to_string())),
+        (OutputFormat::Table, Some(why)) => places(&found, why),
     }
     tell(&found);
     match args.why {
         Some(why) if found.findings.is_empty() => {
-            let error = CliError::failed(format!("nothing names {why}"));
+            let mut error = CliError::failed(format!("nothing names {why}"));
+            if !near.is_empty() {
+                error = error.with_hint(format!("there is {}", near.join(", ")));
+            }
             Err(if code == exit::PARTIAL { error.with_code(code) } else { error })
         }
         _ => Ok(code),
+    }
+}
+
+/// A line a place; with the image unless it is the one that was asked for.
+fn places(found: &Findings, why: &ImagePattern) {
+    let images = found.images();
+    match images.as_slice() {
+        [] => {}
+        [one] if why.matches(one) => found.findings.iter().for_each(|f| say(&f.origin.to_string())),
+        _ => {
+            let row = |f: &crate::discover::Finding| vec![f.image.to_string(), f.origin.to_string()];
+            let rows: Vec<_> = found.findings.iter().map(row).collect();
+            say(&output::table(&["IMAGE", "WHERE"], &rows));
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::chart::ValueArgs;
+use super::chart::{RenderArgs, ValueArgs};
 use super::{CliError, Context, exit, warn};
 use crate::discover::{Documents, Findings, Inputs, Scope, discover};
 use crate::oci::ImageRef;
@@ -15,11 +15,16 @@ pub struct SourceArgs {
     /// Manifests, folders of manifests, charts (folder or .tgz); - is standard input
     #[arg(value_name = "SOURCES", required_unless_present = "images")]
     paths: Vec<PathBuf>,
-    #[command(flatten)]
-    values: ValueArgs,
     /// An image that is needed whatever the sources say
     #[arg(long = "image", value_name = "REF")]
     images: Vec<ImageRef>,
+    /// Name of the release that charts are rendered for [default: that of the chart]
+    #[arg(long, value_name = "NAME", help_heading = "Chart options")]
+    release_name: Option<String>,
+    #[command(flatten)]
+    render: RenderArgs,
+    #[command(flatten)]
+    values: ValueArgs,
 }
 
 impl SourceArgs {
@@ -33,8 +38,12 @@ impl SourceArgs {
     /// # Errors
     /// When it was cancelled. What cannot be read is in [`Findings::problems`]; see [`tell`].
     pub async fn discover(&self, context: &Context) -> Result<Findings, CliError> {
-        let inputs =
-            Inputs { paths: self.paths.clone(), values: self.values.read()?, images: self.images.clone() };
+        let inputs = Inputs {
+            paths: self.paths.clone(),
+            charts: self.render.options(self.values.read()?)?,
+            release_name: self.release_name.clone(),
+            images: self.images.clone(),
+        };
         let scope = Scope { cancel: context.cancel.clone(), ..Scope::default() };
         let work = tokio::task::spawn_blocking(move || discover(&inputs, &scope));
         tokio::select! {

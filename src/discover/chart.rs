@@ -1,33 +1,58 @@
 use std::path::Path;
 
 use super::{Cause, Findings, Scope, SourceError, SourceName, scan};
-use crate::chart::{self, RenderOptions, ValuesInput};
+use crate::chart::{self, ChartError, RenderOptions};
 
 /// What a chart (folder or archive) renders to, its custom resource definitions included: whatever
-/// `helm install --include-crds` with the chart's own name as release would send to a cluster.
+/// `helm install --include-crds` would send to a cluster; the release has the chart's name unless another is given.
 ///
 /// # Errors
 /// When the chart cannot be loaded or rendered: then nothing is known about its images.
-pub(super) fn chart(path: &Path, values: &ValuesInput, scope: &Scope) -> Result<Findings, SourceError> {
-    let failed = |error: chart::ChartError| SourceError {
+pub(super) fn chart(
+    path: &Path,
+    options: &RenderOptions,
+    release_name: Option<&str>,
+    scope: &Scope,
+) -> Result<Findings, SourceError> {
+    let failed = |error: ChartError| SourceError {
         name: SourceName::Chart { path: path.into(), template: None },
         line: None,
         column: None,
-        cause: Cause::Chart(Box::new(error)),
+        cause: Cause::Chart { text: told(&error, path), source: Box::new(error) },
     };
     let loaded = chart::load(path).map_err(failed)?;
     let options = RenderOptions {
-        release_name: loaded.metadata.name.clone(),
+        release_name: release_name.unwrap_or(&loaded.metadata.name).to_owned(),
         include_crds: true,
-        values: values.clone(),
-        ..RenderOptions::default()
+        ..options.clone()
     };
     let rendered = chart::render(&loaded, &options).map_err(failed)?;
     let mut all = Findings { charts: 1, ..Findings::default() };
     for document in rendered.documents {
         scope.check(path)?;
         let template = Some(document.source.as_str().into());
-        all.merge(scan(&document.text, &SourceName::Chart { path: path.into(), template }));
+        let mut found = scan(&document.text, &SourceName::Chart { path: path.into(), template });
+        let above = document.line.saturating_sub(1);
+        let lines = found.findings.iter_mut().map(|f| &mut f.origin.line);
+        for line in lines.chain(found.problems.iter_mut().map(|p| &mut p.line)).flatten() {
+            *line = line.saturating_add(above);
+        }
+        all.merge(found);
     }
     Ok(all)
+}
+
+/// The error without the chart's path where that stands before it anyway.
+fn told(error: &ChartError, path: &Path) -> String {
+    let place = path.display().to_string();
+    match error {
+        ChartError::Unsafe { path: at, reason } if at == path => format!("is refused: {reason}"),
+        ChartError::NotAChart { path: at, reason } if at == path => format!("is not a chart: {reason}"),
+        ChartError::Io { path: at, source } if at == path => format!("cannot be read: {source}"),
+        ChartError::Yaml { chart, file, source } if *chart == place => {
+            format!("cannot load {file}: {source}")
+        }
+        ChartError::Invalid { chart, reason } if *chart == place => reason.clone(),
+        other => other.to_string(),
+    }
 }

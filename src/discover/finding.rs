@@ -50,12 +50,14 @@ pub enum SourceName {
     Stdin,
     /// An image that the user named.
     Argument,
+    /// Values, a namespace and the like, which are for charts.
+    ChartOptions,
 }
 
 /// Why an image is needed: the place that names it.
 ///
-/// Lines and columns count from 1. In a chart's template they are those of the rendered text, which is all there is
-/// after rendering.
+/// Lines and columns count from 1. In a chart's template they are those of what it printed, which is all there is after
+/// rendering; [`fmt::Display`] says so.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Origin {
     /// The file, chart or stream.
@@ -188,6 +190,12 @@ pub struct Needed<'a> {
 }
 
 impl Findings {
+    /// Whether there was nothing at all: not even a document without images, or a problem.
+    pub(super) fn is_empty(&self) -> bool {
+        let Documents { read, skipped, failed, .. } = self.documents;
+        read + skipped + failed + self.charts == 0 && self.problems.is_empty()
+    }
+
     /// Takes over what another source found. Call [`Findings::sort`] when all are in.
     pub fn merge(&mut self, other: Self) {
         self.findings.extend(other.findings);
@@ -277,12 +285,13 @@ impl fmt::Display for SourceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path } => Clean(&path.to_string_lossy()).fmt(f),
-            Self::Chart { path, template: None } => write!(f, "chart {}", Clean(&path.to_string_lossy())),
+            Self::Chart { path, template: None } => Clean(&path.to_string_lossy()).fmt(f),
             Self::Chart { path, template: Some(template) } => {
-                write!(f, "chart {} {}", Clean(&path.to_string_lossy()), Clean(template))
+                write!(f, "{}: {}", Clean(&path.to_string_lossy()), Clean(template))
             }
             Self::Stdin => f.write_str("standard input"),
             Self::Argument => f.write_str("--image"),
+            Self::ChartOptions => f.write_str("chart options"),
         }
     }
 }
@@ -294,14 +303,22 @@ fn place(
     column: Option<u32>,
 ) -> fmt::Result {
     fmt::Display::fmt(source, f)?;
+    if let SourceName::Chart { .. } = source {
+        line.iter().try_for_each(|l| write!(f, ", rendered line {l}"))?;
+        return column.iter().filter(|_| line.is_some()).try_for_each(|c| write!(f, ", column {c}"));
+    }
     line.iter().try_for_each(|l| write!(f, ":{l}"))?;
     column.iter().filter(|_| line.is_some()).try_for_each(|c| write!(f, ":{c}"))
 }
 
-/// `web.yaml:12 Deployment shop/web spec.template.spec.containers[0].image`, in one line.
+/// `web.yaml:12 Deployment shop/web spec.template.spec.containers[0].image`, in one line; for a chart
+/// `./web: web/templates/deploy.yaml, rendered line 12: Deployment …`.
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         place(f, &self.source, self.line, None)?;
+        if let SourceName::Chart { .. } = self.source {
+            f.write_str(":")?;
+        }
         self.kind.iter().try_for_each(|k| write!(f, " {}", Clean(k)))?;
         match (&self.namespace, &self.name) {
             (Some(namespace), Some(name)) => write!(f, " {}/{}", Clean(namespace), Clean(name))?,

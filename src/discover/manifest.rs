@@ -1,27 +1,34 @@
 use std::path::Path;
 
 use super::input::{self, Entry};
-use super::{Cause, Findings, Scope, Source, SourceError, SourceName, chart, scan};
-use crate::chart::ValuesInput;
+use super::{Cause, Findings, Problem, Scope, Severity, Source, SourceError, SourceName, chart, scan};
+use crate::chart::RenderOptions;
 
 /// A file of YAML or JSON documents, a chart, or a folder of both.
 #[derive(Debug, Clone, Copy)]
 pub struct ManifestSource<'a> {
     /// The file, chart or folder.
     pub path: &'a Path,
-    /// What charts are rendered with.
-    pub values: &'a ValuesInput,
+    /// How charts are rendered.
+    pub charts: &'a RenderOptions,
+    /// The name of the release, unless that of each chart.
+    pub release_name: Option<&'a str>,
 }
 
 impl Source for ManifestSource<'_> {
     fn findings(&self, scope: &Scope) -> Result<Findings, SourceError> {
         let listing = input::list(self.path, scope)?;
         let mut all = Findings { problems: listing.problems, ..Findings::default() };
+        let none = if listing.entries.is_empty() {
+            "there is no .yaml, .yml or .json file and no chart in it, so nothing was read"
+        } else {
+            NO_DOCUMENT
+        };
         for entry in listing.entries {
             scope.check(self.path)?;
             let found = match &entry {
                 Entry::Manifest(path) => file(path, scope),
-                Entry::Chart(path) => chart::chart(path, self.values, scope),
+                Entry::Chart(path) => chart::chart(path, self.charts, self.release_name, scope),
             };
             match found {
                 Ok(found) => all.merge(found),
@@ -29,8 +36,18 @@ impl Source for ManifestSource<'_> {
                 Err(error) => all.problems.push(error.into()),
             }
         }
-        Ok(all)
+        Ok(told_if_empty(all, SourceName::File { path: self.path.into() }, none))
     }
+}
+
+const NO_DOCUMENT: &str = "there is no document in it, so nothing was read";
+
+/// Nothing at all is rarely what somebody meant to give.
+fn told_if_empty(mut found: Findings, source: SourceName, reason: &str) -> Findings {
+    if found.is_empty() {
+        found.problems.push(Problem::of_source(Severity::Warning, source, reason));
+    }
+    found
 }
 
 fn file(path: &Path, scope: &Scope) -> Result<Findings, SourceError> {
@@ -44,6 +61,10 @@ pub struct StdinSource;
 
 impl Source for StdinSource {
     fn findings(&self, scope: &Scope) -> Result<Findings, SourceError> {
-        Ok(scan(&input::read_stdin(scope)?, &SourceName::Stdin))
+        Ok(told_if_empty(
+            scan(&input::read_stdin(scope)?, &SourceName::Stdin),
+            SourceName::Stdin,
+            NO_DOCUMENT,
+        ))
     }
 }

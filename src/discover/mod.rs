@@ -49,15 +49,16 @@
 //! }
 //! ```
 //!
-//! `source` is `file` (with `path`), `chart` (with `path` and `template`), `stdin` or `argument`. `document`, `line`
-//! and `column` count from 1; in a chart they are those of the rendered template. `severity` is `error` when images
+//! `source` is `file` (with `path`), `chart` (with `path` and `template`), `stdin`, `argument` or, for problems only,
+//! `chart-options`. `document`, `line` and `column` count from 1; in a chart, lines are those of what the template
+//! printed. `severity` is `error` when images
 //! may be missing because of it, else `warning`. The four counts are explained at [`Documents`].
 
 use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::chart::{ChartError, ValuesInput};
+use crate::chart::{ChartError, RenderOptions};
 use crate::oci::ImageRef;
 
 mod argument;
@@ -66,6 +67,7 @@ mod finding;
 mod input;
 mod json;
 mod manifest;
+mod pattern;
 mod rules;
 mod walk;
 
@@ -74,6 +76,7 @@ pub use finding::{
     Confidence, Documents, Finding, Findings, Needed, Origin, Problem, Report, Severity, SourceName,
 };
 pub use manifest::{ManifestSource, StdinSource};
+pub use pattern::ImagePattern;
 pub use walk::scan;
 
 /// What a command was given to look for images in.
@@ -81,8 +84,11 @@ pub use walk::scan;
 pub struct Inputs {
     /// Files, folders and charts; `-` is standard input.
     pub paths: Vec<PathBuf>,
-    /// What the charts among them are rendered with.
-    pub values: ValuesInput,
+    /// How the charts among them are rendered. Its release name is of no account, and custom resource definitions are
+    /// always looked into.
+    pub charts: RenderOptions,
+    /// The name of the release; `None` for that of each chart.
+    pub release_name: Option<String>,
     /// Images that are needed whatever the rest says.
     pub images: Vec<ImageRef>,
 }
@@ -164,8 +170,13 @@ pub enum Cause {
     #[error("is UTF-16 text; save it as UTF-8")]
     Utf16,
     /// A chart cannot be loaded or rendered.
-    #[error("{0}")]
-    Chart(Box<ChartError>),
+    #[error("{text}")]
+    Chart {
+        /// The error without the chart's path, which is said already.
+        text: String,
+        /// The error.
+        source: Box<ChartError>,
+    },
     /// [`Scope::cancel`] was set.
     #[error("reading was cancelled")]
     Cancelled,
@@ -203,13 +214,29 @@ pub fn discover(inputs: &Inputs, scope: &Scope) -> Result<Findings, Cancelled> {
             Err(error) => all.problems.push(error.into()),
         }
     }
-    let unused = all.charts == 0 && !(inputs.values.files.is_empty() && inputs.values.settings.is_empty());
-    if unused && !all.problems.iter().any(|p| matches!(p.source, SourceName::Chart { .. })) {
-        let reason = "values were given, but there is no chart that they could be for";
-        all.problems.push(Problem::of_source(Severity::Warning, SourceName::Argument, reason));
+    let any_chart =
+        all.charts > 0 || all.problems.iter().any(|p| matches!(p.source, SourceName::Chart { .. }));
+    if let (false, Some(given)) = (any_chart, chart_options(inputs)) {
+        let reason = format!("{given} given, but none of the sources is a chart, so nothing comes of it");
+        all.problems.push(Problem::of_source(Severity::Warning, SourceName::ChartOptions, reason));
     }
     all.sort();
     Ok(all)
+}
+
+/// What was given for charts, in words.
+fn chart_options(inputs: &Inputs) -> Option<String> {
+    let (given, default) = (&inputs.charts, RenderOptions::default());
+    let all = [
+        ("values", !(given.values.files.is_empty() && given.values.settings.is_empty())),
+        ("a namespace", given.namespace != default.namespace),
+        ("a release name", inputs.release_name.is_some()),
+        ("a Kubernetes version", given.kube_version != default.kube_version),
+        ("API versions", !given.api_versions.is_empty()),
+    ];
+    let named: Vec<&str> = all.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect();
+    let verb = if matches!(named[..], [one] if one.starts_with("a ")) { "was" } else { "were" };
+    (!named.is_empty()).then(|| format!("{} {verb}", named.join(" and ")))
 }
 
 fn sources(inputs: &Inputs) -> Vec<Box<dyn Source + '_>> {
@@ -223,7 +250,8 @@ fn sources(inputs: &Inputs) -> Vec<Box<dyn Source + '_>> {
         if path.as_os_str() == "-" {
             all.push(Box::new(StdinSource));
         } else {
-            all.push(Box::new(ManifestSource { path, values: &inputs.values }));
+            let (charts, release_name) = (&inputs.charts, inputs.release_name.as_deref());
+            all.push(Box::new(ManifestSource { path, charts, release_name }));
         }
     }
     all
@@ -274,5 +302,60 @@ mod tests {
         let scope = Scope::default();
         scope.cancel.cancel();
         assert_eq!(discover(&inputs(&[dir.path().into()]), &scope), Err(Cancelled));
+    }
+
+    #[test]
+    fn where_nothing_is_read_it_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = |path: PathBuf| {
+            let found = discover(&inputs(&[path]), &Scope::default()).unwrap();
+            assert!(!found.is_partial());
+            found.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        };
+        let top = dir.path().to_owned();
+        assert!(told(top.clone()).contains("no .yaml, .yml or .json file and no chart"), "{}", told(top));
+        std::fs::write(dir.path().join("a.yaml"), "# nothing yet\n---\n").unwrap();
+        assert!(told(dir.path().join("a.yaml")).contains("no document"), "{}", told(dir.path().into()));
+        assert!(told(dir.path().into()).contains("no document"));
+        std::fs::write(dir.path().join("b.yaml"), pod("a:1")).unwrap();
+        assert_eq!(told(dir.path().into()), "");
+    }
+
+    #[test]
+    fn what_is_given_for_charts_wants_a_chart() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.yaml");
+        std::fs::write(&file, pod("a:1")).unwrap();
+        let mut given = Inputs { release_name: Some("web".into()), ..inputs(&[file]) };
+        let told = |given: &Inputs| discover(given, &Scope::default()).unwrap().problems[0].to_string();
+        let rest = "given, but none of the sources is a chart, so nothing comes of it";
+        assert_eq!(told(&given), format!("chart options: a release name was {rest}"));
+        given.charts.values.files.push(("v.yaml".into(), "a: 1".into()));
+        assert_eq!(told(&given), format!("chart options: values and a release name were {rest}"));
+    }
+
+    #[test]
+    fn charts_are_rendered_for_a_release_and_lines_are_those_of_what_a_template_printed() {
+        let dir = tempfile::tempdir().unwrap();
+        let chart = dir.path().join("web");
+        std::fs::create_dir_all(chart.join("templates")).unwrap();
+        std::fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: shop\nversion: 1.0.0\n").unwrap();
+        let template = "{{- /* two documents */ -}}\n---\nkind: Service\n---\nkind: Pod\nmetadata:\n  name: \
+                        {{ .Release.Name }}\nspec:\n  containers:\n  - image: \
+                        {{ .Release.Namespace }}/x:1\n";
+        std::fs::write(chart.join("templates/a.yaml"), template).unwrap();
+        let mut given = inputs(std::slice::from_ref(&chart));
+        given.charts.namespace = "prod".into();
+        given.release_name = Some("live".into());
+        let found = discover(&given, &Scope::default()).unwrap();
+        assert_eq!(found.images(), ["prod/x:1".parse().unwrap()]);
+        let place = "shop/templates/a.yaml, rendered line 9: Pod live spec.containers[0].image";
+        assert_eq!(found.findings[0].origin.to_string(), format!("{}: {place}", chart.display()));
+        std::fs::write(chart.join("templates/b.yaml"), "{{ fail \"no\" }}").unwrap();
+        let problem = discover(&given, &Scope::default()).unwrap().problems[0].to_string();
+        assert!(problem.starts_with(&format!("{}: ", chart.display())), "{problem}");
+        std::fs::write(chart.join("Chart.yaml"), "name: [").unwrap();
+        let problem = discover(&given, &Scope::default()).unwrap().problems[0].to_string();
+        assert_eq!(problem.matches(&chart.display().to_string()).count(), 1, "{problem}");
     }
 }
