@@ -34,4 +34,5 @@ pub mod runtime;
 pub mod serve;
 pub mod store;
 pub mod template;
+pub mod units;
 pub mod yaml;

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::{CliError, progress};
+pub use crate::units::bytes;
 
 /// How data is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -88,21 +89,6 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     lines.join("\n")
 }
 
-/// Bytes for people: decimal units, as disks and links are sold.
-pub fn bytes(n: u64) -> String {
-    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
-    if n < 1000 {
-        return format!("{n} B");
-    }
-    let mut value = n as f64 / 1000.0;
-    let mut unit = 0;
-    while value >= 999.95 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
-}
-
 /// `1 image`, `2 images`.
 pub fn count(n: usize, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
@@ -116,15 +102,5 @@ mod tests {
     fn columns_line_up_and_lines_do_not_trail() {
         let rows = vec![vec!["a".into(), "1".into()], vec!["longer".into(), String::new()]];
         assert_eq!(table(&["NAME", "N"], &rows), "NAME    N\na       1\nlonger");
-    }
-
-    #[test]
-    fn bytes_are_decimal() {
-        for (n, text) in
-            [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_949, "999.9 kB"), (1_000_000, "1.0 MB")]
-        {
-            assert_eq!(bytes(n), text);
-        }
-        assert_eq!(bytes(317_000_000), "317.0 MB");
     }
 }

@@ -93,6 +93,7 @@ pub(super) async fn run(args: PreheatArgs, context: Context) -> Outcome {
     for message in inventory.warnings.iter().chain(&known_hosts.warnings).cloned() {
         context.events.emit(Event::Warning { message });
     }
+    inventory.check_identities(&args.nodes, |n| args.limit.is_empty() || args.limit.contains(&n.name))?;
     inventory.nodes = limited(inventory.nodes, &args.limit)?;
     let usual: RuntimeChoice =
         args.runtime.parse().map_err(|e: crate::runtime::RuntimeError| CliError::usage(e.to_string()))?;

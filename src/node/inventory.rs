@@ -18,6 +18,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
 use super::Secret;
 use crate::oci::Platform;
@@ -105,7 +106,8 @@ pub enum InventoryError {
         /// The bound.
         limit: u64,
     },
-    /// No YAML, a field that does not exist, a value of the wrong type. The text has field, line and column.
+    /// No YAML, a field that does not exist, a value of the wrong type. The text has the field's path, what was
+    /// found, what is expected, line and column.
     #[error("inventory {}: {text}", path.display())]
     Syntax {
         /// The file.
@@ -125,10 +127,30 @@ pub enum InventoryError {
         /// What is wrong and what to write instead.
         text: String,
     },
+    /// A private key that is not there.
+    #[error(
+        "inventory {}: nodes[{index}].identity (its own, or from defaults): {} {why}; name the private key file, or leave \
+         identity out to use the agent and the usual files in ~/.ssh",
+        path.display(),
+        file.display()
+    )]
+    Identity {
+        /// The inventory.
+        path: PathBuf,
+        /// Which node, from 0.
+        index: usize,
+        /// The key file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "the fields of an inventory: `nodes:`, and `defaults:` where wanted"
+)]
 struct RawInventory {
     #[serde(default)]
     defaults: RawDefaults,
@@ -136,9 +158,9 @@ struct RawInventory {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "fields that all nodes share, such as `user: root`")]
 struct RawDefaults {
-    port: Option<u16>,
+    port: Option<Port>,
     user: Option<String>,
     identity: Option<String>,
     sudo_password: Option<Secret>,
@@ -150,13 +172,13 @@ struct RawDefaults {
 
 /// Spelled out instead of flattening `RawDefaults` into it: serde cannot refuse unknown fields through `flatten`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a node with fields, such as `{name: worker-1, host: 10.0.0.11}`")]
 struct RawNode {
     name: String,
     host: Option<String>,
     #[serde(default)]
     local: bool,
-    port: Option<u16>,
+    port: Option<Port>,
     user: Option<String>,
     identity: Option<String>,
     sudo_password: Option<Secret>,
@@ -193,13 +215,39 @@ impl Inventory {
         Ok(inventory)
     }
 
+    /// Whether every private key that the nodes name can be read; a node is left out when `wanted` says so. Better now
+    /// than when half of the nodes are done. `path` is for messages.
+    ///
+    /// # Errors
+    /// [`InventoryError::Value`], naming the file and the first node that wants it.
+    pub fn check_identities(
+        &self,
+        path: &Path,
+        wanted: impl Fn(&Node) -> bool,
+    ) -> Result<(), InventoryError> {
+        let mut seen = BTreeSet::new();
+        for (index, node) in self.nodes.iter().enumerate().filter(|(_, n)| wanted(n)) {
+            let Address::Ssh { identity: Some(file), .. } = &node.address else { continue };
+            if !seen.insert(file) {
+                continue;
+            }
+            let why = match std::fs::File::open(file).and_then(|f| f.metadata()) {
+                Ok(meta) if meta.is_file() => continue,
+                Ok(_) => "is no file".to_owned(),
+                Err(e) => format!("cannot be read: {e}"),
+            };
+            return Err(InventoryError::Identity { path: path.to_owned(), index, file: file.clone(), why });
+        }
+        Ok(())
+    }
+
     /// As [`Inventory::load`], from text. `path` is for messages and for relative `identity` paths.
     ///
     /// # Errors
     /// [`InventoryError`].
     pub fn parse(text: &str, path: &Path, home: Option<&Path>) -> Result<Self, InventoryError> {
         let raw: RawInventory = serde_yaml::from_str(text)
-            .map_err(|e| InventoryError::Syntax { path: path.to_owned(), text: e.to_string() })?;
+            .map_err(|e| InventoryError::Syntax { path: path.to_owned(), text: reword(&e.to_string()) })?;
         if raw.nodes.len() > MAX_NODES {
             let what = format!("{} nodes", raw.nodes.len());
             return Err(InventoryError::TooLarge { path: path.to_owned(), what, limit: MAX_NODES as u64 });
@@ -222,6 +270,51 @@ impl Inventory {
     }
 }
 
+/// A TCP port.
+#[derive(Clone, Copy)]
+struct Port(u16);
+
+impl<'de> Deserialize<'de> for Port {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number;
+
+        impl Visitor<'_> for Number {
+            type Value = Port;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a port: a number from 1 to 65535, without quotes")
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Port, E> {
+                match u16::try_from(number) {
+                    Ok(port @ 1..) => Ok(Port(port)),
+                    _ => Err(E::invalid_value(Unexpected::Unsigned(number), &self)),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Number)
+    }
+}
+
+/// The parser's words in those of YAML's users.
+fn reword(text: &str) -> String {
+    const WORDS: [(&str, &str); 11] = [
+        ("invalid type: ", "found "),
+        ("invalid value: ", "found "),
+        ("found unit value", "found nothing"),
+        ("found sequence", "found a list"),
+        ("found map", "found fields"),
+        ("found string ", "found the text "),
+        ("found integer ", "found the number "),
+        ("found floating point ", "found the number "),
+        ("expected a sequence", "expected a list: every entry begins with `- `"),
+        ("expected a boolean", "expected true or false, without quotes"),
+        ("expected a string", "expected text: put it in quotes"),
+    ];
+    WORDS.iter().fold(text.to_owned(), |text, (theirs, ours)| text.replacen(theirs, ours, 1))
+}
+
 fn convert(raw: RawNode, defaults: &RawDefaults, path: &Path, home: Option<&Path>) -> Result<Node, String> {
     let name_byte = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if raw.name.is_empty() || raw.name.len() > 253 || !raw.name.bytes().all(name_byte) {
@@ -241,10 +334,7 @@ fn convert(raw: RawNode, defaults: &RawDefaults, path: &Path, home: Option<&Path
         if user.is_empty() || user.len() > 255 || user.starts_with('-') || user.contains(odd) {
             return Err(format!("{:?} is no login name", clip(&user)));
         }
-        let port = raw.port.or(defaults.port).unwrap_or(22);
-        if port == 0 {
-            return Err("port 0 does not exist: ports are 1 to 65535".to_owned());
-        }
+        let port = raw.port.or(defaults.port).map_or(22, |Port(port)| port);
         let identity = either(raw.identity, &defaults.identity);
         let identity = identity.map(|i| expand(&i, path, home)).transpose()?;
         Address::Ssh { host, port, user, identity }
@@ -314,99 +404,5 @@ fn clip(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<Inventory, InventoryError> {
-        Inventory::parse(text, Path::new("/inv/nodes.yaml"), Some(Path::new("/home/u")))
-    }
-
-    fn refused(text: &str) -> String {
-        parse(text).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn what_people_write_is_read() {
-        let inventory = parse(
-            "defaults: {user: admin, port: 2222, identity: ~/.ssh/id, platform: linux/arm64}\n\
-             nodes:\n\
-             - {name: a, host: 10.0.0.1}\n\
-             - {name: b, host: '[2001:db8::1]', port: 22, user: root, identity: keys/b, staging: /data/omk}\n\
-             - {name: c, local: true}\n\
-             - {name: d, host: local}\n",
-        )
-        .unwrap();
-        assert_eq!(inventory.nodes.len(), 4);
-        let first = Address::Ssh {
-            host: "10.0.0.1".into(),
-            port: 2222,
-            user: "admin".into(),
-            identity: Some("/home/u/.ssh/id".into()),
-        };
-        assert_eq!(inventory.nodes[0].address, first);
-        assert_eq!(inventory.nodes[0].platform.as_ref().map(ToString::to_string), Some("linux/arm64".into()));
-        assert_eq!(inventory.nodes[1].address.to_string(), "[2001:db8::1]:22");
-        let Address::Ssh { identity, .. } = &inventory.nodes[1].address else { panic!("not ssh") };
-        assert_eq!(identity.as_deref(), Some(Path::new("/inv/keys/b")));
-        assert_eq!(inventory.nodes[1].staging.as_deref(), Some("/data/omk"));
-        assert_eq!(inventory.nodes[2].address, Address::Local);
-        assert_eq!(inventory.nodes[3].address, Address::Local);
-    }
-
-    #[test]
-    fn an_unknown_field_is_named_with_file_and_line() {
-        let text = refused("nodes:\n  - name: a\n    host: h\n    user: u\n    idenity: x\n");
-        assert!(
-            text.contains("/inv/nodes.yaml") && text.contains("idenity") && text.contains("line 5"),
-            "{text}"
-        );
-        assert!(refused("nodes: []\nnode: 1\n").contains("unknown field `node`"));
-    }
-
-    #[test]
-    fn a_node_that_cannot_be_meant_is_refused() {
-        for (bad, why) in [
-            ("[{name: a, host: h, user: u}, {name: a, host: i, user: u}]", "taken"),
-            ("[]", "at least one"),
-            ("[{name: 'a b', host: h, user: u}]", "a name has"),
-            ("[{name: ../a/b, host: h, user: u}]", "a name has"),
-            ("[{name: a, user: u}]", "host is missing"),
-            ("[{name: a, host: h}]", "user is missing"),
-            ("[{name: a, host: -oProxyCommand=x, user: u}]", "no host"),
-            ("[{name: a, host: 'h:22', user: u}]", "own field"),
-            ("[{name: a, host: 'h*', user: u}]", "no host"),
-            ("[{name: a, host: h, user: u, port: 0}]", "port 0"),
-            ("[{name: a, host: h, user: u, staging: relative}]", "staging"),
-            ("[{name: a, host: h, user: u, staging: /var/../etc}]", "staging"),
-            ("[{name: a, host: h, user: u, staging: /}]", "staging"),
-            ("[{name: a, host: h, user: u, platform: nonsense/}]", "platform"),
-            ("[{name: a, host: h, user: u, identity: ~root/x}]", "other users"),
-            ("[{name: a, host: h, local: true}]", "exclude"),
-        ] {
-            let text = refused(&format!("nodes: {bad}\n"));
-            assert!(text.contains(why), "{bad}: {text}");
-        }
-    }
-
-    #[test]
-    fn a_password_shows_nowhere() {
-        let inventory = parse("nodes: [{name: a, host: h, user: u, sudo_password: s3cret}]").unwrap();
-        assert!(!format!("{inventory:?}").contains("s3cret"));
-        let text = refused("nodes: [{name: a, host: h, user: u, sudo_password: 48151623}]");
-        assert!(!text.contains("48151623"), "{text}");
-        let text = refused("nodes: [{name: a, host: h, user: u, sudo_password: [s3cret]}]");
-        assert!(!text.contains("s3cret"), "{text}");
-    }
-
-    #[test]
-    fn a_readable_file_with_a_password_gets_a_warning() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("i.yaml");
-        std::fs::write(&path, "nodes: [{name: a, host: h, user: u, sudo_password: x}]").unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(Inventory::load(&path, None).unwrap().warnings.len(), 1);
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(Inventory::load(&path, None).unwrap().warnings.is_empty());
-    }
-}
+#[path = "inventory_tests.rs"]
+mod tests;

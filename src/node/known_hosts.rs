@@ -13,7 +13,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey, PublicKeyOrCertificate};
 use sha1::Sha1;
 
-use super::NodeError;
+use super::{NodeError, quote};
 
 /// A file is not read beyond this, in bytes.
 const MAX_BYTES: u64 = 16 << 20;
@@ -234,6 +234,14 @@ impl KnownHosts {
         first
     }
 
+    /// The command that records a host's keys, to be pasted. Into the first file: with `--known-hosts` it is the one
+    /// that was named, else the user's own.
+    fn scan(&self, host: &str, port: u16) -> String {
+        let file = self.files.first().map(|f| f.display().to_string());
+        let into = file.map_or_else(|| "~/.ssh/known_hosts".to_owned(), |f| quote(&f));
+        format!("ssh-keyscan -p {port} {} >> {into}", quote(host))
+    }
+
     /// As [`KnownHosts::check`], as a refusal that says what was presented, what is recorded and what to do.
     ///
     /// # Errors
@@ -261,8 +269,9 @@ impl KnownHosts {
                 };
                 format!(
                     "the host key of {host}:{port} is unknown: it presents {shown}, nothing is recorded in {files}{note}; \
-                     read the fingerprint on the node itself (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub), compare it, \
-                     then record the key: ssh-keyscan -p {port} {host}"
+                     compare this fingerprint first with the one that the node itself shows \
+                     (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub); if it is the same, record the key: {}",
+                    self.scan(host, port)
                 )
             }
             Verdict::Changed { recorded } => {
@@ -271,8 +280,9 @@ impl KnownHosts {
                     "the host key of {host}:{port} has changed: it presents {shown}, recorded is {}; either the node was \
                      reinstalled or somebody is in between: read the fingerprint on the node itself \
                      (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub); only if it is the presented one, remove the recorded \
-                     line and record the new key: ssh-keyscan -p {port} {host}",
-                    recorded.join(", ")
+                     line and record the new key: {}",
+                    recorded.join(", "),
+                    self.scan(host, port)
                 )
             }
             Verdict::Revoked { by } => format!(

@@ -9,6 +9,7 @@ use crate::graph::PlatformImage;
 use crate::oci::media::Kind;
 use crate::oci::{Descriptor, Digest, Platform};
 use crate::runtime::{Disk, Have, NodeFacts, Readiness, Runtime, RuntimeImage};
+use crate::units;
 
 /// Images that can be in staging at once: one being sent, one waiting, one being imported.
 pub const PIPELINE: usize = 3;
@@ -44,7 +45,9 @@ pub enum PlanError {
     NameTwice(String),
     /// Not enough room.
     #[error(
-        "disk too small: about {need} bytes are needed on {mount} ({what}), {free} are free; make room, or pass --ignore-disk"
+        "disk too small: about {} are needed on {mount} ({what}), {} are free; make room, or pass --ignore-disk",
+        units::bytes(*need),
+        units::bytes(*free)
     )]
     Disk {
         /// What it is needed for.

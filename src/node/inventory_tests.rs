@@ -1,0 +1,137 @@
+use super::*;
+
+fn parse(text: &str) -> Result<Inventory, InventoryError> {
+    Inventory::parse(text, Path::new("/inv/nodes.yaml"), Some(Path::new("/home/u")))
+}
+
+fn refused(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+#[test]
+fn what_people_write_is_read() {
+    let inventory = parse(
+        "defaults: {user: admin, port: 2222, identity: ~/.ssh/id, platform: linux/arm64}\n\
+         nodes:\n\
+         - {name: a, host: 10.0.0.1}\n\
+         - {name: b, host: '[2001:db8::1]', port: 22, user: root, identity: keys/b, staging: /data/omk}\n\
+         - {name: c, local: true}\n\
+         - {name: d, host: local}\n",
+    )
+    .unwrap();
+    assert_eq!(inventory.nodes.len(), 4);
+    let first = Address::Ssh {
+        host: "10.0.0.1".into(),
+        port: 2222,
+        user: "admin".into(),
+        identity: Some("/home/u/.ssh/id".into()),
+    };
+    assert_eq!(inventory.nodes[0].address, first);
+    assert_eq!(inventory.nodes[0].platform.as_ref().map(ToString::to_string), Some("linux/arm64".into()));
+    assert_eq!(inventory.nodes[1].address.to_string(), "[2001:db8::1]:22");
+    let Address::Ssh { identity, .. } = &inventory.nodes[1].address else { panic!("not ssh") };
+    assert_eq!(identity.as_deref(), Some(Path::new("/inv/keys/b")));
+    assert_eq!(inventory.nodes[1].staging.as_deref(), Some("/data/omk"));
+    assert_eq!(inventory.nodes[2].address, Address::Local);
+    assert_eq!(inventory.nodes[3].address, Address::Local);
+}
+
+#[test]
+fn an_unknown_field_is_named_with_file_and_line() {
+    let text = refused("nodes:\n  - name: a\n    host: h\n    user: u\n    idenity: x\n");
+    assert!(
+        text.contains("/inv/nodes.yaml") && text.contains("idenity") && text.contains("line 5"),
+        "{text}"
+    );
+    assert!(refused("nodes: []\nnode: 1\n").contains("unknown field `node`"));
+}
+
+#[test]
+fn a_node_that_cannot_be_meant_is_refused() {
+    for (bad, why) in [
+        ("[{name: a, host: h, user: u}, {name: a, host: i, user: u}]", "taken"),
+        ("[]", "at least one"),
+        ("[{name: 'a b', host: h, user: u}]", "a name has"),
+        ("[{name: ../a/b, host: h, user: u}]", "a name has"),
+        ("[{name: a, user: u}]", "host is missing"),
+        ("[{name: a, host: h}]", "user is missing"),
+        ("[{name: a, host: -oProxyCommand=x, user: u}]", "no host"),
+        ("[{name: a, host: 'h:22', user: u}]", "own field"),
+        ("[{name: a, host: 'h*', user: u}]", "no host"),
+        (
+            "[{name: a, host: h, user: u, port: 0}]",
+            "nodes[0].port: found the number `0`, expected a port: a number from 1",
+        ),
+        (
+            "[{name: a, host: h, user: u, port: 99999}]",
+            "nodes[0].port: found the number `99999`, expected a port",
+        ),
+        (
+            "[{name: a, host: h, user: u, port: '22'}]",
+            "nodes[0].port: found the text \"22\", expected a port",
+        ),
+        ("[{name: a, host: h, user: u, port: -1}]", "nodes[0].port: found the number `-1`, expected a port"),
+        ("[{name: [a], host: h, user: u}]", "nodes[0].name: found a list, expected text: put it in quotes"),
+        ("[{name: a, local: 'yes'}]", "nodes[0].local: found the text \"yes\", expected true or false"),
+        ("[worker-1]", "nodes[0]: found the text \"worker-1\", expected a node with fields"),
+        ("{name: a}", "nodes: found fields, expected a list"),
+        ("worker-1", "nodes: found the text \"worker-1\", expected a list"),
+        ("[{name: a, host: h, user: u, staging: relative}]", "staging"),
+        ("[{name: a, host: h, user: u, staging: /var/../etc}]", "staging"),
+        ("[{name: a, host: h, user: u, staging: /}]", "staging"),
+        ("[{name: a, host: h, user: u, platform: nonsense/}]", "platform"),
+        ("[{name: a, host: h, user: u, identity: ~root/x}]", "other users"),
+        ("[{name: a, host: h, local: true}]", "exclude"),
+    ] {
+        let text = refused(&format!("nodes: {bad}\n"));
+        assert!(text.contains(why), "{bad}: {text}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_inventory_is_told_in_words() {
+    for text in ["- worker-1\n", "", "hello", "defaults: 5\nnodes: []\n"] {
+        let text = refused(text);
+        assert!(!text.contains("struct") && !text.contains("Raw"), "{text}");
+        assert!(text.contains("expected") || text.contains("missing field `nodes`"), "{text}");
+    }
+}
+
+#[test]
+fn a_missing_key_file_is_named_before_anything_is_connected() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nodes.yaml");
+    std::fs::write(folder.path().join("good"), "key").unwrap();
+    let text = "defaults: {user: u, identity: good}\nnodes: [{name: a, host: h}, {name: b, host: i, identity: gone}]";
+    let inventory = Inventory::parse(text, &path, None).unwrap();
+    let error = inventory.check_identities(&path, |_| true).unwrap_err().to_string();
+    assert!(
+        error.contains("nodes[1].identity") && error.contains("/gone cannot be read: No such file"),
+        "{error}"
+    );
+    assert!(inventory.check_identities(&path, |n| n.name == "a").is_ok());
+    let folder = Inventory::parse("nodes: [{name: a, host: h, user: u, identity: .}]", &path, None).unwrap();
+    assert!(folder.check_identities(&path, |_| true).unwrap_err().to_string().contains("is no file"));
+}
+
+#[test]
+fn a_password_shows_nowhere() {
+    let inventory = parse("nodes: [{name: a, host: h, user: u, sudo_password: s3cret}]").unwrap();
+    assert!(!format!("{inventory:?}").contains("s3cret"));
+    let text = refused("nodes: [{name: a, host: h, user: u, sudo_password: 48151623}]");
+    assert!(!text.contains("48151623"), "{text}");
+    let text = refused("nodes: [{name: a, host: h, user: u, sudo_password: [s3cret]}]");
+    assert!(!text.contains("s3cret"), "{text}");
+}
+
+#[test]
+fn a_readable_file_with_a_password_gets_a_warning() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("i.yaml");
+    std::fs::write(&path, "nodes: [{name: a, host: h, user: u, sudo_password: x}]").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(Inventory::load(&path, None).unwrap().warnings.len(), 1);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(Inventory::load(&path, None).unwrap().warnings.is_empty());
+}
