@@ -90,7 +90,7 @@ pub enum Event {
         /// The state.
         state: NodeState,
     },
-    /// An image was imported or proved on a node.
+    /// An image is being imported, was imported or was proved on a node.
     NodeImage {
         /// The node.
         node: String,
@@ -131,6 +131,8 @@ pub enum NodeState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ImageStep {
+    /// The runtime begins to take it.
+    Importing,
     /// The runtime took it.
     Imported,
     /// It was complete before.

@@ -7,7 +7,6 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::{CliError, progress};
-pub use crate::units::bytes;
 
 /// How data is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -88,6 +87,8 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     lines.extend(rows.iter().map(|r| line(&mut r.iter().map(String::as_str))));
     lines.join("\n")
 }
+
+pub use crate::units::bytes;
 
 /// `1 image`, `2 images`.
 pub fn count(n: usize, noun: &str) -> String {

@@ -18,7 +18,8 @@ use crate::node::{
     Inventory, KnownHosts, LocalSession, Node, NodeError, NodeSession, SshOptions, SshSession,
 };
 use crate::push::{
-    Connector, NodePlan, NodeReport, NodeResult, Push, PushError, PushOptions, PushPlan, PushReport, Target,
+    Connector, NodePlan, NodeReport, NodeResult, Push, PushError, PushOptions, PushPlan, PushReport, Refused,
+    Target,
 };
 use crate::runtime::RuntimeChoice;
 
@@ -99,6 +100,7 @@ pub(super) async fn run(args: PreheatArgs, context: Context) -> Outcome {
         args.runtime.parse().map_err(|e: crate::runtime::RuntimeError| CliError::usage(e.to_string()))?;
     let targets = inventory.nodes.iter().map(|n| target(n, &usual)).collect::<Result<Vec<_>, CliError>>()?;
     let bundle = Bundle::open(&args.bundle).await.map_err(|e| bundle_error(&e))?;
+    let order: Vec<String> = inventory.nodes.iter().map(|n| n.name.clone()).collect();
     let connector = Nodes {
         nodes: inventory.nodes.into_iter().map(|n| (n.name.clone(), n)).collect(),
         ssh: SshOptions::from_env(Arc::new(known_hosts)),
@@ -120,7 +122,7 @@ pub(super) async fn run(args: PreheatArgs, context: Context) -> Outcome {
         let plan = push.plan().await;
         match args.output {
             OutputFormat::Json => output::json(&plan)?,
-            OutputFormat::Table => tell_plan(&plan),
+            OutputFormat::Table => tell_plan(&plan, &order),
         }
         return Ok(code(&context, plan.nodes.len(), plan.refused.len()));
     }
@@ -204,51 +206,118 @@ fn local(node: &Node, cancel: &CancellationToken) -> Result<LocalSession, NodeEr
     Ok(LocalSession::open(cancel)?.with_sudo_password(node.sudo_password.clone()))
 }
 
-fn tell_plan(plan: &PushPlan) {
+/// `order`: the nodes as the inventory has them; the plan keeps those that are refused apart.
+fn tell_plan(plan: &PushPlan, order: &[String]) {
+    say(&plan_table(plan, order));
+    for refused in &plan.refused {
+        warn(&format!("{}: {}", refused.node, refused.reason));
+    }
+    let images = plan
+        .nodes
+        .iter()
+        .flat_map(|n| n.images.iter().filter(|i| i.ready).map(|i| (n.node.as_str(), i.note.as_deref())));
+    notes(images).iter().for_each(|n| warn(n));
+}
+
+fn plan_table(plan: &PushPlan, order: &[String]) -> String {
+    let dash = || "-".to_owned();
+    let resumed = plan.nodes.iter().any(|n| n.bytes_resumed > 0);
     let row = |n: &NodePlan| {
         let ready = n.images.iter().filter(|i| i.ready).count();
-        vec![
+        let state = if ready == n.images.len() { "ready" } else { "to do" };
+        let mut cells = vec![
             n.node.clone(),
+            state.to_owned(),
             n.platform.to_string(),
             n.runtime.clone(),
             format!("{ready} of {}", n.images.len()),
             format!("{} in {}", output::bytes(n.bytes), output::count(blobs(n.blobs), "blob")),
             output::bytes(n.bytes_skipped),
-        ]
+        ];
+        cells.extend(resumed.then(|| output::bytes(n.bytes_resumed)));
+        cells
     };
-    let rows: Vec<Vec<String>> = plan.nodes.iter().map(row).collect();
-    if !rows.is_empty() {
-        say(&output::table(&["NODE", "PLATFORM", "RUNTIME", "READY", "TO SEND", "THERE"], &rows));
-    }
-    for refused in &plan.refused {
-        warn(&format!("{}: {}", refused.node, refused.reason));
+    let refusal = |r: &Refused| {
+        let mut cells = vec![r.node.clone(), state(r.state).to_owned()];
+        cells.extend((0..if resumed { 6 } else { 5 }).map(|_| dash()));
+        cells
+    };
+    let place = |name: &str| order.iter().position(|n| n == name);
+    let mut rows: Vec<Vec<String>> =
+        plan.nodes.iter().map(row).chain(plan.refused.iter().map(refusal)).collect();
+    rows.sort_by_key(|r| place(&r[0]));
+    let mut head = vec!["NODE", "STATE", "PLATFORM", "RUNTIME", "READY", "TO SEND", "THERE"];
+    head.extend(resumed.then_some("RESUMABLE"));
+    output::table(&head, &rows)
+}
+
+fn state(result: NodeResult) -> &'static str {
+    match result {
+        NodeResult::Ready => "ready",
+        NodeResult::Failed => "failed",
+        NodeResult::Refused => "refused",
     }
 }
 
 fn tell_report(report: &PushReport) {
-    let row = |n: &NodeReport| {
-        let state = match n.state {
-            NodeResult::Ready => "ready",
-            NodeResult::Failed => "failed",
-            NodeResult::Refused => "refused",
-        };
-        let ready = n.images.iter().filter(|i| i.ready).count();
-        vec![
-            n.node.clone(),
-            state.to_owned(),
-            if n.images.is_empty() { "-".to_owned() } else { format!("{ready} of {}", n.images.len()) },
-            format!("{} in {}", output::bytes(n.bytes_sent), output::count(blobs(n.blobs_sent), "blob")),
-            output::bytes(n.bytes_skipped),
-            format!("{}.{} s", n.duration_ms / 1000, n.duration_ms % 1000 / 100),
-        ]
-    };
-    let rows: Vec<Vec<String>> = report.nodes.iter().map(row).collect();
-    say(&output::table(&["NODE", "STATE", "IMAGES", "SENT", "THERE", "TIME"], &rows));
+    say(&report_table(report));
     for node in &report.nodes {
         if let Some(error) = &node.error {
             warn(&format!("{}: {error}", node.node));
         }
     }
+    let images = report
+        .nodes
+        .iter()
+        .flat_map(|n| n.images.iter().filter(|i| i.ready).map(|i| (n.node.as_str(), i.reason.as_deref())));
+    notes(images).iter().for_each(|n| warn(n));
+}
+
+fn report_table(report: &PushReport) -> String {
+    let resumed = report.nodes.iter().any(|n| n.bytes_resumed > 0);
+    let row = |n: &NodeReport| {
+        let ready = n.images.iter().filter(|i| i.ready).count();
+        let mut cells = vec![
+            n.node.clone(),
+            state(n.state).to_owned(),
+            if n.images.is_empty() { "-".to_owned() } else { format!("{ready} of {}", n.images.len()) },
+            format!("{} in {}", output::bytes(n.bytes_sent), output::count(blobs(n.blobs_sent), "blob")),
+            output::bytes(n.bytes_skipped),
+        ];
+        cells.extend(resumed.then(|| output::bytes(n.bytes_resumed)));
+        cells.push(format!("{}.{} s", n.duration_ms / 1000, n.duration_ms % 1000 / 100));
+        cells
+    };
+    let rows: Vec<Vec<String>> = report.nodes.iter().map(row).collect();
+    let mut head = vec!["NODE", "STATE", "IMAGES", "SENT", "THERE"];
+    head.extend(resumed.then_some("RESUMED"));
+    head.push("TIME");
+    output::table(&head, &rows)
+}
+
+/// Nodes that a note names one by one.
+const NAMED: usize = 8;
+
+/// What is unusual about images that are ready, each thing once: `note: 3 images on n1, n2: …`. Takes ready images with
+/// their nodes, node by node.
+fn notes<'a>(ready: impl Iterator<Item = (&'a str, Option<&'a str>)>) -> Vec<String> {
+    let mut grouped: BTreeMap<&str, (usize, Vec<&str>)> = BTreeMap::new();
+    for (node, note) in ready {
+        let Some(note) = note else { continue };
+        let (images, nodes) = grouped.entry(note).or_default();
+        *images += 1;
+        if nodes.last() != Some(&node) {
+            nodes.push(node);
+        }
+    }
+    let line = |(note, (images, nodes)): (&str, (usize, Vec<&str>))| {
+        let mut on = nodes.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+        if nodes.len() > NAMED {
+            on += &format!(" and {} more", nodes.len() - NAMED);
+        }
+        format!("note: {} on {on}: {note}", output::count(images, "image"))
+    };
+    grouped.into_iter().map(line).collect()
 }
 
 fn blobs(n: u64) -> usize {
@@ -302,6 +371,55 @@ mod tests {
         assert_eq!(limited(nodes(), &["b".into()]).unwrap().len(), 1);
         assert_eq!(limited(nodes(), &[]).unwrap().len(), 2);
         assert_eq!(limited(nodes(), &["c".into()]).unwrap_err().code(), exit::USAGE);
+    }
+
+    fn planned(node: &str, resumed: u64) -> NodePlan {
+        NodePlan {
+            node: node.into(),
+            platform: "linux/amd64".parse().unwrap(),
+            runtime: "containerd 2.1".into(),
+            images: Vec::new(),
+            blobs: 0,
+            bytes: 0,
+            bytes_skipped: 0,
+            bytes_resumed: resumed,
+            skipped: Vec::new(),
+            disk: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_refused_node_has_its_row_in_the_inventorys_order() {
+        let refused = |node: &str, state| Refused { node: node.into(), state, reason: "why".into() };
+        let (no, down) = (refused("a", NodeResult::Refused), refused("c", NodeResult::Failed));
+        let mut plan = PushPlan { bundle: "b".into(), nodes: Vec::new(), refused: vec![no, down] };
+        let order = ["a", "b", "c"].map(str::to_owned);
+        let states = |plan: &PushPlan| -> Vec<String> {
+            let table = plan_table(plan, &order);
+            let two = |l: &str| l.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+            table.lines().map(two).collect()
+        };
+        assert_eq!(states(&plan), ["NODE STATE", "a refused", "c failed"]);
+        plan.nodes.push(planned("b", 0));
+        assert_eq!(states(&plan), ["NODE STATE", "a refused", "b ready", "c failed"]);
+        assert!(!plan_table(&plan, &order).contains("RESUMABLE"));
+        plan.nodes[0].bytes_resumed = 4_200_000;
+        let table = plan_table(&plan, &order);
+        assert!(table.contains("RESUMABLE") && table.contains("4.2 MB"), "{table}");
+    }
+
+    #[test]
+    fn notes_are_told_once_with_their_nodes() {
+        let many: Vec<String> = (1..=10).map(|n| format!("n{n}")).collect();
+        let all = many.iter().flat_map(|n| [(n.as_str(), Some("odd")), (n.as_str(), None)]);
+        let some = [("n1", Some("other")), ("n1", Some("other")), ("n2", Some("other"))];
+        assert_eq!(
+            notes(all.chain(some)),
+            [
+                "note: 10 images on n1, n2, n3, n4, n5, n6, n7, n8 and 2 more: odd",
+                "note: 3 images on n1, n2: other"
+            ]
+        );
     }
 
     #[test]

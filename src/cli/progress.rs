@@ -145,6 +145,8 @@ fn prefix(node: Option<&str>) -> String {
 /// The line that stays in a log about an event, if any.
 fn line(event: &Event) -> Option<String> {
     Some(match event {
+        // Told with the image that is imported.
+        Event::Node { state: NodeState::Importing, .. } => return None,
         Event::Resolved { image, digest } => format!("{image} is {digest}"),
         Event::TransferPlanned { node, blobs, bytes, skipped } => {
             let (size, there) = (output::bytes(*bytes), output::bytes(*skipped));
@@ -160,6 +162,7 @@ fn line(event: &Event) -> Option<String> {
         // Why a node failed stands in the report; here it would stand twice.
         Event::Node { node, state } => format!("{node}: {}", state_word(state)),
         Event::NodeImage { node, image, step } => match step {
+            ImageStep::Importing => format!("{node}: importing {image}"),
             ImageStep::Imported => format!("{node}: imported {image}"),
             ImageStep::Present => format!("{node}: has {image}"),
             ImageStep::Ready => return None,

@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
-use super::node::{Fault, Prepared, Tally};
+use super::node::{Fault, Prepared};
 use super::preflight::Preflight;
-use super::{ImageReport, NodePlan, NodeReport, NodeResult, PushOptions, PushPlan, PushReport, Refused};
+use super::tally::Tally;
+use super::{ImageReport, NodePlan, NodeReport, NodeResult, PushOptions, PushPlan, PushReport};
 use crate::bundle::BundleImage;
 use crate::event::{Event, Events, NodeState};
 use crate::node::{NodeError, NodeSession};
@@ -107,7 +108,7 @@ impl Push {
                 }
                 Ready::Parked(plan) => nodes.push(*plan),
                 Ready::Fault(fault) => {
-                    refused.push(Refused { node: target.name.clone(), reason: fault.reason });
+                    refused.push(fault.refuse(&target.name));
                 }
             }
         }
@@ -273,6 +274,7 @@ impl Push {
             bytes_sent: tally.bytes_sent,
             blobs_sent: tally.blobs_sent,
             bytes_skipped: tally.bytes_skipped.unwrap_or(0),
+            bytes_resumed: tally.bytes_resumed(),
             duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             error,
         }

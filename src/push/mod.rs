@@ -8,6 +8,7 @@ mod node;
 pub mod plan;
 mod preflight;
 pub mod report;
+mod tally;
 
 pub use executor::{Connector, Push, PushError, Target};
 pub use plan::{ImagePlan, NodePlan, PlanError, PushOptions, PushPlan, Refused, SkippedBlob};

@@ -1,7 +1,6 @@
 //! One attempt on one node: what is sent, imported and proved over one connection.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::{StreamExt as _, stream};
@@ -9,9 +8,10 @@ use tokio::sync::mpsc;
 
 use super::executor::{Push, Target};
 use super::preflight::Preflight;
-use super::{ImagePlan, ImageReport, NodePlan, PlanError};
+use super::tally::{Moved, Tally};
+use super::{ImagePlan, ImageReport, NodePlan, NodeResult, PlanError, Refused};
 use crate::copy::{Job, copy_blob};
-use crate::event::{Event, EventSink, Events, ImageStep, NodeState};
+use crate::event::{Event, Events, ImageStep, NodeState};
 use crate::node::{CommandOutput, NodeError, NodeSession, RemoteCommand};
 use crate::oci::media::Kind;
 use crate::oci::{Descriptor, Digest};
@@ -42,6 +42,12 @@ impl Fault {
 
     pub(super) fn cancelled() -> Self {
         Self::lasting("stopped; run the same command again to go on")
+    }
+
+    /// As a dry run tells it.
+    pub(super) fn refuse(self, node: &str) -> Refused {
+        let state = if self.refused { NodeResult::Refused } else { NodeResult::Failed };
+        Refused { node: node.to_owned(), state, reason: self.reason }
     }
 
     /// The connector tries again itself where that helps, so its word is final for a node that was never reached;
@@ -76,33 +82,6 @@ impl From<RuntimeError> for Fault {
 impl From<PlanError> for Fault {
     fn from(error: PlanError) -> Self {
         Self { refused: true, ..Self::lasting(error) }
-    }
-}
-
-/// What all attempts on a node moved.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    pub(super) bytes_sent: u64,
-    pub(super) blobs_sent: u64,
-    /// Of the first plan: later ones skip what this run sent.
-    pub(super) bytes_skipped: Option<u64>,
-    /// Bytes to send and images to import, of the first plan.
-    planned: Option<(u64, u64)>,
-    images: u64,
-}
-
-/// How many times over sending and importing what was planned counts as progress.
-const WASTE: u64 = 4;
-/// Bytes that count as progress however little was planned: what was thought to be there may have to be sent too.
-const ALLOWANCE: u64 = 64 << 20;
-
-impl Tally {
-    /// Grows whenever something was achieved, but not for ever: a node that loses what it was sent with every
-    /// connection would be tried without end.
-    pub(super) fn progress(&self) -> u64 {
-        let (bytes, images) = self.planned.unwrap_or_default();
-        let bytes = self.bytes_sent.min(bytes.saturating_mul(WASTE).max(ALLOWANCE));
-        bytes.saturating_add(self.images.min(images.saturating_mul(WASTE)))
     }
 }
 
@@ -154,8 +133,7 @@ impl Prepared {
         preflight: &Preflight,
         tally: &mut Tally,
     ) -> Result<Vec<ImageReport>, Fault> {
-        tally.bytes_skipped.get_or_insert(self.plan.bytes_skipped);
-        tally.planned.get_or_insert((self.plan.bytes, self.plan.to_import().count() as u64));
+        tally.plan(&self.plan);
         let mut round = 0;
         loop {
             round += 1;
@@ -225,7 +203,7 @@ impl Prepared {
             failed: Mutex::default(),
         };
         let (sent, arrived) = mpsc::channel(1);
-        let moved = Arc::new(Moved { events: push.events.clone(), bytes: AtomicU64::new(0) });
+        let moved = Arc::new(Moved::new(&push.events, tally));
         let job = Job {
             events: Arc::clone(&moved) as Events,
             cancel: push.cancel.clone(),
@@ -236,9 +214,7 @@ impl Prepared {
         let importing = line.import(&work, self.facts.clone(), arrived);
         // Both to their end: when sending breaks off, the import that runs is waited for.
         let ((blobs, sending), (images, importing)) = tokio::join!(sending, importing);
-        tally.bytes_sent += moved.bytes.load(Ordering::Relaxed);
-        tally.blobs_sent += blobs;
-        tally.images += images;
+        tally.add(&moved, blobs, images);
         importing.and(sending)?;
         Ok(line.failed.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
@@ -304,25 +280,6 @@ struct Failed {
     /// Another round can help.
     again: bool,
     damaged: Vec<Digest>,
-}
-
-/// Counts what crosses the wire, also of blobs that do not come to their end: whether an attempt brought a node
-/// further decides about the next.
-struct Moved {
-    events: Events,
-    bytes: AtomicU64,
-}
-
-impl EventSink for Moved {
-    fn emit(&self, event: Event) {
-        match &event {
-            // What was resumed is reported as progress too, right after this.
-            Event::Resumed { offset, .. } => self.bytes.fetch_sub(*offset, Ordering::Relaxed),
-            Event::TransferProgress { bytes, .. } => self.bytes.fetch_add(*bytes, Ordering::Relaxed),
-            _ => 0,
-        };
-        self.events.emit(event);
-    }
 }
 
 /// The pipeline of one node: while one image is imported, the next is sent.
@@ -424,6 +381,7 @@ impl Line<'_> {
             return Ok(false);
         }
         self.push.node_is(self.target, NodeState::Importing);
+        told(self.push, self.target, plan, ImageStep::Importing);
         let command =
             self.runtime.import(&ImportJob { staging: self.staging, image, staged: &staged, facts });
         let output = self.run(&command).await?;
@@ -454,18 +412,5 @@ impl Line<'_> {
 
     async fn run(&self, command: &RemoteCommand) -> Result<CommandOutput, Fault> {
         Ok(self.session.run(command).await?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_lost_and_sent_again_and_again_is_no_progress() {
-        let planned = Some((1 << 30, 3));
-        let at = |bytes_sent, images| Tally { bytes_sent, images, planned, ..Tally::default() }.progress();
-        assert!(at(1, 0) > at(0, 0) && at(2 << 30, 0) > at(1 << 30, 0) && at(0, 1) > at(0, 0));
-        assert_eq!(at(5 << 30, 30), at(50 << 30, 300));
     }
 }

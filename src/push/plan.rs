@@ -77,6 +77,8 @@ pub struct PushPlan {
 pub struct Refused {
     /// The node.
     pub node: String,
+    /// Whether it cannot take the bundle or could not be asked.
+    pub state: super::NodeResult,
     /// Why.
     pub reason: String,
 }
@@ -94,10 +96,13 @@ pub struct NodePlan {
     pub images: Vec<ImagePlan>,
     /// How many blobs are sent.
     pub blobs: u64,
-    /// Their bytes, less what an interrupted transfer may have left of them.
+    /// Their bytes.
     pub bytes: u64,
     /// Bytes that are not sent.
     pub bytes_skipped: u64,
+    /// Bytes of blobs and parts of blobs that an earlier run staged on the node: complete ones are among those that are
+    /// not sent, parts are sent again as far as they cannot be proved.
+    pub bytes_resumed: u64,
     /// What is not sent and why.
     pub skipped: Vec<SkippedBlob>,
     /// What is needed where.
@@ -175,6 +180,7 @@ impl NodePlan {
             blobs: 0,
             bytes: 0,
             bytes_skipped: 0,
+            bytes_resumed: 0,
             skipped: Vec::new(),
             disk: Vec::new(),
         };
@@ -206,6 +212,9 @@ impl NodePlan {
         plan.blobs = on_the_way.len() as u64;
         plan.bytes = plan.to_send().map(Descriptor::size).sum();
         plan.bytes_skipped = skipped.values().map(|s| s.size).sum();
+        let staged = skipped.values().filter(|s| s.reason == Have::Staged).map(|s| s.size).sum::<u64>();
+        let part = |b: &Descriptor| facts.partials.get(b.digest().hex()).map_or(0, |&n| n.min(b.size()));
+        plan.bytes_resumed = staged + plan.to_send().map(part).sum::<u64>();
         plan.skipped = skipped.into_values().collect();
         plan.disk = plan.disk_needs(runtime, facts);
         match plan.disk.iter().find(|d| d.need > d.free) {

@@ -55,6 +55,9 @@ fn what_a_node_has_is_not_sent_and_the_reason_is_told() {
     facts.snapshots.insert(image.graph.images[0].chain_ids[1].clone());
     facts.staged.insert(layer(&image, 2).digest().clone(), layer(&image, 2).size());
     facts.staged.insert(image.graph.root.digest().clone(), 1);
+    facts.discards_layers = true;
+    let config = &image.graph.images[0].config;
+    facts.partials.insert(config.digest().hex().to_owned(), 5);
     let plan = plan(std::slice::from_ref(&image), &facts).unwrap();
     assert_eq!(reason(&plan, layer(&image, 0)), Some(Have::Stored));
     assert_eq!(reason(&plan, layer(&image, 1)), Some(Have::Unpacked));
@@ -62,6 +65,11 @@ fn what_a_node_has_is_not_sent_and_the_reason_is_told() {
     let rest = [image.graph.images[0].config.digest().clone(), image.graph.root.digest().clone()];
     assert_eq!(sent(&plan), rest, "a staged file of the wrong size does not count");
     assert_eq!(plan.bytes_skipped, image.graph.images[0].layers.iter().map(Descriptor::size).sum::<u64>());
+    assert_eq!(plan.bytes_resumed, layer(&image, 2).size() + 5);
+
+    facts.discards_layers = false;
+    let plan = self::plan(std::slice::from_ref(&image), &facts).unwrap();
+    assert!(sent(&plan).contains(layer(&image, 1).digest()), "a node that keeps layers gets them all");
 }
 
 #[test]

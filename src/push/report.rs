@@ -30,6 +30,8 @@ pub struct NodeReport {
     pub blobs_sent: u64,
     /// Bytes of blobs that were not sent because the node had them.
     pub bytes_skipped: u64,
+    /// Bytes of blobs that were not sent because an earlier run had staged them, whole or in part.
+    pub bytes_resumed: u64,
     /// From the first connection on.
     pub duration_ms: u64,
     /// Why it is not ready.

@@ -3,16 +3,32 @@
 //! What is relied upon was measured on 1.6, 1.7 and 2.1: an archive may leave out blobs that the namespace's content
 //! store has, and layers whose chain-ID snapshot is there; a failed import up to 1.7 leaves its names on broken
 //! content, so the import script keeps the old targets under `omk.invalid/backup/…` and puts them back.
+//!
+//! A layer that is unpacked (its chain-ID snapshot is there) but not in the content store is not needed to import and
+//! run an image. It is left out only where the node evidently wants it so: containerd with `discard_unpacked_layers`
+//! drops the layers of what kubelet pulls, and then `images check` calls those images incomplete, with nothing left
+//! but their config, and unpacked. When more images are like that than are complete, sending layers would only fill
+//! the disk. Everywhere else such a layer is sent, because an image without it cannot be exported or pushed from that
+//! node and every check calls it incomplete. An image that has its name and runs is left as it is either way; the
+//! report says that its layers are missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::sections::{self, PRELUDE, Sections};
+use super::sections::{self, PRELUDE, Sections, Staged};
 use super::{
     Have, ImportFailure, ImportJob, NamedImage, NodeFacts, Readiness, Runtime, RuntimeError, RuntimeImage,
 };
 use crate::node::{CommandOutput, RemoteCommand, quote};
 use crate::oci::{Descriptor, Digest};
+
+/// What is unusual about an image that runs, on a node that discards layers.
+const DISCARDED: &str = "unpacked, but their layers are not in the content store (containerd discards them after \
+     unpacking): they run; they cannot be exported or pushed from that node";
+/// The same on a node that keeps layers.
+const INCOMPLETE: &str = "unpacked, but not all of their layers are in the content store, though this containerd keeps \
+     layers: they run; they cannot be exported or pushed from that node. To have them complete, remove them there \
+     (ctr images rm) and run the same command again";
 
 /// Where an import keeps what a name pointed at before. `.invalid` never resolves (RFC 2606).
 const BACKUP: &str = "omk.invalid/backup/";
@@ -225,16 +241,22 @@ s runtime-space space "${{root:-{root}}}"
         let snapshots = all.need("snapshots", "ctr snapshots ls")?;
         let images = all.need("images", "ctr images ls")?;
         let checked = all.need("check", "ctr images check")?;
-        let (staged, partial) = all.get("staged").map(|s| sections::staged(&s.lines)).unwrap_or_default();
+        let Staged { blobs: staged, partial, partials } =
+            all.get("staged").map(|s| sections::staged(&s.lines)).unwrap_or_default();
+        let names = parse_images(&images.lines, &checked.lines);
+        let discards_layers = discards_layers(&names, &checked.lines);
         Ok(NodeFacts {
             platform,
             runtime: format!("{} {server}", self.label()),
             content: content.lines.iter().filter_map(|l| l.trim().parse().ok()).collect(),
             snapshots: parse_snapshots(&snapshots.lines),
-            names: parse_images(&images.lines, &checked.lines),
+            names,
             archives: BTreeMap::new(),
             staged,
             partial,
+            partials,
+            discards_layers,
+            distrusted: BTreeSet::new(),
             runtime_disk: all.get("runtime-space").and_then(|s| sections::disk(&s.lines)),
             staging_disk: all.get("staging-space").and_then(|s| sections::disk(&s.lines)),
         })
@@ -243,6 +265,9 @@ s runtime-space space "${{root:-{root}}}"
     fn has(&self, facts: &NodeFacts, image: &RuntimeImage, blob: &Descriptor) -> Option<Have> {
         if facts.content.contains(blob.digest()) {
             return Some(Have::Stored);
+        }
+        if !facts.discards_layers || facts.distrusted.contains(blob.digest()) {
+            return None;
         }
         let (layers, chain) = (&image.image.layers, &image.image.chain_ids);
         let mut places = layers.iter().enumerate().filter(|(_, l)| l.digest() == blob.digest()).peekable();
@@ -280,7 +305,7 @@ s runtime-space space "${{root:-{root}}}"
             if top.is_some_and(|c| !facts.snapshots.contains(c)) {
                 return Readiness::Missing(format!("{name}: layers and their snapshot are missing"));
             }
-            note = Some("unpacked; containerd does not keep all of its layers".to_owned());
+            note = Some(if facts.discards_layers { DISCARDED } else { INCOMPLETE }.to_owned());
         }
         Readiness::Ready(note)
     }
@@ -397,6 +422,24 @@ pub(super) const NAME_ANNOTATION: &str = "io.containerd.image.name";
 /// How long an import of so many bytes may say nothing: unpacking is silent, and a slow disk manages 2 MiB/s.
 pub(super) fn patience(bytes: u64) -> Duration {
     Duration::from_secs(300 + bytes / (2 * 1024 * 1024))
+}
+
+/// Whether more images are unpacked with all of their layers gone than are complete; see the module's documentation.
+/// `incomplete (1/5)` counts config and layers.
+fn discards_layers(names: &BTreeMap<String, NamedImage>, check: &[&str]) -> bool {
+    let complete: BTreeSet<&Digest> =
+        names.values().filter(|i| i.complete && i.unpacked).map(|i| &i.digest).collect();
+    let bare = |line: &&str| -> Option<Digest> {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (have, all) = fields.get(4)?.strip_prefix('(')?.strip_suffix(')')?.split_once('/')?;
+        let bare = fields.get(3) == Some(&"incomplete")
+            && fields.last() == Some(&"true")
+            && have == "1"
+            && all.parse::<u32>().is_ok_and(|all| all > 1);
+        names.get(fields[0]).filter(|_| bare).map(|i| i.digest.clone())
+    };
+    let bare: BTreeSet<Digest> = check.iter().filter_map(bare).collect();
+    bare.len() > complete.len()
 }
 
 /// Measured: 295 MB of gzip'd layers of real images unpack to 895 MB.

@@ -123,9 +123,15 @@ fn recorded_probes_of_three_versions_are_read() {
 fn an_unpacked_image_without_all_layers_is_ready_and_says_so() {
     let (containerd, mut facts, mut image) = (plain(), recorded(0), lab_a());
     let Readiness::Ready(Some(note)) = containerd.readiness(&facts, &image) else { panic!("not ready") };
-    assert_eq!(note, "unpacked; containerd does not keep all of its layers");
+    assert_eq!(note, INCOMPLETE);
     assert_eq!(containerd.has(&facts, &image, &image.blobs[0]), Some(Have::Stored));
+    assert_eq!(containerd.has(&facts, &image, &image.blobs[1]), None, "this node keeps layers");
+    facts.discards_layers = true;
+    assert_eq!(containerd.readiness(&facts, &image), Readiness::Ready(Some(DISCARDED.to_owned())));
     assert_eq!(containerd.has(&facts, &image, &image.blobs[1]), Some(Have::Unpacked));
+    let mut doubted = facts.clone();
+    doubted.distrust(&BTreeSet::from([image.blobs[1].digest().clone()]));
+    assert_eq!(containerd.has(&doubted, &image, &image.blobs[1]), None, "an import wanted it all the same");
 
     facts.snapshots.remove(&d(A_CHAIN));
     assert_eq!(containerd.has(&facts, &image, &image.blobs[1]), None);
@@ -141,6 +147,29 @@ fn an_unpacked_image_without_all_layers_is_ready_and_says_so() {
     image.names.push("docker.io/lab/a:2".into());
     let Readiness::Missing(why) = containerd.readiness(&recorded(0), &image) else { panic!() };
     assert_eq!(why, "containerd does not know the name docker.io/lab/a:2");
+}
+
+#[test]
+fn a_node_discards_layers_when_most_of_its_images_have_none() {
+    let line = |name: &str, what: &str, unpacked: bool| {
+        let digest = Digest::sha256(name.as_bytes());
+        format!(
+            "{name} application/vnd.oci.image.manifest.v1+json {digest} {what} 1.0 KiB/23.1 KiB {unpacked}"
+        )
+    };
+    let discards = |check: &[String]| {
+        let lines: Vec<&str> = check.iter().map(String::as_str).collect();
+        discards_layers(&parse_images(&lines, &lines), &lines)
+    };
+    let (pause, dns) = (line("pause", "incomplete (1/2)", true), line("dns", "incomplete (1/5)", true));
+    let kept = line("kept", "complete (3/3)", true);
+    assert!(!discards(&[]) && !discards(std::slice::from_ref(&kept)));
+    assert!(discards(&[pause.clone(), kept.clone(), dns]));
+    assert!(!discards(&[pause, kept]), "one image without layers may be an accident");
+    assert!(!discards(&[line("half", "incomplete (2/3)", true)]), "a layer is there");
+    assert!(!discards(&[line("new", "incomplete (1/3)", false)]), "not unpacked: nothing was discarded");
+    assert!(!discards(&[line("empty", "incomplete (1/1)", true)]));
+    assert!((0..3).all(|i| !recorded(i).discards_layers));
 }
 
 #[test]
@@ -161,6 +190,7 @@ fn a_layer_that_stands_twice_must_be_unpacked_twice() {
     let store = MemoryStore::new();
     let image = fixtures::image(&store, "twice", &["x", "x"]);
     let mut facts = fixtures::empty_node();
+    facts.discards_layers = true;
     facts.snapshots.insert(image.image.chain_ids[0].clone());
     assert_eq!(plain().has(&facts, &image, &image.image.layers[0]), None);
     facts.snapshots.insert(image.image.chain_ids[1].clone());

@@ -59,6 +59,9 @@ pub(crate) fn empty_node() -> NodeFacts {
         archives: Default::default(),
         staged: Default::default(),
         partial: 0,
+        partials: Default::default(),
+        discards_layers: false,
+        distrusted: Default::default(),
         runtime_disk: None,
         staging_disk: None,
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::containerd::{NAME_ANNOTATION, OCI_LAYOUT, index_json, patience};
-use super::sections::{self, PRELUDE, Section, Sections};
+use super::sections::{self, PRELUDE, Section, Sections, Staged};
 use super::{
     ArchivedBlob, Have, ImportFailure, ImportJob, NamedImage, NodeFacts, Readiness, Runtime, RuntimeError,
     RuntimeImage,
@@ -96,7 +96,8 @@ s runtime-space space {folder}
                 names.insert(name, NamedImage { digest, complete: true, unpacked: true, archive });
             }
         }
-        let (staged, partial) = all.get("staged").map(|s| sections::staged(&s.lines)).unwrap_or_default();
+        let Staged { blobs: staged, partial, partials } =
+            all.get("staged").map(|s| sections::staged(&s.lines)).unwrap_or_default();
         Ok(NodeFacts {
             platform,
             runtime: self.label(),
@@ -106,6 +107,9 @@ s runtime-space space {folder}
             archives,
             staged,
             partial,
+            partials,
+            discards_layers: false,
+            distrusted: BTreeSet::new(),
             runtime_disk: all.get("runtime-space").and_then(|s| sections::disk(&s.lines)),
             staging_disk: all.get("staging-space").and_then(|s| sections::disk(&s.lines)),
         })

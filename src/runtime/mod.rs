@@ -133,6 +133,13 @@ pub struct NodeFacts {
     pub staged: BTreeMap<Digest, u64>,
     /// Bytes in staging that are no complete blob: what an interrupted transfer left.
     pub partial: u64,
+    /// Blobs of which staging has a part, by the hexadecimal part of their digest; bytes of the largest part, of which
+    /// all that can be proved need not be sent again.
+    pub partials: BTreeMap<String, u64>,
+    /// Evidently the runtime drops layers once they are unpacked: see [`Containerd`].
+    pub discards_layers: bool,
+    /// Layers that turned out to be needed although they seemed to be unpacked.
+    pub distrusted: BTreeSet<Digest>,
     /// Where the runtime keeps images.
     pub runtime_disk: Option<Disk>,
     /// Where staging is, or would be.
@@ -140,9 +147,11 @@ pub struct NodeFacts {
 }
 
 impl NodeFacts {
-    /// Forgets that staging and archives have these blobs: what is named there can still have flipped bits. They are
-    /// sent again; archives that need them are not ready any more, and are written anew.
+    /// Forgets that staging and archives have these blobs, and that a snapshot stands for them: what is named there can
+    /// still have flipped bits. They are sent again; archives that need them are not ready any more, and are written
+    /// anew.
     pub fn distrust(&mut self, damaged: &BTreeSet<Digest>) {
+        self.distrusted.extend(damaged.iter().cloned());
         self.staged.retain(|digest, _| !damaged.contains(digest));
         for archive in self.archives.values_mut() {
             archive.retain(|digest, _| !damaged.contains(digest));

@@ -134,18 +134,44 @@ pub(super) fn disk(lines: &[&str]) -> Option<Disk> {
     })
 }
 
-/// `SIZE ./PATH` lines: complete blobs, and bytes of everything else.
-pub(super) fn staged(lines: &[&str]) -> (BTreeMap<Digest, u64>, u64) {
-    let (mut blobs, mut partial) = (BTreeMap::new(), 0u64);
+/// What is in a staging folder. Bytes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Staged {
+    pub(super) blobs: BTreeMap<Digest, u64>,
+    /// All that is no complete blob.
+    pub(super) partial: u64,
+    /// By the hexadecimal part of the digest: the largest part that is there.
+    pub(super) partials: BTreeMap<String, u64>,
+}
+
+/// `SIZE ./PATH` lines.
+pub(super) fn staged(lines: &[&str]) -> Staged {
+    let mut all = Staged::default();
     for line in lines {
         let Some((size, path)) = line.split_once(' ') else { continue };
         let Ok(size) = size.parse::<u64>() else { continue };
         match layout_digest(path) {
-            Some(digest) => drop(blobs.insert(digest, size)),
-            None => partial = partial.saturating_add(size),
+            Some(digest) => drop(all.blobs.insert(digest, size)),
+            // Notes about the folder and about how far a part is.
+            None if path.ends_with("/.omk-staging") || path.ends_with(".journal") => {}
+            None => {
+                all.partial = all.partial.saturating_add(size);
+                if let Some(hex) = partial_hex(path) {
+                    let largest = all.partials.entry(hex.to_owned()).or_default();
+                    *largest = size.max(*largest);
+                }
+            }
         }
     }
-    (blobs, partial)
+    all
+}
+
+/// The hexadecimal part of the digest of a part of a blob: `./partial/HEX` or `./partial/HEX.RUN`.
+fn partial_hex(path: &str) -> Option<&str> {
+    let name = path.strip_prefix("./partial/")?;
+    let hex = name.split_once('.').map_or(name, |(hex, _)| hex);
+    let digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    (matches!(hex.len(), 64 | 128) && hex.bytes().all(digit)).then_some(hex)
 }
 
 /// The blob whose place in an image layout this is: `blobs/sha256/HEX`, with or without `./` before it.
@@ -223,14 +249,22 @@ mod tests {
     #[test]
     fn staging_is_told_from_leftovers() {
         let d = Digest::sha256(b"x");
+        let hex = "ab".repeat(32);
         let lines = [
             format!("7 ./{}", d.layout_path()),
             "9 ./blobs/sha256/.part".into(),
+            format!("20 ./partial/{hex}.r1"),
+            format!("30 ./partial/{hex}.r2"),
+            format!("1 ./partial/{hex}.r2.journal"),
+            "40 ./partial/../x".into(),
+            "50 ./.omk-staging".into(),
             "nonsense".into(),
             "x y".into(),
         ];
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-        assert_eq!(staged(&lines), (BTreeMap::from([(d, 7)]), 9));
+        let found = staged(&lines);
+        assert_eq!((found.blobs, found.partial), (BTreeMap::from([(d, 7)]), 9 + 20 + 30 + 40));
+        assert_eq!(found.partials, BTreeMap::from([(hex, 30)]));
     }
 
     proptest! {

@@ -1,10 +1,12 @@
 //! Pushing to real containerd over OpenSSH.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use omk::bundle::BundleImage;
 use omk::event::{Events, Recorder};
 use omk::node::Inventory;
+use omk::oci::Digest;
 use omk::push::{NodeResult, Push, PushOptions, PushReport, Target};
 use omk::runtime::{Have, RuntimeChoice};
 use omk::store::MemoryStore;
@@ -106,19 +108,36 @@ async fn lab_containerd_gets_what_it_lacks_and_no_more() {
     let small = second.graph.size() - base.len() as u64;
     assert_eq!(report.nodes[0].bytes_sent, small, "the base is in the content store");
 
-    // Content that is gone after it was unpacked, as discard_unpacked_layers leaves it.
-    ctr(&lab, &["content", "rm", first.graph.images[0].layers[0].digest().to_string().as_str()]);
+    // A layer of two images is gone after it was unpacked; the node keeps layers otherwise.
+    let forget = |digests: &[&Digest]| {
+        digests.iter().for_each(|d| drop(ctr(&lab, &["content", "rm", d.to_string().as_str()])));
+    };
+    let base_blob = &Digest::sha256(&base);
+    forget(&[base_blob]);
+    let note = run(&lab, "root", &store, &both).await.nodes[0].images[0].reason.clone().unwrap();
+    assert!(note.contains("though this containerd keeps layers"), "{note}");
     let third = bundled(&store, "lab.example/web:3", &[&base, &layer("three", &noise(4, 50_000))]);
-    let plan = push(&lab, "root", &store, std::slice::from_ref(&third)).plan().await;
-    let base_blob = third.graph.images[0].layers[0].digest();
+    let report = run(&lab, "root", &store, std::slice::from_ref(&third)).await;
+    assert!(report.all_ready() && report.nodes[0].images[0].reason.is_none(), "{report:#?}");
+    assert_eq!(report.nodes[0].bytes_sent, third.graph.size(), "its base is there as a snapshot only");
+    let complete = ctr(&lab, &["images", "check"]);
+    assert!(!complete.contains("incomplete"), "{complete}");
+
+    // As discard_unpacked_layers leaves a node: no image has any layer.
+    let all = [first, second, third];
+    let gone: BTreeSet<&Digest> =
+        all.iter().flat_map(|i| &i.graph.images[0].layers).map(|l| l.digest()).collect();
+    forget(&gone.into_iter().collect::<Vec<_>>());
+    let fourth = bundled(&store, "lab.example/web:4", &[&base, &layer("four", &noise(5, 50_000))]);
+    let plan = push(&lab, "root", &store, std::slice::from_ref(&fourth)).plan().await;
     let skipped = plan.nodes[0].skipped.iter().find(|s| s.digest == *base_blob);
     assert_eq!(skipped.map(|s| s.reason), Some(Have::Unpacked));
-    let report = run(&lab, "root", &store, std::slice::from_ref(&third)).await;
+    let report = run(&lab, "root", &store, std::slice::from_ref(&fourth)).await;
     assert!(report.all_ready(), "{report:#?}");
-    let note = report.nodes[0].images[0].reason.as_deref();
-    assert_eq!(note, Some("unpacked; containerd does not keep all of its layers"));
+    let note = report.nodes[0].images[0].reason.as_deref().unwrap();
+    assert!(note.contains("containerd discards them after unpacking"), "{note}");
 
-    let again = run(&lab, "root", &store, &[first, second, third]).await;
+    let again = run(&lab, "root", &store, &[&all[..], &[fourth]].concat()).await;
     assert!(again.all_ready() && again.nodes[0].bytes_sent == 0, "{again:#?}");
 }
 
