@@ -64,14 +64,9 @@ impl Env for System {
     }
 
     fn random(&self, buffer: &mut [u8]) {
-        use std::hash::{BuildHasher, Hasher};
-        // Keys of the standard library's hash maps come from the system's randomness; what is rendered is looked at
-        // for images and never installed.
-        for chunk in buffer.chunks_mut(8) {
-            let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
-            hasher.write_u8(0);
-            chunk.copy_from_slice(&hasher.finish().to_le_bytes()[..chunk.len()]);
-        }
+        // What is rendered may be installed, keys and passwords with it: nothing less than the system's randomness.
+        // Weak bytes would look like any others, so the render thread ends here, and with it the rendering.
+        assert!(getrandom::fill(buffer).is_ok(), "the system gives no random bytes");
     }
 }
 

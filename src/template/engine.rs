@@ -30,6 +30,7 @@ pub(crate) struct Runtime {
     depth: AtomicU64,
     calls: AtomicU64,
     output: AtomicU64,
+    costly: AtomicU64,
 }
 
 struct Lowered {
@@ -91,6 +92,21 @@ impl Cx<'_, '_, '_> {
         result
             .map(|s| if s.contains("<no value>") { s.replace("<no value>", "") } else { s })
             .map_err(|error| FnError::Tpl { text: text.into(), error: Box::new(error) })
+    }
+
+    /// The command as written.
+    pub(crate) fn command(&self) -> &str {
+        &self.site.node
+    }
+
+    /// Counts work that is slow on purpose, such as making keys.
+    pub(crate) fn costly(&self, units: u64) -> Result<(), FnError> {
+        let limit = self.rt.limits.max_costly;
+        if self.rt.costly.fetch_add(units, Ordering::Relaxed) + units > limit {
+            let reason = "templates ask for more keys, certificates and password hashes than is allowed";
+            return Err(FnError::text(format!("{reason} ({limit} units)")));
+        }
+        Ok(())
     }
 
     /// Counts `bytes` that a function is about to make, so that a small template cannot ask for huge strings.
@@ -288,12 +304,10 @@ fn call(rt: &Runtime, state: &mut State<'_, '_>, args: &[Value]) -> Result<Value
     if rt.calls.fetch_add(1, Ordering::Relaxed) > rt.limits.max_calls {
         return Err(rt.text(&site, format!("templates made more than {} calls", rt.limits.max_calls)));
     }
-    if args.len() < builtin.min || args.len() > builtin.max {
-        let want = if builtin.max == usize::MAX {
-            format!("at least {}", builtin.min)
-        } else {
-            builtin.min.to_string()
-        };
+    let (types, variadic) = builtin.types();
+    let fixed = types.len() - usize::from(variadic);
+    if if variadic { args.len() < fixed } else { args.len() != fixed } {
+        let want = if variadic { format!("at least {fixed}") } else { fixed.to_string() };
         let reason = format!("wrong number of args for {}: want {want} got {}", builtin.name, args.len());
         return Err(rt.text(&site, reason));
     }
@@ -470,6 +484,7 @@ impl Engine {
             depth: AtomicU64::new(0),
             calls: AtomicU64::new(0),
             output: AtomicU64::new(0),
+            costly: AtomicU64::new(0),
             limits,
         });
         let mut env = Environment::empty();
@@ -478,7 +493,7 @@ impl Engine {
         env.set_syntax(SyntaxConfig::builder().keep_trailing_newline(true).build().unwrap_or_default());
         env.set_formatter(print);
         env.set_fuel(Some(rt.limits.fuel));
-        let helpers: [(&'static str, Run); 10] = [
+        let helpers: [(&'static str, Run); 11] = [
             ("_c", call),
             ("_f", field),
             ("_m", method),
@@ -486,6 +501,7 @@ impl Engine {
             ("_p", range_pairs),
             ("_t", template),
             ("_e", |rt, _, args| Err(rt.text(&*rt.site(args)?, args[1].as_str().unwrap_or_default()))),
+            ("_n", |_, _, args| Ok(int(as_int(&args[0]).map_or(i64::MIN, i64::wrapping_neg)))),
             ("_cell", |_, _, args| Ok(Cell::value(args[0].clone()))),
             ("_get", |_, _, args| Ok(args[0].downcast_object_ref::<Cell>().map_or_else(nil, Cell::get))),
             ("_set", |_, _, args| {

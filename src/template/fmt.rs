@@ -29,7 +29,10 @@ fn print_at(out: &mut String, v: &Value, depth: usize) {
     } else if is_nil(v) {
         out.push_str("<nil>");
     } else if let Some(i) = as_int(v) {
-        out.push_str(&i.to_string());
+        match v.downcast_object_ref::<Record>().and_then(|r| r.text.as_deref()) {
+            Some(name) => out.push_str(name),
+            None => out.push_str(&i.to_string()),
+        }
     } else if let Some(f) = as_float(v) {
         out.push_str(&float(f));
     } else if let Some(b) = as_bool(v) {
@@ -108,7 +111,7 @@ pub(crate) fn quote(s: &str) -> String {
     out
 }
 
-fn printable(c: char) -> bool {
+pub(super) fn printable(c: char) -> bool {
     !(c.is_control()
         || matches!(c, '\u{a0}' | '\u{ad}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}')
         || matches!(c, '\u{3000}' | '\u{feff}' | '\u{e000}'..='\u{f8ff}' | '\u{fff0}'..='\u{fffb}'))
@@ -225,7 +228,8 @@ fn one(out: &mut String, spec: &Spec, verb: char, v: &Value, depth: usize) {
             _ => bad(out, verb, v),
         };
     }
-    if let Some(i) = as_int(v) {
+    let named = v.downcast_object_ref::<Record>().is_some_and(|r| r.text.is_some());
+    if let Some(i) = as_int(v).filter(|_| !named || !matches!(verb, 's' | 'v' | 'q')) {
         return integer(out, spec, verb, i, v);
     }
     if let Some(f) = as_float(v) {

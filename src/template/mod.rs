@@ -8,6 +8,7 @@
 //! are foreign code, so everything is bounded by [`Limits`].
 
 mod ast;
+mod clock;
 mod engine;
 mod error;
 mod fmt;
@@ -49,6 +50,9 @@ pub struct Limits {
     pub max_bytes: u64,
     /// Elements that `until`, `seq`, `repeat` or a range over an integer may make. Default one million.
     pub max_items: i64,
+    /// Units of deliberately slow work: bcrypt 1, `derivePassword` and an RSA key of 2048 bits 2, of 4096 bits 16.
+    /// Default 200.
+    pub max_costly: u64,
     /// Instructions of minijinja in one execution of one template. Default 100 million.
     pub fuel: u64,
 }
@@ -60,6 +64,7 @@ impl Default for Limits {
             max_calls: 50_000_000,
             max_bytes: 1 << 30,
             max_items: 1_000_000,
+            max_costly: 200,
             fuel: 100_000_000,
         }
     }

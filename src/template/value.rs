@@ -5,7 +5,7 @@
 //! | nil | none |
 //! | bool, string | the same |
 //! | int64 | integer |
-//! | int | integer that minijinja holds as unsigned ([`int`]); a negative int counts as int64 |
+//! | int | integer that minijinja holds as unsigned, or as 128 bits if negative ([`int`]) |
 //! | float64 | float |
 //! | `[]byte` | bytes |
 //! | `map[string]…` | [`Dict`]: shared and changed in place, iterated in key order as `text/template` does |
@@ -179,7 +179,10 @@ impl Object for Record {
         self.fields.get(key.as_str()?).cloned()
     }
     fn is_true(self: &Arc<Self>) -> bool {
-        self.type_name != FILES_TYPE || !self.fields.is_empty()
+        match self.fields.get(" n") {
+            Some(number) => number.is_true(),
+            None => self.type_name != FILES_TYPE || !self.fields.is_empty(),
+        }
     }
 }
 
@@ -225,15 +228,28 @@ pub fn as_list(v: &Value) -> Option<&List> {
     v.downcast_object_ref()
 }
 
-/// An integer, unless `v` is another kind.
+/// An integer, unless `v` is another kind. A `time.Duration` and a `time.Month` are integers too.
 pub fn as_int(v: &Value) -> Option<i64> {
-    if v.kind() == ValueKind::Number && v.is_integer() { v.as_i64() } else { None }
+    match v.kind() {
+        ValueKind::Number if v.is_integer() => v.as_i64(),
+        ValueKind::Plain => as_int(v.downcast_object_ref::<Record>()?.fields.get(" n")?),
+        _ => None,
+    }
 }
 
-/// A Go `int`, which `typeOf` tells from the `int64` that `--set` and Sprig's arithmetic give.
+/// A Go `int`, which `typeOf` tells from the `int64` that `--set` and Sprig's arithmetic give: minijinja holds it as
+/// unsigned, or in 128 bits where it is negative.
 pub fn int(i: i64) -> Value {
-    u64::try_from(i).map_or_else(|_| Value::from(i), Value::from)
+    u64::try_from(i).map_or_else(|_| Value::from(i128::from(i)), Value::from)
 }
+
+/// A Go `int64`.
+pub fn int64(i: i64) -> Value {
+    Value::from(i)
+}
+
+/// Go's name of the type of durations.
+pub const DURATION: &str = "time.Duration";
 
 /// A float, unless `v` is another kind.
 pub fn as_float(v: &Value) -> Option<f64> {
@@ -283,6 +299,9 @@ pub fn kind_name(v: &Value) -> &'static str {
     if let Some(r) = v.downcast_object_ref::<Record>() {
         if r.type_name == FILES_TYPE {
             return "map";
+        }
+        if r.fields.contains_key(" n") {
+            return if r.type_name == DURATION { "int64" } else { "int" };
         }
         return if r.type_name.starts_with('*') { "ptr" } else { "struct" };
     }
@@ -409,6 +428,9 @@ mod unsigned {
         type SerializeStructVariant = Impossible<bool, Error>;
 
         fn serialize_u64(self, _: u64) -> Result<bool, Error> {
+            Ok(true)
+        }
+        fn serialize_i128(self, _: i128) -> Result<bool, Error> {
             Ok(true)
         }
         fn serialize_some<T: ?Sized + Serialize>(self, _: &T) -> Result<bool, Error> {

@@ -6,69 +6,78 @@ use minijinja::value::{Value, ValueKind};
 
 use super::super::engine::{Cx, empty_dict};
 use super::super::error::FnError;
-use super::super::fmt::{sprintf, to_string};
+use super::super::fmt::{printable, sprintf, to_string};
 use super::super::value::{
     as_bool, as_dict, as_float, as_int, as_list, deep_copy, deep_equal, is_nil, kind_name, type_name,
 };
-use super::{ANY, Builtin, Outcome, func, nil, str_arg, strval};
+use super::{Builtin, Outcome, func, nil, str_arg, strval};
 
 pub(super) const TABLE: &[Builtin] = &[
-    func("and", 1, ANY, |_, a| Ok(a.iter().find(|v| !v.is_true()).unwrap_or(&a[a.len() - 1]).clone())),
-    func("or", 1, ANY, |_, a| Ok(a.iter().find(|v| v.is_true()).unwrap_or(&a[a.len() - 1]).clone())),
-    func("not", 1, 1, |_, a| Ok(Value::from(!a[0].is_true()))),
-    func("eq", 1, ANY, eq),
-    func("ne", 2, 2, |cx, a| Ok(Value::from(!eq(cx, a)?.is_true()))),
-    func("lt", 2, 2, |_, a| Ok(Value::from(order(a)? == Ordering::Less))),
-    func("le", 2, 2, |_, a| Ok(Value::from(order(a)? != Ordering::Greater))),
-    func("gt", 2, 2, |_, a| Ok(Value::from(order(a)? == Ordering::Greater))),
-    func("ge", 2, 2, |_, a| Ok(Value::from(order(a)? != Ordering::Less))),
-    func("index", 1, ANY, index),
-    func("len", 1, 1, len),
-    func("print", 0, ANY, |_, a| Ok(Value::from(sprint(a)))),
-    func("println", 0, ANY, |_, a| {
+    func("and", "rr*", |_, a| Ok(a.iter().find(|v| !v.is_true()).unwrap_or(&a[a.len() - 1]).clone())),
+    func("or", "rr*", |_, a| Ok(a.iter().find(|v| v.is_true()).unwrap_or(&a[a.len() - 1]).clone())),
+    func("not", "r", |_, a| Ok(Value::from(!a[0].is_true()))),
+    func("eq", "rr*", eq),
+    func("ne", "rr", |cx, a| Ok(Value::from(!eq(cx, a)?.is_true()))),
+    func("lt", "rr", |_, a| Ok(Value::from(order(a)? == Ordering::Less))),
+    func("le", "rr", |_, a| Ok(Value::from(order(a)? != Ordering::Greater))),
+    func("gt", "rr", |_, a| Ok(Value::from(order(a)? == Ordering::Greater))),
+    func("ge", "rr", |_, a| Ok(Value::from(order(a)? != Ordering::Less))),
+    func("index", "rr*", index),
+    func("len", "r", len),
+    func("print", "v*", |_, a| Ok(Value::from(sprint(a)))),
+    func("println", "v*", |_, a| {
         Ok(Value::from(a.iter().map(to_string).collect::<Vec<_>>().join(" ") + "\n"))
     }),
-    func("printf", 1, ANY, |_, a| Ok(Value::from(sprintf(str_arg(a, 0)?, &a[1..])))),
-    func("html", 0, ANY, |_, a| Ok(Value::from(escape_html(&sprint(a))))),
-    func("urlquery", 0, ANY, |_, a| Ok(Value::from(super::urls::query_escape(&sprint(a))))),
-    func("js", 0, ANY, |_, _| super::not_implemented("js")),
-    func("call", 1, ANY, |_, _| super::not_implemented("call")),
-    func("include", 2, 2, |cx, a| cx.include(str_arg(a, 0)?, &a[1]).map(Value::from)),
-    func("tpl", 2, 2, |cx, a| cx.tpl(str_arg(a, 0)?, &a[1]).map(Value::from)),
-    func("required", 2, 2, |_, a| {
+    func("printf", "sv*", |_, a| Ok(Value::from(sprintf(str_arg(a, 0)?, &a[1..])))),
+    func("html", "v*", |_, a| Ok(Value::from(escape_html(&sprint_all(a))))),
+    func("urlquery", "v*", |_, a| Ok(Value::from(super::urls::query_escape(&sprint_all(a))))),
+    func("js", "v*", |_, a| Ok(Value::from(escape_js(&sprint_all(a))))),
+    func("call", "rr*", |cx, a| {
+        // No value that a chart can reach is a function.
+        Err(FnError::text(if is_nil(&a[0]) {
+            "call of nil".to_owned()
+        } else {
+            let shown = cx.command();
+            let name = shown.split_whitespace().nth(1).unwrap_or(shown);
+            format!("non-function {name} of type {}", type_name(&a[0]))
+        }))
+    }),
+    func("include", "sv", |cx, a| cx.include(str_arg(a, 0)?, &a[1]).map(Value::from)),
+    func("tpl", "sv", |cx, a| cx.tpl(str_arg(a, 0)?, &a[1]).map(Value::from)),
+    func("required", "sv", |_, a| {
         let unset = is_nil(&a[1]) || a[1].as_str() == Some("");
         if unset { Err(FnError::Fail(str_arg(a, 0)?.to_owned())) } else { Ok(a[1].clone()) }
     }),
-    func("fail", 1, 1, |_, a| Err(FnError::Fail(str_arg(a, 0)?.to_owned()))),
-    func("lookup", 4, 4, |_, _| Ok(empty_dict())),
-    func("getHostByName", 1, 1, |_, _| Ok(Value::from(""))),
-    func("hello", 0, 0, |_, _| Ok(Value::from("Hello!"))),
-    func("default", 1, ANY, |_, a| {
+    func("fail", "s", |_, a| Err(FnError::Fail(str_arg(a, 0)?.to_owned()))),
+    func("lookup", "ssss", |_, _| Ok(empty_dict())),
+    func("getHostByName", "s", |_, _| Ok(Value::from(""))),
+    func("hello", "", |_, _| Ok(Value::from("Hello!"))),
+    func("default", "vv*", |_, a| {
         Ok(match a.get(1) {
             Some(v) if v.is_true() => v.clone(),
             _ => a[0].clone(),
         })
     }),
-    func("empty", 1, 1, |_, a| Ok(Value::from(!a[0].is_true()))),
-    func("coalesce", 0, ANY, |_, a| Ok(a.iter().find(|v| v.is_true()).cloned().unwrap_or_else(nil))),
-    func("all", 0, ANY, |_, a| Ok(Value::from(a.iter().all(Value::is_true)))),
-    func("any", 0, ANY, |_, a| Ok(Value::from(a.iter().any(Value::is_true)))),
-    func("ternary", 3, 3, |_, a| {
+    func("empty", "v", |_, a| Ok(Value::from(!a[0].is_true()))),
+    func("coalesce", "v*", |_, a| Ok(a.iter().find(|v| v.is_true()).cloned().unwrap_or_else(nil))),
+    func("all", "v*", |_, a| Ok(Value::from(a.iter().all(Value::is_true)))),
+    func("any", "v*", |_, a| Ok(Value::from(a.iter().any(Value::is_true)))),
+    func("ternary", "vvb", |_, a| {
         let v = as_bool(&a[2]).ok_or_else(|| super::wrong(&a[2], "bool"))?;
         Ok(a[usize::from(!v)].clone())
     }),
-    func("typeOf", 1, 1, |_, a| Ok(Value::from(type_name(&a[0])))),
-    func("typeIs", 2, 2, |_, a| Ok(Value::from(str_arg(a, 0)? == type_name(&a[1])))),
-    func("typeIsLike", 2, 2, |_, a| {
+    func("typeOf", "v", |_, a| Ok(Value::from(type_name(&a[0])))),
+    func("typeIs", "sv", |_, a| Ok(Value::from(str_arg(a, 0)? == type_name(&a[1])))),
+    func("typeIsLike", "sv", |_, a| {
         let (want, is) = (str_arg(a, 0)?, type_name(&a[1]));
         Ok(Value::from(want == is || is.strip_prefix('*') == Some(want)))
     }),
-    func("kindOf", 1, 1, |_, a| Ok(Value::from(kind_name(&a[0])))),
-    func("kindIs", 2, 2, |_, a| Ok(Value::from(str_arg(a, 0)? == kind_name(&a[1])))),
-    func("deepEqual", 2, 2, |_, a| Ok(Value::from(deep_equal(&a[0], &a[1], 0)))),
-    func("deepCopy", 1, 1, |_, a| deep_copy(&a[0], 0)),
-    func("mustDeepCopy", 1, 1, |_, a| deep_copy(&a[0], 0)),
-    func("toString", 1, 1, |_, a| Ok(Value::from(strval(&a[0])))),
+    func("kindOf", "v", |_, a| Ok(Value::from(kind_name(&a[0])))),
+    func("kindIs", "sv", |_, a| Ok(Value::from(str_arg(a, 0)? == kind_name(&a[1])))),
+    func("deepEqual", "vv", |_, a| Ok(Value::from(deep_equal(&a[0], &a[1], 0)))),
+    func("deepCopy", "v", |_, a| deep_copy(&a[0], 0)),
+    func("mustDeepCopy", "v", |_, a| deep_copy(&a[0], 0)),
+    func("toString", "v", |_, a| Ok(Value::from(strval(&a[0])))),
 ];
 
 /// `Sprint`: a space between two operands of which neither is a string.
@@ -79,6 +88,30 @@ fn sprint(args: &[Value]) -> String {
             out.push(' ');
         }
         out.push_str(&to_string(v));
+    }
+    out
+}
+
+/// What the escapers print: as an action would print each operand.
+fn sprint_all(args: &[Value]) -> String {
+    let shown: Vec<Value> =
+        args.iter().map(|v| if is_nil(v) { Value::from("<no value>") } else { v.clone() }).collect();
+    sprint(&shown)
+}
+
+fn escape_js(s: &str) -> String {
+    let mut out = String::with_capacity(s.len());
+    for c in s.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\'' => out.push_str("\\'"),
+            '"' => out.push_str("\\\""),
+            '<' | '>' | '&' | '=' => out.push_str(&format!("\\u{:04X}", c as u32)),
+            c if c < ' ' || (!c.is_ascii() && !printable(c)) => {
+                out.push_str(&format!("\\u{:04X}", c as u32));
+            }
+            c => out.push(c),
+        }
     }
     out
 }

@@ -6,34 +6,34 @@ use minijinja::value::Value;
 
 use super::super::error::FnError;
 use super::super::value::{Dict, List, MAX_VALUE_DEPTH, Map, as_dict, as_list, is_nil, type_name};
-use super::{ANY, Builtin, Outcome, dict_arg, dict_to_change, func, nil, str_arg, strval};
+use super::{Builtin, Outcome, dict_arg, dict_to_change, func, nil, str_arg, strval};
 
 pub(super) const TABLE: &[Builtin] = &[
-    func("dict", 0, ANY, |_, a| {
+    func("dict", "v*", |_, a| {
         let pairs = a
             .chunks(2)
             .map(|p| (Arc::from(strval(&p[0])), p.get(1).cloned().unwrap_or_else(|| Value::from(""))));
         Ok(Dict::value(pairs.collect()))
     }),
-    func("get", 2, 2, |_, a| Ok(dict_arg(a, 0)?.get(str_arg(a, 1)?).unwrap_or_else(|| Value::from("")))),
-    func("set", 3, 3, |_, a| {
+    func("get", "ds", |_, a| Ok(dict_arg(a, 0)?.get(str_arg(a, 1)?).unwrap_or_else(|| Value::from("")))),
+    func("set", "dsv", |_, a| {
         dict_to_change(a, 0)?.set(str_arg(a, 1)?, a[2].clone());
         Ok(a[0].clone())
     }),
-    func("unset", 2, 2, |_, a| {
+    func("unset", "ds", |_, a| {
         dict_to_change(a, 0)?.unset(str_arg(a, 1)?);
         Ok(a[0].clone())
     }),
-    func("hasKey", 2, 2, |_, a| Ok(Value::from(dict_arg(a, 0)?.has(str_arg(a, 1)?)))),
-    func("keys", 0, ANY, |_, a| {
+    func("hasKey", "ds", |_, a| Ok(Value::from(dict_arg(a, 0)?.has(str_arg(a, 1)?)))),
+    func("keys", "d*", |_, a| {
         let mut out = Vec::new();
         for i in 0..a.len() {
             out.extend(dict_arg(a, i)?.entries().into_keys());
         }
         Ok(List::strings(out))
     }),
-    func("values", 1, 1, |_, a| Ok(List::value(dict_arg(a, 0)?.entries().into_values().collect()))),
-    func("pluck", 1, ANY, |_, a| {
+    func("values", "d", |_, a| Ok(List::value(dict_arg(a, 0)?.entries().into_values().collect()))),
+    func("pluck", "sd*", |_, a| {
         let key = str_arg(a, 0)?;
         let mut out = Vec::new();
         for i in 1..a.len() {
@@ -41,7 +41,7 @@ pub(super) const TABLE: &[Builtin] = &[
         }
         Ok(List::value(out))
     }),
-    func("pick", 1, ANY, |_, a| {
+    func("pick", "ds*", |_, a| {
         let d = dict_arg(a, 0)?;
         let mut out = Map::new();
         for i in 1..a.len() {
@@ -52,18 +52,18 @@ pub(super) const TABLE: &[Builtin] = &[
         }
         Ok(Dict::value(out))
     }),
-    func("omit", 1, ANY, |_, a| {
+    func("omit", "ds*", |_, a| {
         let mut out = dict_arg(a, 0)?.entries();
         for i in 1..a.len() {
             out.remove(str_arg(a, i)?);
         }
         Ok(Dict::value(out))
     }),
-    func("merge", 1, ANY, |_, a| merge_all(a, false)),
-    func("mustMerge", 1, ANY, |_, a| merge_all(a, false)),
-    func("mergeOverwrite", 1, ANY, |_, a| merge_all(a, true)),
-    func("mustMergeOverwrite", 1, ANY, |_, a| merge_all(a, true)),
-    func("dig", 3, ANY, |_, a| dig(a)),
+    func("merge", "dd*", |_, a| merge_all(a, false)),
+    func("mustMerge", "dd*", |_, a| merge_all(a, false)),
+    func("mergeOverwrite", "dd*", |_, a| merge_all(a, true)),
+    func("mustMergeOverwrite", "dd*", |_, a| merge_all(a, true)),
+    func("dig", "v*", |_, a| dig(a)),
 ];
 
 fn merge_all(a: &[Value], overwrite: bool) -> Outcome {
@@ -107,6 +107,9 @@ fn merge(dst: &Dict, src: &Dict, overwrite: bool, depth: usize) -> Result<(), Fn
 }
 
 fn dig(a: &[Value]) -> Outcome {
+    if a.len() < 3 {
+        return Err(FnError::text("dig needs at least three arguments"));
+    }
     let (path, tail) = a.split_at(a.len() - 2);
     let mut v = tail[1].clone();
     for (i, _) in path.iter().enumerate() {

@@ -9,39 +9,36 @@ use super::super::error::FnError;
 use super::super::fmt::quote;
 use super::super::value::{
     Dict, List, MAX_VALUE_DEPTH, Map, Record, as_bool, as_dict, as_float, as_int, as_list, from_json,
-    from_yaml, is_nil, type_name,
+    from_yaml, is_nil, nil, type_name,
 };
 use super::{Builtin, func, str_arg};
 use crate::yaml::{self, Sink, YamlError};
 
 pub(super) const TABLE: &[Builtin] = &[
-    func("toYaml", 1, 1, |_, a| Ok(Value::from(to_yaml(&a[0]).unwrap_or_default()))),
-    func("mustToYaml", 1, 1, |_, a| Ok(Value::from(to_yaml(&a[0]).map_err(|e| FnError::text(e.reason))?))),
-    func("toYamlPretty", 1, 1, |_, _| super::not_implemented("toYamlPretty")),
-    func("fromYaml", 1, 1, |_, a| Ok(parsed(read_yaml(str_arg(a, 0)?), true))),
-    func("fromYamlArray", 1, 1, |_, a| Ok(parsed(read_yaml(str_arg(a, 0)?), false))),
-    func("toJson", 1, 1, |_, a| Ok(Value::from(json(&a[0], None, true).unwrap_or_default()))),
-    func("mustToJson", 1, 1, |_, a| Ok(Value::from(json(&a[0], None, true)?))),
-    func("toRawJson", 1, 1, |_, a| Ok(Value::from(json(&a[0], None, false)?))),
-    func("mustToRawJson", 1, 1, |_, a| Ok(Value::from(json(&a[0], None, false)?))),
-    func("toPrettyJson", 1, 1, |_, a| Ok(Value::from(json(&a[0], Some(0), true).unwrap_or_default()))),
-    func("mustToPrettyJson", 1, 1, |_, a| Ok(Value::from(json(&a[0], Some(0), true)?))),
-    func("fromJson", 1, 1, |_, a| Ok(parsed(read_json(str_arg(a, 0)?), true))),
-    func("fromJsonArray", 1, 1, |_, a| Ok(parsed(read_json(str_arg(a, 0)?), false))),
-    func("mustFromJson", 1, 1, |_, a| read_json(str_arg(a, 0)?).map_err(FnError::Text)),
-    func("toToml", 1, 1, |_, _| super::not_implemented("toToml")),
-    func("mustToToml", 1, 1, |_, _| super::not_implemented("mustToToml")),
-    func("fromToml", 1, 1, |_, _| super::not_implemented("fromToml")),
-    func("b64enc", 1, 1, |_, a| Ok(Value::from(STANDARD.encode(str_arg(a, 0)?)))),
-    func("b64dec", 1, 1, |_, a| {
+    func("toYaml", "v", |_, a| Ok(Value::from(to_yaml(&a[0]).unwrap_or_default()))),
+    func("mustToYaml", "v", |_, a| Ok(Value::from(to_yaml(&a[0]).map_err(|e| FnError::text(e.reason))?))),
+    func("toYamlPretty", "v", |_, a| Ok(Value::from(to_yaml_pretty(&a[0]).unwrap_or_default()))),
+    func("fromYaml", "s", |_, a| Ok(parsed(read_yaml(str_arg(a, 0)?), true))),
+    func("fromYamlArray", "s", |_, a| Ok(parsed(read_yaml(str_arg(a, 0)?), false))),
+    func("toJson", "v", |_, a| Ok(Value::from(json(&a[0], None, true).unwrap_or_default()))),
+    func("mustToJson", "v", |_, a| Ok(Value::from(json(&a[0], None, true)?))),
+    func("toRawJson", "v", |_, a| Ok(Value::from(json(&a[0], None, false)?))),
+    func("mustToRawJson", "v", |_, a| Ok(Value::from(json(&a[0], None, false)?))),
+    func("toPrettyJson", "v", |_, a| Ok(Value::from(json(&a[0], Some(0), true).unwrap_or_default()))),
+    func("mustToPrettyJson", "v", |_, a| Ok(Value::from(json(&a[0], Some(0), true)?))),
+    func("fromJson", "s", |_, a| Ok(parsed(read_json(str_arg(a, 0)?), true))),
+    func("fromJsonArray", "s", |_, a| Ok(parsed(read_json(str_arg(a, 0)?), false))),
+    func("mustFromJson", "s", |_, a| read_json(str_arg(a, 0)?).map_err(FnError::Text)),
+    func("b64enc", "s", |_, a| Ok(Value::from(STANDARD.encode(str_arg(a, 0)?)))),
+    func("b64dec", "s", |_, a| {
         let packed: String = str_arg(a, 0)?.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
         Ok(Value::from(match STANDARD.decode(&packed) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(_) => "illegal base64 data at input byte 0".to_owned(),
+            Err(e) => super::crypto::illegal_base64(&packed, &e),
         }))
     }),
-    func("b32enc", 1, 1, |_, a| Ok(Value::from(base32(str_arg(a, 0)?.as_bytes())))),
-    func("b32dec", 1, 1, |_, a| {
+    func("b32enc", "s", |_, a| Ok(Value::from(base32(str_arg(a, 0)?.as_bytes())))),
+    func("b32dec", "s", |_, a| {
         Ok(Value::from(match unbase32(str_arg(a, 0)?) {
             Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             None => "illegal base32 data at input byte 0".to_owned(),
@@ -101,6 +98,80 @@ fn fields(v: &Value) -> Option<Map> {
         return as_dict(&range).map(Dict::entries);
     }
     (r.text.is_none() || !r.type_name.starts_with('*')).then(|| r.fields.clone())
+}
+
+/// `toYamlPretty`: as go-yaml 3 writes it with two blanks, which indents lists below their keys.
+fn to_yaml_pretty(v: &Value) -> Result<String, YamlError> {
+    let mut out = String::new();
+    pretty(&mut out, v, 0)?;
+    if out.ends_with('\n') {
+        out.pop();
+    }
+    Ok(out)
+}
+
+/// Writes a node in block style; what stands below a key or dash is written first and then indented.
+fn pretty(out: &mut String, v: &Value, depth: usize) -> Result<(), YamlError> {
+    if depth > MAX_VALUE_DEPTH {
+        let reason = format!("value is nested deeper than {MAX_VALUE_DEPTH} levels");
+        return Err(YamlError { line: 0, column: 0, reason });
+    }
+    let is_block = |v: &Value| {
+        as_list(v).is_some_and(|l| !l.items.is_empty()) || fields(v).is_some_and(|m| !m.is_empty())
+    };
+    let indented = |out: &mut String, text: &str| {
+        for line in text.split_inclusive('\n') {
+            out.push_str(if line == "\n" { "" } else { "  " });
+            out.push_str(line);
+        }
+    };
+    if let Some(l) = as_list(v).filter(|l| !l.items.is_empty()) {
+        for item in &l.items {
+            let mut text = String::new();
+            if is_block(item) {
+                pretty(&mut text, item, depth + 1)?;
+            } else {
+                // Within a list of one, so that a block scalar is indented as it must be.
+                let one = yaml::emit_with(|sink| sink.seq(|s| write_yaml(s, item, depth + 1)))?;
+                out.push_str(&one);
+                continue;
+            }
+            let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+            out.push_str("- ");
+            out.push_str(first);
+            out.push('\n');
+            indented(out, rest);
+        }
+        return Ok(());
+    }
+    let Some(map) = fields(v).filter(|m| !m.is_empty()) else {
+        out.push_str(&yaml::emit_with(|sink| write_yaml(sink, v, depth))?);
+        return Ok(());
+    };
+    let mut entries: Vec<_> = map.iter().collect();
+    entries.sort_by(|a, b| yaml::compare_keys(a.0, b.0));
+    for (k, v) in entries {
+        let scalar = |v: &Value| {
+            yaml::emit_with(|sink| {
+                sink.map(|s| {
+                    s.str(k)?;
+                    write_yaml(s, v, depth + 1)
+                })
+            })
+        };
+        if !is_block(v) {
+            out.push_str(&scalar(v)?);
+            continue;
+        }
+        // The key as it stands before a value on the same line.
+        let key = scalar(&nil())?;
+        out.push_str(key.trim_end().strip_suffix("null").unwrap_or(&key).trim_end());
+        out.push('\n');
+        let mut text = String::new();
+        pretty(&mut text, v, depth + 1)?;
+        indented(out, &text);
+    }
+    Ok(())
 }
 
 fn read_yaml(text: &str) -> Result<Value, String> {

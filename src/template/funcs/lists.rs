@@ -5,53 +5,53 @@ use minijinja::value::Value;
 use super::super::engine::Cx;
 use super::super::error::FnError;
 use super::super::value::{List, as_list, deep_equal, is_nil, kind_name};
-use super::{ANY, Builtin, Outcome, func, int_arg, items, nil, str_arg, strval};
+use super::{Builtin, Outcome, func, int_arg, items, nil, str_arg, strval};
 
 pub(super) const TABLE: &[Builtin] = &[
-    func("list", 0, ANY, |_, a| Ok(List::value(a.to_vec()))),
-    func("tuple", 0, ANY, |_, a| Ok(List::value(a.to_vec()))),
-    func("append", 2, 2, push),
-    func("push", 2, 2, push),
-    func("mustAppend", 2, 2, push),
-    func("mustPush", 2, 2, push),
-    func("prepend", 2, 2, prepend),
-    func("mustPrepend", 2, 2, prepend),
-    func("first", 1, 1, |_, a| edge(&a[0], true)),
-    func("mustFirst", 1, 1, |_, a| edge(&a[0], true)),
-    func("last", 1, 1, |_, a| edge(&a[0], false)),
-    func("mustLast", 1, 1, |_, a| edge(&a[0], false)),
-    func("rest", 1, 1, |_, a| {
+    func("list", "v*", |_, a| Ok(List::value(a.to_vec()))),
+    func("tuple", "v*", |_, a| Ok(List::value(a.to_vec()))),
+    func("append", "vv", push),
+    func("push", "vv", push),
+    func("mustAppend", "vv", push),
+    func("mustPush", "vv", push),
+    func("prepend", "vv", prepend),
+    func("mustPrepend", "vv", prepend),
+    func("first", "v", |_, a| edge(&a[0], true)),
+    func("mustFirst", "v", |_, a| edge(&a[0], true)),
+    func("last", "v", |_, a| edge(&a[0], false)),
+    func("mustLast", "v", |_, a| edge(&a[0], false)),
+    func("rest", "v", |_, a| {
         Ok(List::value(items(&a[0], "find rest on")?.iter().skip(1).cloned().collect()))
     }),
-    func("mustRest", 1, 1, |_, a| {
+    func("mustRest", "v", |_, a| {
         Ok(List::value(items(&a[0], "find rest on")?.iter().skip(1).cloned().collect()))
     }),
-    func("initial", 1, 1, initial),
-    func("mustInitial", 1, 1, initial),
-    func("reverse", 1, 1, reverse),
-    func("mustReverse", 1, 1, reverse),
-    func("compact", 1, 1, compact),
-    func("mustCompact", 1, 1, compact),
-    func("uniq", 1, 1, uniq),
-    func("mustUniq", 1, 1, uniq),
-    func("without", 1, ANY, without),
-    func("mustWithout", 1, ANY, without),
-    func("has", 2, 2, has),
-    func("mustHas", 2, 2, has),
-    func("slice", 1, 3, slice),
-    func("mustSlice", 1, 3, slice),
-    func("concat", 0, ANY, |_, a| {
+    func("initial", "v", initial),
+    func("mustInitial", "v", initial),
+    func("reverse", "v", reverse),
+    func("mustReverse", "v", reverse),
+    func("compact", "v", compact),
+    func("mustCompact", "v", compact),
+    func("uniq", "v", uniq),
+    func("mustUniq", "v", uniq),
+    func("without", "vv*", without),
+    func("mustWithout", "vv*", without),
+    func("has", "vv", has),
+    func("mustHas", "vv", has),
+    func("slice", "vv*", slice),
+    func("mustSlice", "vv*", slice),
+    func("concat", "v*", |_, a| {
         let mut out = Vec::new();
         for l in a {
             out.extend_from_slice(items(l, "concat")?);
         }
         Ok(List::value(out))
     }),
-    func("chunk", 2, 2, chunk),
-    func("mustChunk", 2, 2, chunk),
-    func("join", 2, 2, |_, a| Ok(Value::from(strings(&a[1]).join(str_arg(a, 0)?)))),
-    func("toStrings", 1, 1, |_, a| Ok(List::strings(strings(&a[0])))),
-    func("sortAlpha", 1, 1, |_, a| {
+    func("chunk", "iv", chunk),
+    func("mustChunk", "iv", chunk),
+    func("join", "sv", |_, a| Ok(Value::from(strings(&a[1]).join(str_arg(a, 0)?)))),
+    func("toStrings", "v", |_, a| Ok(List::strings(strings(&a[0])))),
+    func("sortAlpha", "v", |_, a| {
         let mut out = if as_list(&a[0]).is_some() { strings(&a[0]) } else { vec![strval(&a[0])] };
         out.sort();
         Ok(List::strings(out))

@@ -6,33 +6,33 @@ use super::super::engine::{Cx, int_list};
 use super::super::error::FnError;
 use super::super::fmt::to_string;
 use super::super::value::{as_bool, as_float, as_int, int};
-use super::{ANY, Builtin, Outcome, float_arg, func, int_arg, str_arg};
+use super::{Builtin, Outcome, float_arg, func, int_arg, str_arg};
 
 pub(super) const TABLE: &[Builtin] = &[
-    func("int", 1, 1, |_, a| Ok(int(to_int(&a[0])))),
-    func("int64", 1, 1, |_, a| Ok(Value::from(to_int(&a[0])))),
-    func("float64", 1, 1, |_, a| Ok(Value::from(to_float(&a[0])))),
-    func("atoi", 1, 1, |_, a| Ok(int(str_arg(a, 0)?.parse().unwrap_or(0)))),
-    func("toDecimal", 1, 1, |_, a| Ok(Value::from(i64::from_str_radix(&to_string(&a[0]), 8).unwrap_or(0)))),
-    func("add", 0, ANY, |_, a| Ok(Value::from(a.iter().fold(0i64, |n, v| n.wrapping_add(to_int(v)))))),
-    func("add1", 1, 1, |_, a| Ok(Value::from(to_int(&a[0]).wrapping_add(1)))),
-    func("sub", 2, 2, |_, a| Ok(Value::from(to_int(&a[0]).wrapping_sub(to_int(&a[1]))))),
-    func("mul", 1, ANY, |_, a| Ok(Value::from(a.iter().fold(1i64, |n, v| n.wrapping_mul(to_int(v)))))),
-    func("div", 2, 2, |_, a| divide(a, i64::wrapping_div)),
-    func("mod", 2, 2, |_, a| divide(a, i64::wrapping_rem)),
-    func("max", 1, ANY, |_, a| Ok(Value::from(a.iter().map(to_int).max().unwrap_or(0)))),
-    func("biggest", 1, ANY, |_, a| Ok(Value::from(a.iter().map(to_int).max().unwrap_or(0)))),
-    func("min", 1, ANY, |_, a| Ok(Value::from(a.iter().map(to_int).min().unwrap_or(0)))),
-    func("maxf", 1, ANY, |_, a| Ok(Value::from(a.iter().map(to_float).fold(f64::NEG_INFINITY, f64::max)))),
-    func("minf", 1, ANY, |_, a| Ok(Value::from(a.iter().map(to_float).fold(f64::INFINITY, f64::min)))),
-    func("addf", 0, ANY, |_, a| Ok(Value::from(decimal(a.iter().map(to_float).sum())))),
-    func("add1f", 1, 1, |_, a| Ok(Value::from(decimal(to_float(&a[0]) + 1.0)))),
-    func("subf", 1, ANY, |_, a| fold(a, |x, y| x - y)),
-    func("mulf", 1, ANY, |_, a| fold(a, |x, y| x * y)),
-    func("divf", 1, ANY, |_, a| fold(a, |x, y| x / y)),
-    func("ceil", 1, 1, |_, a| Ok(Value::from(to_float(&a[0]).ceil()))),
-    func("floor", 1, 1, |_, a| Ok(Value::from(to_float(&a[0]).floor()))),
-    func("round", 2, 3, |_, a| {
+    func("int", "v", |_, a| Ok(int(to_int(&a[0])))),
+    func("int64", "v", |_, a| Ok(Value::from(to_int(&a[0])))),
+    func("float64", "v", |_, a| Ok(Value::from(to_float(&a[0])))),
+    func("atoi", "s", |_, a| Ok(int(str_arg(a, 0)?.parse().unwrap_or(0)))),
+    func("toDecimal", "v", |_, a| Ok(Value::from(i64::from_str_radix(&to_string(&a[0]), 8).unwrap_or(0)))),
+    func("add", "v*", |_, a| Ok(Value::from(a.iter().fold(0i64, |n, v| n.wrapping_add(to_int(v)))))),
+    func("add1", "v", |_, a| Ok(Value::from(to_int(&a[0]).wrapping_add(1)))),
+    func("sub", "vv", |_, a| Ok(Value::from(to_int(&a[0]).wrapping_sub(to_int(&a[1]))))),
+    func("mul", "vv*", |_, a| Ok(Value::from(a.iter().fold(1i64, |n, v| n.wrapping_mul(to_int(v)))))),
+    func("div", "vv", |_, a| divide(a, i64::wrapping_div)),
+    func("mod", "vv", |_, a| divide(a, i64::wrapping_rem)),
+    func("max", "vv*", |_, a| Ok(Value::from(a.iter().map(to_int).max().unwrap_or(0)))),
+    func("biggest", "vv*", |_, a| Ok(Value::from(a.iter().map(to_int).max().unwrap_or(0)))),
+    func("min", "vv*", |_, a| Ok(Value::from(a.iter().map(to_int).min().unwrap_or(0)))),
+    func("maxf", "vv*", |_, a| Ok(Value::from(a.iter().map(to_float).fold(f64::NEG_INFINITY, f64::max)))),
+    func("minf", "vv*", |_, a| Ok(Value::from(a.iter().map(to_float).fold(f64::INFINITY, f64::min)))),
+    func("addf", "v*", |_, a| Ok(Value::from(decimal(a.iter().map(to_float).sum())))),
+    func("add1f", "v", |_, a| Ok(Value::from(decimal(to_float(&a[0]) + 1.0)))),
+    func("subf", "vv*", |_, a| fold(a, |x, y| x - y)),
+    func("mulf", "vv*", |_, a| fold(a, |x, y| x * y)),
+    func("divf", "vv*", |_, a| fold(a, |x, y| x / y)),
+    func("ceil", "v", |_, a| Ok(Value::from(to_float(&a[0]).ceil()))),
+    func("floor", "v", |_, a| Ok(Value::from(to_float(&a[0]).floor()))),
+    func("round", "vif*", |_, a| {
         let on = if a.len() > 2 { float_arg(a, 2)? } else { 0.5 };
         let places = i32::try_from(int_arg(a, 1)?).unwrap_or(0);
         let pow = 10f64.powi(places);
@@ -40,13 +40,15 @@ pub(super) const TABLE: &[Builtin] = &[
         let rounded = if digit.fract() >= on { digit.ceil() } else { digit.floor() };
         Ok(Value::from(rounded / pow))
     }),
-    func("until", 1, 1, |cx, a| {
+    func("until", "i", |cx, a| {
         let n = int_arg(a, 0)?;
         Ok(int_list(steps(cx, 0, n, if n < 0 { -1 } else { 1 })?))
     }),
-    func("untilStep", 3, 3, |cx, a| Ok(int_list(steps(cx, int_arg(a, 0)?, int_arg(a, 1)?, int_arg(a, 2)?)?))),
-    func("seq", 0, ANY, seq),
-    func("randInt", 2, 2, |cx, a| {
+    func("untilStep", "iii", |cx, a| {
+        Ok(int_list(steps(cx, int_arg(a, 0)?, int_arg(a, 1)?, int_arg(a, 2)?)?))
+    }),
+    func("seq", "i*", seq),
+    func("randInt", "ii", |cx, a| {
         let (low, high) = (int_arg(a, 0)?, int_arg(a, 1)?);
         let span = high.checked_sub(low).filter(|n| *n > 0);
         let span = span.ok_or_else(|| FnError::text("invalid argument to Intn"))?;

@@ -2,16 +2,19 @@
 //!
 //! Sources: `text/template` for the core, Sprig 3.3 for most, Helm's `engine/funcs.go` for the rest.
 
+mod certs;
 mod core;
 mod crypto;
 mod dates;
 mod dicts;
+mod durations;
 mod encoding;
 mod lists;
 mod math;
 mod regex;
 mod semver;
 mod strings;
+mod toml;
 mod urls;
 
 use std::collections::HashMap;
@@ -35,11 +38,24 @@ type Outcome = Result<Value, FnError>;
 type Run = fn(&mut Cx<'_, '_, '_>, &[Value]) -> Outcome;
 
 /// A function of the table.
+///
+/// The parameters are a letter each: `s` string, `i` int, `u` uint32, `f` float64, `b` bool, `d` map, `l` slice of
+/// anything, `t` time, `c` certificate, `v` anything, `r` anything as `reflect.Value`; a `*` says that the last one
+/// takes any number of arguments.
 pub(crate) struct Builtin {
     pub(crate) name: &'static str,
-    pub(crate) min: usize,
-    pub(crate) max: usize,
+    pub(crate) params: &'static str,
     pub(crate) run: Run,
+}
+
+impl Builtin {
+    /// The letters of the parameters, and whether the last one repeats.
+    pub(crate) fn types(&self) -> (&'static [u8], bool) {
+        match self.params.strip_suffix('*') {
+            Some(letters) => (letters.as_bytes(), true),
+            None => (self.params.as_bytes(), false),
+        }
+    }
 }
 
 impl std::fmt::Debug for Builtin {
@@ -48,28 +64,28 @@ impl std::fmt::Debug for Builtin {
     }
 }
 
-/// As many arguments as one likes.
-const ANY: usize = usize::MAX;
-
-const fn func(name: &'static str, min: usize, max: usize, run: Run) -> Builtin {
-    Builtin { name, min, max, run }
+const fn func(name: &'static str, params: &'static str, run: Run) -> Builtin {
+    Builtin { name, params, run }
 }
 
 /// The function of this name.
 pub(crate) fn lookup(name: &str) -> Option<&'static Builtin> {
     static TABLE: OnceLock<HashMap<&'static str, &'static Builtin>> = OnceLock::new();
     let table = TABLE.get_or_init(|| {
-        let tables: [&'static [Builtin]; 11] = [
+        let tables: [&'static [Builtin]; 14] = [
             core::TABLE,
+            certs::TABLE,
             crypto::TABLE,
             dates::TABLE,
             dicts::TABLE,
+            durations::TABLE,
             encoding::TABLE,
             lists::TABLE,
             math::TABLE,
             regex::TABLE,
             semver::TABLE,
             strings::TABLE,
+            toml::TABLE,
             urls::TABLE,
         ];
         tables.into_iter().flatten().map(|b| (b.name, b)).collect()
@@ -132,10 +148,4 @@ fn strval(v: &Value) -> String {
         Some(b) if v.as_str().is_none() => String::from_utf8_lossy(b).into_owned(),
         _ => super::fmt::to_string(v),
     }
-}
-
-fn not_implemented(name: &str) -> Outcome {
-    Err(FnError::text(format!(
-        "the function {name} is not implemented by omk; render the chart with helm instead"
-    )))
 }

@@ -9,19 +9,19 @@ use super::super::value::List;
 use super::{Builtin, Outcome, func, int_arg, str_arg};
 
 pub(super) const TABLE: &[Builtin] = &[
-    func("regexMatch", 2, 2, matches),
-    func("mustRegexMatch", 2, 2, matches),
-    func("regexFind", 2, 2, find),
-    func("mustRegexFind", 2, 2, find),
-    func("regexFindAll", 3, 3, find_all),
-    func("mustRegexFindAll", 3, 3, find_all),
-    func("regexReplaceAll", 3, 3, replace_all),
-    func("mustRegexReplaceAll", 3, 3, replace_all),
-    func("regexReplaceAllLiteral", 3, 3, replace_literal),
-    func("mustRegexReplaceAllLiteral", 3, 3, replace_literal),
-    func("regexSplit", 3, 3, split),
-    func("mustRegexSplit", 3, 3, split),
-    func("regexQuoteMeta", 1, 1, |_, a| {
+    func("regexMatch", "ss", matches),
+    func("mustRegexMatch", "ss", matches),
+    func("regexFind", "ss", find),
+    func("mustRegexFind", "ss", find),
+    func("regexFindAll", "ssi", find_all),
+    func("mustRegexFindAll", "ssi", find_all),
+    func("regexReplaceAll", "sss", replace_all),
+    func("mustRegexReplaceAll", "sss", replace_all),
+    func("regexReplaceAllLiteral", "sss", replace_literal),
+    func("mustRegexReplaceAllLiteral", "sss", replace_literal),
+    func("regexSplit", "ssi", split),
+    func("mustRegexSplit", "ssi", split),
+    func("regexQuoteMeta", "s", |_, a| {
         let mut out = String::new();
         for c in str_arg(a, 0)?.chars() {
             if "\\.+*?()|[]{}^$".contains(c) {

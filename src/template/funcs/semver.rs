@@ -13,8 +13,8 @@ use super::super::value::{Record, nil};
 use super::{Builtin, func, str_arg};
 
 pub(super) const TABLE: &[Builtin] = &[
-    func("semver", 1, 1, |_, a| Ok(Value::from_object(record(&Version::parse(str_arg(a, 0)?)?)))),
-    func("semverCompare", 2, 2, |_, a| {
+    func("semver", "s", |_, a| Ok(Value::from_object(record(&Version::parse(str_arg(a, 0)?)?)))),
+    func("semverCompare", "ss", |_, a| {
         let v = Version::parse(str_arg(a, 1)?)?;
         Ok(Value::from(satisfies(str_arg(a, 0)?, &v)?))
     }),

@@ -8,88 +8,85 @@ use super::super::engine::Cx;
 use super::super::error::FnError;
 use super::super::fmt::{quote, to_string};
 use super::super::value::{Dict, List, is_nil};
-use super::{ANY, Builtin, Outcome, func, int_arg, str_arg, strval};
+use super::{Builtin, Outcome, func, int_arg, str_arg, strval};
 
 fn text(s: impl Into<String>) -> Outcome {
     Ok(Value::from(s.into()))
 }
 
 pub(super) const TABLE: &[Builtin] = &[
-    func("quote", 0, ANY, |_, a| text(join(a.iter().filter(|v| !is_nil(v)).map(|v| quote(&strval(v)))))),
-    func("squote", 0, ANY, |_, a| {
+    func("quote", "v*", |_, a| text(join(a.iter().filter(|v| !is_nil(v)).map(|v| quote(&strval(v)))))),
+    func("squote", "v*", |_, a| {
         text(join(a.iter().filter(|v| !is_nil(v)).map(|v| format!("'{}'", to_string(v)))))
     }),
-    func("cat", 0, ANY, |_, a| text(join(a.iter().filter(|v| !is_nil(v)).map(to_string)))),
-    func("trim", 1, 1, |_, a| text(str_arg(a, 0)?.trim())),
-    func("trimAll", 2, 2, |_, a| trim_all(a)),
-    func("trimall", 2, 2, |_, a| trim_all(a)),
-    func("trimSuffix", 2, 2, |_, a| {
+    func("cat", "v*", |_, a| text(join(a.iter().filter(|v| !is_nil(v)).map(to_string)))),
+    func("trim", "s", |_, a| text(str_arg(a, 0)?.trim())),
+    func("trimAll", "ss", |_, a| trim_all(a)),
+    func("trimall", "ss", |_, a| trim_all(a)),
+    func("trimSuffix", "ss", |_, a| {
         let (cut, s) = (str_arg(a, 0)?, str_arg(a, 1)?);
         text(s.strip_suffix(cut).unwrap_or(s))
     }),
-    func("trimPrefix", 2, 2, |_, a| {
+    func("trimPrefix", "ss", |_, a| {
         let (cut, s) = (str_arg(a, 0)?, str_arg(a, 1)?);
         text(s.strip_prefix(cut).unwrap_or(s))
     }),
-    func("upper", 1, 1, |_, a| text(str_arg(a, 0)?.to_uppercase())),
-    func("lower", 1, 1, |_, a| text(str_arg(a, 0)?.to_lowercase())),
-    func("title", 1, 1, |_, a| text(words(str_arg(a, 0)?, |c| c.to_uppercase().to_string()))),
-    func("untitle", 1, 1, |_, a| text(words(str_arg(a, 0)?, |c| c.to_lowercase().to_string()))),
-    func("swapcase", 1, 1, |_, a| {
+    func("upper", "s", |_, a| text(str_arg(a, 0)?.to_uppercase())),
+    func("lower", "s", |_, a| text(str_arg(a, 0)?.to_lowercase())),
+    func("title", "s", |_, a| text(words(str_arg(a, 0)?, |c| c.to_uppercase().to_string()))),
+    func("untitle", "s", |_, a| text(words(str_arg(a, 0)?, |c| c.to_lowercase().to_string()))),
+    func("swapcase", "s", |_, a| {
         let swap = |c: char| {
             if c.is_uppercase() { c.to_lowercase().to_string() } else { c.to_uppercase().to_string() }
         };
         text(str_arg(a, 0)?.chars().map(swap).collect::<String>())
     }),
-    func("nospace", 1, 1, |_, a| {
+    func("nospace", "s", |_, a| {
         text(str_arg(a, 0)?.chars().filter(|c| !c.is_whitespace()).collect::<String>())
     }),
-    func("initials", 1, 1, |_, a| {
+    func("initials", "s", |_, a| {
         text(str_arg(a, 0)?.split_whitespace().filter_map(|w| w.chars().next()).collect::<String>())
     }),
-    func("trunc", 2, 2, trunc),
-    func("substr", 3, 3, substr),
-    func("repeat", 2, 2, |cx, a| {
+    func("trunc", "is", trunc),
+    func("substr", "iis", substr),
+    func("repeat", "is", |cx, a| {
         let s = str_arg(a, 1)?;
         let n =
             usize::try_from(int_arg(a, 0)?).map_err(|_| FnError::text("strings: negative Repeat count"))?;
         cx.spend(s.len().saturating_mul(n))?;
         text(s.repeat(n))
     }),
-    func("replace", 3, 3, |cx, a| {
+    func("replace", "sss", |cx, a| {
         let out = str_arg(a, 2)?.replace(str_arg(a, 0)?, str_arg(a, 1)?);
         cx.spend(out.len())?;
         text(out)
     }),
-    func("contains", 2, 2, |_, a| Ok(Value::from(str_arg(a, 1)?.contains(str_arg(a, 0)?)))),
-    func("hasPrefix", 2, 2, |_, a| Ok(Value::from(str_arg(a, 1)?.starts_with(str_arg(a, 0)?)))),
-    func("hasSuffix", 2, 2, |_, a| Ok(Value::from(str_arg(a, 1)?.ends_with(str_arg(a, 0)?)))),
-    func("indent", 2, 2, |cx, a| text(indent(cx, a, "")?)),
-    func("nindent", 2, 2, |cx, a| text(indent(cx, a, "\n")?)),
-    func("plural", 3, 3, |_, a| Ok(a[usize::from(int_arg(a, 2)? != 1)].clone())),
-    func("split", 2, 2, |_, a| {
+    func("contains", "ss", |_, a| Ok(Value::from(str_arg(a, 1)?.contains(str_arg(a, 0)?)))),
+    func("hasPrefix", "ss", |_, a| Ok(Value::from(str_arg(a, 1)?.starts_with(str_arg(a, 0)?)))),
+    func("hasSuffix", "ss", |_, a| Ok(Value::from(str_arg(a, 1)?.ends_with(str_arg(a, 0)?)))),
+    func("indent", "is", |cx, a| text(indent(cx, a, "")?)),
+    func("nindent", "is", |cx, a| text(indent(cx, a, "\n")?)),
+    func("plural", "ssi", |_, a| Ok(a[usize::from(int_arg(a, 2)? != 1)].clone())),
+    func("split", "ss", |_, a| {
         let parts = go_split(str_arg(a, 1)?, str_arg(a, 0)?, usize::MAX);
         Ok(numbered(parts))
     }),
-    func("splitn", 3, 3, |_, a| match usize::try_from(int_arg(a, 1)?) {
+    func("splitn", "sis", |_, a| match usize::try_from(int_arg(a, 1)?) {
         Ok(n) => Ok(numbered(go_split(str_arg(a, 2)?, str_arg(a, 0)?, n))),
         Err(_) => Ok(numbered(go_split(str_arg(a, 2)?, str_arg(a, 0)?, usize::MAX))),
     }),
-    func("splitList", 2, 2, |_, a| Ok(List::strings(go_split(str_arg(a, 1)?, str_arg(a, 0)?, usize::MAX)))),
-    func("snakecase", 1, 1, |_, a| text(parts(str_arg(a, 0)?).join("_").to_lowercase())),
-    func("kebabcase", 1, 1, |_, a| text(parts(str_arg(a, 0)?).join("-").to_lowercase())),
-    func("camelcase", 1, 1, |_, a| text(pascal(str_arg(a, 0)?))),
-    func("abbrev", 2, 2, |_, a| {
-        let (width, s) = (usize::try_from(int_arg(a, 0)?).unwrap_or(0), str_arg(a, 1)?);
-        if width < 4 || s.chars().count() <= width {
-            return text(s);
-        }
-        text(s.chars().take(width - 3).collect::<String>() + "...")
+    func("splitList", "ss", |_, a| Ok(List::strings(go_split(str_arg(a, 1)?, str_arg(a, 0)?, usize::MAX)))),
+    func("snakecase", "s", |_, a| text(parts(str_arg(a, 0)?).join("_").to_lowercase())),
+    func("kebabcase", "s", |_, a| text(parts(str_arg(a, 0)?).join("-").to_lowercase())),
+    func("camelcase", "s", |_, a| text(pascal(str_arg(a, 0)?))),
+    func("abbrev", "is", |_, a| text(abbreviate(0, int_arg(a, 0)?, str_arg(a, 1)?))),
+    func("abbrevboth", "iis", |_, a| {
+        let (left, right, s) = (int_arg(a, 0)?, int_arg(a, 1)?, str_arg(a, 2)?);
+        text(if left > 0 && right < 7 { s.to_owned() } else { abbreviate(left, right, s) })
     }),
-    func("abbrevboth", 3, 3, |_, _| super::not_implemented("abbrevboth")),
-    func("wrap", 2, 2, |_, a| text(wrap(str_arg(a, 1)?, int_arg(a, 0)?, "\n", false))),
-    func("wrapWith", 3, 3, |_, a| text(wrap(str_arg(a, 2)?, int_arg(a, 0)?, str_arg(a, 1)?, true))),
-    func("shuffle", 1, 1, |cx, a| {
+    func("wrap", "is", |_, a| text(wrap(str_arg(a, 1)?, int_arg(a, 0)?, "\n", false))),
+    func("wrapWith", "iss", |_, a| text(wrap(str_arg(a, 2)?, int_arg(a, 0)?, str_arg(a, 1)?, true))),
+    func("shuffle", "s", |cx, a| {
         let mut chars: Vec<char> = str_arg(a, 0)?.chars().collect();
         for i in (1..chars.len()).rev() {
             let mut bytes = [0; 8];
@@ -142,6 +139,28 @@ fn trunc(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
         return text(s);
     }
     text(if n < 0 { &s[floor(s, s.len() - size)..] } else { &s[..floor(s, size)] })
+}
+
+/// Goutils' `AbbreviateFull`: at most `width` bytes of `s`, with dots for what is left out on the right, and on the left
+/// too if what is wanted starts well within.
+fn abbreviate(offset: i64, width: i64, s: &str) -> String {
+    let Ok(width) = usize::try_from(width) else { return s.to_owned() };
+    if width < 4 || s.len() <= width {
+        return s.to_owned();
+    }
+    let room = width - 3;
+    let offset = usize::try_from(offset).unwrap_or(0).min(s.len()).min(s.len() - room);
+    if offset <= 4 {
+        return format!("{}...", &s[..floor(s, room)]);
+    }
+    if width < 7 {
+        return String::new();
+    }
+    let tail = &s[floor(s, offset)..];
+    if offset + room < s.len() {
+        return format!("...{}", abbreviate(0, i64::try_from(room).unwrap_or(0), tail));
+    }
+    format!("...{}", &s[floor(s, s.len() - room)..])
 }
 
 fn substr(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {

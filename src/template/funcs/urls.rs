@@ -9,18 +9,18 @@ use super::super::value::{Dict, Map, kind_name};
 use super::{Builtin, Outcome, dict_arg, func, str_arg};
 
 pub(super) const TABLE: &[Builtin] = &[
-    func("base", 1, 1, |_, a| Ok(Value::from(base(str_arg(a, 0)?)))),
-    func("dir", 1, 1, |_, a| Ok(Value::from(dir(str_arg(a, 0)?)))),
-    func("clean", 1, 1, |_, a| Ok(Value::from(clean(str_arg(a, 0)?)))),
-    func("ext", 1, 1, |_, a| Ok(Value::from(ext(str_arg(a, 0)?)))),
-    func("isAbs", 1, 1, |_, a| Ok(Value::from(str_arg(a, 0)?.starts_with('/')))),
-    func("osBase", 1, 1, |_, a| Ok(Value::from(base(str_arg(a, 0)?)))),
-    func("osDir", 1, 1, |_, a| Ok(Value::from(dir(str_arg(a, 0)?)))),
-    func("osClean", 1, 1, |_, a| Ok(Value::from(clean(str_arg(a, 0)?)))),
-    func("osExt", 1, 1, |_, a| Ok(Value::from(ext(str_arg(a, 0)?)))),
-    func("osIsAbs", 1, 1, |_, a| Ok(Value::from(str_arg(a, 0)?.starts_with('/')))),
-    func("urlParse", 1, 1, |_, a| url_parse(str_arg(a, 0)?)),
-    func("urlJoin", 1, 1, |_, a| url_join(dict_arg(a, 0)?)),
+    func("base", "s", |_, a| Ok(Value::from(base(str_arg(a, 0)?)))),
+    func("dir", "s", |_, a| Ok(Value::from(dir(str_arg(a, 0)?)))),
+    func("clean", "s", |_, a| Ok(Value::from(clean(str_arg(a, 0)?)))),
+    func("ext", "s", |_, a| Ok(Value::from(ext(str_arg(a, 0)?)))),
+    func("isAbs", "s", |_, a| Ok(Value::from(str_arg(a, 0)?.starts_with('/')))),
+    func("osBase", "s", |_, a| Ok(Value::from(base(str_arg(a, 0)?)))),
+    func("osDir", "s", |_, a| Ok(Value::from(dir(str_arg(a, 0)?)))),
+    func("osClean", "s", |_, a| Ok(Value::from(clean(str_arg(a, 0)?)))),
+    func("osExt", "s", |_, a| Ok(Value::from(ext(str_arg(a, 0)?)))),
+    func("osIsAbs", "s", |_, a| Ok(Value::from(str_arg(a, 0)?.starts_with('/')))),
+    func("urlParse", "s", |_, a| url_parse(str_arg(a, 0)?)),
+    func("urlJoin", "d", |_, a| url_join(dict_arg(a, 0)?)),
 ];
 
 /// Go's `path.Clean`.

@@ -1,0 +1,666 @@
+//! Go's `time` layouts and durations: formatting, parsing, and the calendar behind both.
+
+/// Nanoseconds in a second.
+pub(crate) const SECOND: i128 = 1_000_000_000;
+
+/// What a zone says at one instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Zone {
+    /// Seconds east of Greenwich.
+    pub(crate) offset: i32,
+    /// The abbreviation; empty where a time was read with an offset only.
+    pub(crate) name: String,
+}
+
+impl Zone {
+    pub(crate) fn utc() -> Self {
+        Self { offset: 0, name: "UTC".into() }
+    }
+}
+
+/// A calendar date and time of day.
+pub(crate) struct Civil {
+    pub(crate) year: i128,
+    pub(crate) month: usize,
+    pub(crate) day: u32,
+    pub(crate) weekday: usize,
+    pub(crate) yearday: u32,
+    pub(crate) hour: u32,
+    pub(crate) minute: u32,
+    pub(crate) second: u32,
+    pub(crate) nano: u32,
+}
+
+const BEFORE: [u32; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
+
+fn leap(year: i128) -> bool {
+    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+}
+
+impl Civil {
+    /// The calendar date of an instant, by the usual counting of 400-year cycles from March.
+    pub(crate) fn of(ns: i128) -> Self {
+        let small = |n: i128| u32::try_from(n).unwrap_or(0);
+        let seconds = ns.div_euclid(SECOND);
+        let days = seconds.div_euclid(86_400);
+        let in_day = seconds.rem_euclid(86_400);
+        let z = days + 719_468;
+        let era = z.div_euclid(146_097);
+        let doe = z.rem_euclid(146_097);
+        let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+        let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+        let mp = (5 * doy + 2) / 153;
+        let month = if mp < 10 { mp + 3 } else { mp - 9 };
+        let year = yoe + era * 400 + i128::from(month <= 2);
+        let month = usize::try_from(month).unwrap_or(1);
+        let day = small(doy - (153 * mp + 2) / 5 + 1);
+        Self {
+            year,
+            month,
+            day,
+            weekday: usize::try_from((days + 4).rem_euclid(7)).unwrap_or(0),
+            yearday: BEFORE[month - 1] + day + u32::from(leap(year) && month > 2),
+            hour: small(in_day / 3600),
+            minute: small(in_day / 60 % 60),
+            second: small(in_day % 60),
+            nano: small(ns.rem_euclid(SECOND)),
+        }
+    }
+}
+
+/// Nanoseconds from 1970 to midnight of a date; months and days beyond their range run over, as in Go.
+pub(crate) fn midnight(year: i128, month: i128, day: i128) -> i128 {
+    let year = year + (month - 1).div_euclid(12);
+    let month = (month - 1).rem_euclid(12) + 1;
+    let y = if month <= 2 { year - 1 } else { year };
+    let era = y.div_euclid(400);
+    let yoe = y.rem_euclid(400);
+    let doy = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5;
+    let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
+    (era * 146_097 + doe - 719_468 + day - 1) * 86_400 * SECOND
+}
+
+pub(crate) const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+pub(crate) const DAYS: [&str; 7] =
+    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+
+/// An element of a layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Std {
+    LongMonth,
+    Month,
+    NumMonth,
+    ZeroMonth,
+    LongWeekday,
+    Weekday,
+    Day,
+    UnderDay,
+    ZeroDay,
+    UnderYearDay,
+    ZeroYearDay,
+    Hour,
+    Hour12,
+    ZeroHour12,
+    Minute,
+    ZeroMinute,
+    Second,
+    ZeroSecond,
+    LongYear,
+    Year,
+    Pm,
+    LowerPm,
+    Name,
+    /// `Z` for UTC, number of two-digit groups, colons between them.
+    Offset {
+        z: bool,
+        groups: u8,
+        colons: bool,
+    },
+    /// Digits of a second's fraction: exactly so many, or at most so many without zeroes at the end.
+    Fraction {
+        digits: usize,
+        trim: bool,
+    },
+}
+
+/// Longest first among those that start alike.
+const ELEMENTS: [(&str, Std); 33] = {
+    const fn offset(z: bool, groups: u8, colons: bool) -> Std {
+        Std::Offset { z, groups, colons }
+    }
+    [
+        ("January", Std::LongMonth),
+        ("Jan", Std::Month),
+        ("Monday", Std::LongWeekday),
+        ("Mon", Std::Weekday),
+        ("MST", Std::Name),
+        ("01", Std::ZeroMonth),
+        ("002", Std::ZeroYearDay),
+        ("02", Std::ZeroDay),
+        ("03", Std::ZeroHour12),
+        ("04", Std::ZeroMinute),
+        ("05", Std::ZeroSecond),
+        ("06", Std::Year),
+        ("15", Std::Hour),
+        ("1", Std::NumMonth),
+        ("2006", Std::LongYear),
+        ("2", Std::Day),
+        ("__2", Std::UnderYearDay),
+        ("_2", Std::UnderDay),
+        ("3", Std::Hour12),
+        ("4", Std::Minute),
+        ("5", Std::Second),
+        ("PM", Std::Pm),
+        ("pm", Std::LowerPm),
+        ("-07:00:00", offset(false, 3, true)),
+        ("-070000", offset(false, 3, false)),
+        ("-07:00", offset(false, 2, true)),
+        ("-0700", offset(false, 2, false)),
+        ("-07", offset(false, 1, false)),
+        ("Z07:00:00", offset(true, 3, true)),
+        ("Z070000", offset(true, 3, false)),
+        ("Z07:00", offset(true, 2, true)),
+        ("Z0700", offset(true, 2, false)),
+        ("Z07", offset(true, 1, false)),
+    ]
+};
+
+/// The first element of a layout: the text before it, the element as written, what it is, the rest.
+fn next(layout: &str) -> Option<(&str, &str, Std, &str)> {
+    for (i, c) in layout.char_indices() {
+        let rest = &layout[i..];
+        if matches!(c, '.' | ',') {
+            let digits = &rest[1..];
+            let Some(fill) = digits.chars().next().filter(|c| matches!(c, '0' | '9')) else { continue };
+            let n = digits.len() - digits.trim_start_matches(fill).len();
+            if digits[n..].starts_with(|c: char| c.is_ascii_digit()) {
+                continue;
+            }
+            let std = Std::Fraction { digits: n, trim: fill == '9' };
+            return Some((&layout[..i], &rest[..=n], std, &digits[n..]));
+        }
+        // `_2006` is an underscore and a year.
+        if let Some(after) = rest.strip_prefix("_2006") {
+            return Some((&layout[..=i], "2006", Std::LongYear, after));
+        }
+        for (text, std) in ELEMENTS {
+            let Some(after) = rest.strip_prefix(text) else { continue };
+            let short = matches!(std, Std::Month | Std::Weekday);
+            if short && after.starts_with(|c: char| c.is_ascii_lowercase()) {
+                continue;
+            }
+            return Some((&layout[..i], &rest[..text.len()], std, after));
+        }
+    }
+    None
+}
+
+fn offset_text(seconds: i32, groups: u8, colons: bool) -> String {
+    let sign = if seconds < 0 { '-' } else { '+' };
+    let s = seconds.abs();
+    let mut out = format!("{sign}{:02}", s / 3600);
+    for (n, value) in [(2, s / 60 % 60), (3, s % 60)] {
+        if groups >= n {
+            out.push_str(if colons { ":" } else { "" });
+            out.push_str(&format!("{value:02}"));
+        }
+    }
+    out
+}
+
+/// `time.Format`.
+pub(crate) fn format(layout: &str, ns: i128, zone: &Zone) -> String {
+    let c = Civil::of(ns + i128::from(zone.offset) * SECOND);
+    let hour12 = if c.hour.is_multiple_of(12) { 12 } else { c.hour % 12 };
+    let mut out = String::new();
+    let mut rest = layout;
+    while let Some((before, text, std, after)) = next(rest) {
+        out.push_str(before);
+        rest = after;
+        let month = MONTHS[c.month - 1];
+        let day = DAYS[c.weekday];
+        let piece = match std {
+            Std::LongMonth => month.into(),
+            Std::Month => month[..3].into(),
+            Std::NumMonth => c.month.to_string(),
+            Std::ZeroMonth => format!("{:02}", c.month),
+            Std::LongWeekday => day.into(),
+            Std::Weekday => day[..3].into(),
+            Std::Day => c.day.to_string(),
+            Std::UnderDay => format!("{:>2}", c.day),
+            Std::ZeroDay => format!("{:02}", c.day),
+            Std::UnderYearDay => format!("{:>3}", c.yearday),
+            Std::ZeroYearDay => format!("{:03}", c.yearday),
+            Std::Hour => format!("{:02}", c.hour),
+            Std::Hour12 => hour12.to_string(),
+            Std::ZeroHour12 => format!("{hour12:02}"),
+            Std::Minute => c.minute.to_string(),
+            Std::ZeroMinute => format!("{:02}", c.minute),
+            Std::Second => c.second.to_string(),
+            Std::ZeroSecond => format!("{:02}", c.second),
+            Std::LongYear if c.year < 0 => format!("-{:04}", -c.year),
+            Std::LongYear => format!("{:04}", c.year),
+            Std::Year => format!("{:02}", c.year.rem_euclid(100)),
+            Std::Pm => if c.hour < 12 { "AM" } else { "PM" }.into(),
+            Std::LowerPm => if c.hour < 12 { "am" } else { "pm" }.into(),
+            Std::Name if zone.name.is_empty() => {
+                offset_text(zone.offset, if zone.offset % 3600 == 0 { 1 } else { 2 }, false)
+            }
+            Std::Name => zone.name.clone(),
+            Std::Offset { z: true, .. } if zone.offset == 0 => "Z".into(),
+            Std::Offset { groups, colons, .. } => offset_text(zone.offset, groups, colons),
+            Std::Fraction { digits, trim } => {
+                let all = format!("{:09}", c.nano);
+                let cut = &all[..digits.min(9)];
+                let cut = if trim { cut.trim_end_matches('0') } else { cut };
+                if cut.is_empty() { String::new() } else { format!("{}{cut}", &text[..1]) }
+            }
+        };
+        out.push_str(&piece);
+    }
+    out.push_str(rest);
+    out
+}
+
+#[derive(Default)]
+struct Parts {
+    year: Option<i128>,
+    month: Option<i128>,
+    day: Option<i128>,
+    yearday: Option<i128>,
+    hour: i128,
+    minute: i128,
+    second: i128,
+    nano: i128,
+    pm: Option<bool>,
+    zone: Option<Zone>,
+}
+
+/// Why an element could not be read: it is not there, or its number is too large.
+enum Miss {
+    Bad,
+    Range(&'static str),
+}
+
+fn take<'a>(value: &mut &'a str, n: usize) -> Result<&'a str, Miss> {
+    let head = value.get(..n).ok_or(Miss::Bad)?;
+    *value = &value[n..];
+    Ok(head)
+}
+
+/// One or two digits; two if they are fixed.
+fn number(value: &mut &str, fixed: bool) -> Result<i128, Miss> {
+    let digits = value.bytes().take(2).take_while(u8::is_ascii_digit).count();
+    if digits == 0 || (fixed && digits < 2) {
+        return Err(Miss::Bad);
+    }
+    take(value, digits)?.parse().map_err(|_| Miss::Bad)
+}
+
+fn digits(value: &mut &str, n: usize) -> Result<i128, Miss> {
+    let text = take(value, n)?;
+    if !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(Miss::Bad);
+    }
+    text.parse().map_err(|_| Miss::Bad)
+}
+
+fn name(value: &mut &str, names: &[&str], short: bool) -> Result<i128, Miss> {
+    for (i, n) in names.iter().enumerate() {
+        let n = if short { &n[..3] } else { n };
+        if value.get(..n.len()).is_some_and(|v| v.eq_ignore_ascii_case(n)) {
+            *value = &value[n.len()..];
+            return i128::try_from(i).map_err(|_| Miss::Bad);
+        }
+    }
+    Err(Miss::Bad)
+}
+
+fn within(n: i128, low: i128, high: i128, what: &'static str) -> Result<i128, Miss> {
+    if (low..=high).contains(&n) { Ok(n) } else { Err(Miss::Range(what)) }
+}
+
+fn fraction(value: &mut &str, n: usize) -> Result<i128, Miss> {
+    let text = take(value, n)?;
+    let ok = text.starts_with(['.', ',']) && text[1..].bytes().all(|b| b.is_ascii_digit());
+    if !ok {
+        return Err(Miss::Bad);
+    }
+    let digits = &text[1..text.len().min(10)];
+    format!("{digits:0<9}").parse().map_err(|_| Miss::Bad)
+}
+
+/// Length of an optional fraction of a second at the start of `value`.
+fn fraction_len(value: &str) -> Option<usize> {
+    let digits = value.strip_prefix(['.', ','])?.bytes().take_while(u8::is_ascii_digit).count();
+    (digits > 0).then_some(digits + 1)
+}
+
+fn zone_name(value: &mut &str) -> Result<Zone, Miss> {
+    if value.starts_with("UTC") {
+        take(value, 3)?;
+        return Ok(Zone::utc());
+    }
+    if value.starts_with("GMT") {
+        take(value, 3)?;
+        let number =
+            value.strip_prefix(['+', '-']).map_or(0, |d| d.bytes().take_while(u8::is_ascii_digit).count());
+        if number == 0 {
+            return Ok(Zone { offset: 0, name: "GMT".into() });
+        }
+        let text = take(value, number + 1)?;
+        let hours: i32 = text.parse().map_err(|_| Miss::Bad)?;
+        if !(-23..=23).contains(&hours) {
+            return Err(Miss::Bad);
+        }
+        return Ok(Zone { offset: hours * 3600, name: format!("GMT{text}") });
+    }
+    let letters = value.bytes().take(6).take_while(u8::is_ascii_uppercase).count();
+    let fits = match letters {
+        3 => true,
+        4 => value.as_bytes()[3] == b'T' || value.starts_with("WITA"),
+        5 => value.as_bytes()[4] == b'T',
+        _ => false,
+    };
+    if !fits {
+        return Err(Miss::Bad);
+    }
+    Ok(Zone { offset: 0, name: take(value, letters)?.to_owned() })
+}
+
+fn element(p: &mut Parts, std: Std, value: &mut &str, after: &str) -> Result<(), Miss> {
+    match std {
+        Std::LongYear => p.year = Some(digits(value, 4)?),
+        Std::Year => {
+            let y = digits(value, 2)?;
+            p.year = Some(if y >= 69 { y + 1900 } else { y + 2000 });
+        }
+        Std::LongMonth => p.month = Some(name(value, &MONTHS, false)? + 1),
+        Std::Month => p.month = Some(name(value, &MONTHS, true)? + 1),
+        Std::NumMonth | Std::ZeroMonth => {
+            p.month = Some(within(number(value, std == Std::ZeroMonth)?, 1, 12, "month")?);
+        }
+        Std::LongWeekday => drop(name(value, &DAYS, false)?),
+        Std::Weekday => drop(name(value, &DAYS, true)?),
+        Std::Day | Std::UnderDay | Std::ZeroDay => {
+            if std == Std::UnderDay {
+                *value = value.strip_prefix(' ').unwrap_or(value);
+            }
+            p.day = Some(number(value, std == Std::ZeroDay)?);
+        }
+        Std::UnderYearDay | Std::ZeroYearDay => {
+            let text = take(value, 3)?;
+            let text = if std == Std::UnderYearDay { text.trim_start_matches(' ') } else { text };
+            p.yearday = Some(text.parse().map_err(|_| Miss::Bad)?);
+        }
+        Std::Hour => p.hour = within(number(value, false)?, 0, 23, "hour")?,
+        Std::Hour12 | Std::ZeroHour12 => {
+            p.hour = within(number(value, std == Std::ZeroHour12)?, 0, 12, "hour")?;
+        }
+        Std::Minute | Std::ZeroMinute => {
+            p.minute = within(number(value, std == Std::ZeroMinute)?, 0, 59, "minute")?;
+        }
+        Std::Second | Std::ZeroSecond => {
+            p.second = within(number(value, std == Std::ZeroSecond)?, 0, 59, "second")?;
+            // A fraction may follow though the layout does not say so.
+            let said = matches!(next(after), Some(("", _, Std::Fraction { .. }, _)));
+            if let Some(n) = fraction_len(value).filter(|_| !said) {
+                p.nano = fraction(value, n)?;
+            }
+        }
+        Std::Fraction { digits, trim: false } => p.nano = fraction(value, digits + 1)?,
+        Std::Fraction { .. } => {
+            if let Some(n) = fraction_len(value) {
+                p.nano = fraction(value, n)?;
+            }
+        }
+        Std::Pm | Std::LowerPm => {
+            let text = take(value, 2)?;
+            let (am, pm) = if std == Std::Pm { ("AM", "PM") } else { ("am", "pm") };
+            p.pm = Some(if text == pm {
+                true
+            } else if text == am {
+                false
+            } else {
+                return Err(Miss::Bad);
+            });
+        }
+        Std::Offset { z: true, .. } if value.starts_with('Z') => {
+            take(value, 1)?;
+            p.zone = Some(Zone::utc());
+        }
+        Std::Offset { groups, colons, .. } => {
+            let negative = match take(value, 1)? {
+                "+" => false,
+                "-" => true,
+                _ => return Err(Miss::Bad),
+            };
+            let mut seconds = 0;
+            for (i, unit) in [3600, 60, 1].into_iter().take(groups.into()).enumerate() {
+                if i > 0 && colons && take(value, 1)? != ":" {
+                    return Err(Miss::Bad);
+                }
+                let high = if i == 0 { 24 } else { 60 };
+                let what = ["time zone offset hour", "time zone offset minute", "time zone offset second"];
+                seconds += within(digits(value, 2)?, 0, high, what[i])? * unit;
+            }
+            let seconds = i32::try_from(seconds).map_err(|_| Miss::Bad)?;
+            let offset = if negative { -seconds } else { seconds };
+            // What is read at the local offset, which is UTC here, is local.
+            p.zone = Some(if offset == 0 { Zone::utc() } else { Zone { offset, name: String::new() } });
+        }
+        Std::Name => p.zone = Some(zone_name(value)?),
+    }
+    Ok(())
+}
+
+/// `time.Parse` with UTC as the local zone: nanoseconds from 1970, and the zone that the text named.
+///
+/// # Errors
+///
+/// In Go's words.
+pub(crate) fn parse(layout: &str, text: &str) -> Result<(i128, Zone), String> {
+    use super::fmt::quote;
+    let cannot = |value: &str, elem: &str| {
+        format!(
+            "parsing time {} as {}: cannot parse {} as {}",
+            quote(text),
+            quote(layout),
+            quote(value),
+            quote(elem)
+        )
+    };
+    let out_of_range = |what: &str| format!("parsing time {}: {what} out of range", quote(text));
+    let mut p = Parts::default();
+    let (mut rest, mut value) = (layout, text);
+    loop {
+        let found = next(rest);
+        let prefix = found.map_or(rest, |f| f.0);
+        value = match skip(prefix, value) {
+            Ok(v) => v,
+            Err(at) => return Err(cannot(at, prefix)),
+        };
+        let Some((_, elem, std, after)) = found else { break };
+        let hold = value;
+        element(&mut p, std, &mut value, after).map_err(|miss| match miss {
+            Miss::Bad => cannot(hold, elem),
+            Miss::Range(what) => out_of_range(what),
+        })?;
+        rest = after;
+    }
+    if !value.is_empty() {
+        return Err(format!("parsing time {}: extra text: {}", quote(text), quote(value)));
+    }
+    match p.pm {
+        Some(true) if p.hour < 12 => p.hour += 12,
+        Some(false) if p.hour == 12 => p.hour = 0,
+        _ => {}
+    }
+    let year = p.year.unwrap_or(0);
+    let mut day = p.day.unwrap_or(1);
+    let mut month = p.month.unwrap_or(1);
+    if let Some(n) = p.yearday {
+        if n < 1 || n > 365 + i128::from(leap(year)) {
+            return Err(out_of_range("day-of-year"));
+        }
+        (month, day) = (1, n);
+    } else {
+        let m = usize::try_from(month).unwrap_or(1);
+        let last = [31, 28 + i128::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][m - 1];
+        if !(1..=last).contains(&day) {
+            return Err(out_of_range("day"));
+        }
+    }
+    let zone = p.zone.unwrap_or_else(Zone::utc);
+    let seconds = p.hour * 3600 + p.minute * 60 + p.second - i128::from(zone.offset);
+    Ok((midnight(year, month, day) + seconds * SECOND + p.nano, zone))
+}
+
+/// Reads the text between elements; a blank matches any number of them.
+fn skip<'a>(prefix: &str, mut value: &'a str) -> Result<&'a str, &'a str> {
+    let mut prefix = prefix;
+    while let Some(c) = prefix.chars().next() {
+        if c == ' ' {
+            if !value.is_empty() && !value.starts_with(' ') {
+                return Err(value);
+            }
+            prefix = prefix.trim_start_matches(' ');
+            value = value.trim_start_matches(' ');
+            continue;
+        }
+        value = value.strip_prefix(c).ok_or(value)?;
+        prefix = &prefix[c.len_utf8()..];
+    }
+    Ok(value)
+}
+
+/// `time.ParseDuration`, in nanoseconds.
+///
+/// # Errors
+///
+/// In Go's words.
+pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
+    use super::fmt::quote;
+    let invalid = || format!("time: invalid duration {}", quote(text));
+    let (negative, mut rest) = match text.strip_prefix('-') {
+        Some(r) => (true, r),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if rest == "0" {
+        return Ok(0);
+    }
+    if rest.is_empty() {
+        return Err(invalid());
+    }
+    let mut total = 0i128;
+    while !rest.is_empty() {
+        let n = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(rest.len());
+        let (whole, part) = rest[..n].split_once('.').unwrap_or((&rest[..n], ""));
+        if (whole.is_empty() && part.is_empty()) || part.contains('.') || whole.len() > 19 {
+            return Err(invalid());
+        }
+        rest = &rest[n..];
+        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        if unit == 0 {
+            return Err(format!("time: missing unit in duration {}", quote(text)));
+        }
+        let scale: i128 = match &rest[..unit] {
+            "ns" => 1,
+            "us" | "µs" | "μs" => 1000,
+            "ms" => 1_000_000,
+            "s" => SECOND,
+            "m" => 60 * SECOND,
+            "h" => 3600 * SECOND,
+            other => {
+                return Err(format!("time: unknown unit {} in duration {}", quote(other), quote(text)));
+            }
+        };
+        let number = |s: &str| if s.is_empty() { Ok(0) } else { s.parse::<i128>() };
+        total += number(whole).map_err(|_| invalid())? * scale;
+        let part = &part[..part.len().min(18)];
+        let tenth = 10i128.pow(u32::try_from(part.len()).unwrap_or(0));
+        total += number(part).map_err(|_| invalid())? * scale / tenth;
+        rest = &rest[unit..];
+    }
+    i64::try_from(if negative { -total } else { total }).map_err(|_| invalid())
+}
+
+/// `time.Duration.String`.
+pub(crate) fn show_duration(ns: i64) -> String {
+    if ns == 0 {
+        return "0s".into();
+    }
+    let sign = if ns < 0 { "-" } else { "" };
+    let n = ns.unsigned_abs();
+    let decimal = |n: u64, unit: u64, suffix: &str| {
+        let width = unit.ilog10() as usize;
+        let part = format!("{:0width$}", n % unit);
+        let part = if unit == 1 { "" } else { part.trim_end_matches('0') };
+        let dot = if part.is_empty() { "" } else { "." };
+        format!("{}{dot}{part}{suffix}", n / unit)
+    };
+    match n {
+        0..1000 => format!("{sign}{n}ns"),
+        1000..1_000_000 => format!("{sign}{}", decimal(n, 1000, "µs")),
+        1_000_000..1_000_000_000 => format!("{sign}{}", decimal(n, 1_000_000, "ms")),
+        _ => {
+            let minutes = n / 60_000_000_000;
+            let seconds = decimal(n % 60_000_000_000, 1_000_000_000, "s");
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => format!("{sign}{seconds}"),
+                (0, m) => format!("{sign}{m}m{seconds}"),
+                (h, m) => format!("{sign}{h}h{m}m{seconds}"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_are_formatted_as_go_does() {
+        let ns = 1_136_239_445 * SECOND + 123_000_000;
+        let utc = Zone::utc();
+        assert_eq!(format("2006-01-02T15:04:05Z07:00", ns, &utc), "2006-01-02T22:04:05Z");
+        assert_eq!(format("Mon Jan _2 3:04PM .000 .999999", ns, &utc), "Mon Jan  2 10:04PM .123 .123");
+        assert_eq!(format("20060102150405 Months _2006", ns, &utc), "20060102220405 Months _2006");
+        let zone = Zone { offset: -25200, name: "MST".into() };
+        assert_eq!(
+            format("Mon Jan 2 15:04:05 -0700 MST 2006", ns, &zone),
+            "Mon Jan 2 15:04:05 -0700 MST 2006"
+        );
+    }
+
+    #[test]
+    fn what_is_formatted_is_read_back() {
+        for layout in
+            ["2006-01-02T15:04:05.999Z07:00", "Mon, 02 Jan 2006 15:04:05.000 -0700", "2006-002 15:04:05.000"]
+        {
+            let ns = 1_500_000_000 * SECOND + 250_000_000;
+            assert_eq!(parse(layout, &format(layout, ns, &Zone::utc())).map(|p| p.0), Ok(ns), "{layout}");
+        }
+    }
+
+    #[test]
+    fn durations_go_both_ways() {
+        for text in ["1h2m5s", "-1h30m0s", "1.5s", "250ms", "1.001µs", "7ns", "0s"] {
+            assert_eq!(show_duration(parse_duration(text).unwrap()), text);
+        }
+        assert!(parse_duration("1").is_err() && parse_duration("").is_err() && parse_duration("1x").is_err());
+    }
+}
