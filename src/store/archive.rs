@@ -158,7 +158,7 @@ impl ArchiveWriter {
         texts.iter().try_for_each(|(name, _)| place(name).map(drop))?;
         let path = with_suffix(out, ".partial");
         let file = super::folder::open_locked(&path)?;
-        let target = OpenFile { file: Arc::new(file), path: path.clone() };
+        let target = OpenFile { file: Arc::new(file), path };
         let (journal, found) = Journal::open(&with_suffix(out, ".partial.journal"), &layout.identity())?;
         let mut writer = Self {
             target,

@@ -196,8 +196,36 @@ fn standard_input_is_a_source_and_why_names_every_place() {
 fn nothing_to_read_is_a_failure_and_nothing_given_a_usage_error() {
     let missing = omk(&["nowhere.yaml"], "");
     assert!(missing.contains("-- 1\n") && missing.contains("nowhere.yaml"), "{missing}");
+    let near = omk(&["manifests/good", "--why", "ngnix"], "");
+    assert!(near.contains("-- 1\n") && near.contains("hint: there is nginx:1.27\n"), "{near}");
     let unknown = omk(&["manifests/good", "--why", "unheard.of/x:1"], "");
     assert!(unknown.contains("-- 1\n") && unknown.contains("nothing names unheard.of/x:1"), "{unknown}");
     assert!(omk(&[], "").contains("-- 2\n"));
     assert!(omk(&["--image", "Not An Image"], "").contains("-- 2\n"));
+}
+
+#[test]
+fn why_takes_a_name_as_people_write_it() {
+    let all = omk(&["manifests/good", "--why", "nginx:1.27"], "");
+    assert_eq!(omk(&["manifests/good", "--why", "nginx"], ""), all);
+    assert_eq!(omk(&["manifests/good", "--why", "docker.io/library/nginx"], ""), all);
+    insta::assert_snapshot!(omk(&["manifests/good", "--why", "backup"], ""), @r##"
+    IMAGE                                  WHERE
+    registry.example:5000/shop/backup:1.4  manifests/good/jobs/night.yaml:12 CronJob shop/backup spec.jobTemplate.spec.template.spec.containers[0].image
+    -- 0
+    1 image in 6 documents; 1 document without a kind skipped
+    "##);
+}
+
+#[test]
+fn charts_are_told_their_release_and_their_places_are_rendered_ones() {
+    let chart = omk(&["charts/lang", "-n", "prod", "--release-name", "live", "--kube-version", "1.31"], "");
+    assert!(!chart.contains("chart charts/lang"), "{chart}");
+    let useless = omk(&["manifests/good", "-n", "prod"], "");
+    assert!(
+        useless.contains("-- 0\n") && useless.contains("warning: chart options: a namespace was given"),
+        "{useless}"
+    );
+    let empty = omk(&["-"], "# nothing\n");
+    assert!(empty.contains("warning: standard input: there is no document in it"), "{empty}");
 }

@@ -4,6 +4,7 @@
 // Helpers outside of test functions too: clippy.toml permits these in tests, and sees only the functions.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
+mod bundle;
 mod chart;
 mod conformance;
 mod demo;

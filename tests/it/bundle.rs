@@ -1,0 +1,119 @@
+//! `omk bundle` as users run it, against a registry in this process.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use omk::serve::{ServeOptions, Server};
+use omk::store::MemoryStore;
+
+use crate::images::{image, noise, serve};
+
+struct World {
+    folder: tempfile::TempDir,
+    server: Server,
+}
+
+impl World {
+    async fn new() -> Self {
+        let store = MemoryStore::new();
+        let root = image(&store, "linux/amd64", &[&noise(1, 300_000), b"small"]);
+        let server = serve(&store, &root, ServeOptions::default()).await;
+        Self { folder: tempfile::tempdir().unwrap(), server }
+    }
+
+    /// Runs `omk bundle` in the world's folder, away from the threads that serve.
+    async fn omk(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_omk"));
+        command.arg("bundle").args(arguments).current_dir(self.folder.path());
+        command.env("OMK_PLAIN_HTTP", self.server.addr().to_string()).env("OMK_PROGRESS", "plain");
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
+    fn name(&self, reference: &str) -> String {
+        format!("{}/{reference}", self.server.addr())
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    fn names(&self) -> Vec<String> {
+        names(self.folder.path())
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let all = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = all.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_built_is_whole_and_built_again() {
+    let world = World::new().await;
+    let image = world.name("lab/web:1");
+    for form in ["tar", "folder"] {
+        let out = format!("x.{form}");
+        for _ in 0..2 {
+            let built = world.omk(&["build", "--image", &image, "-o", &out, "--format", form]).await;
+            assert_eq!(built.status.code(), Some(0), "{}", told(&built));
+        }
+        let verified = world.omk(&["verify", &out]).await;
+        assert_eq!(verified.status.code(), Some(0), "{}", told(&verified));
+    }
+    assert_eq!(world.names(), ["x.folder", "x.tar"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_cannot_be_is_told_once_before_anything_is_read() {
+    let world = World::new().await;
+    let image = world.name("lab/web:1");
+    world.write("values.yaml", "replicas: 3\n");
+    for (out, expected) in [
+        ("values.yaml", "values.yaml is no bundle, which is never replaced; choose another output"),
+        ("no/such/x.tar", "the folder no/such does not exist; create it first"),
+        (".", ". is a folder, which is never replaced"),
+    ] {
+        // The source that is not there would be told of if it were looked for.
+        let refused = world.omk(&["build", "nowhere.yaml", "--image", &image, "-o", out]).await;
+        let text = told(&refused);
+        assert_eq!(refused.status.code(), Some(1), "{text}");
+        assert!(text.starts_with("error: ") && text.contains(expected), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+    assert_eq!(world.names(), ["values.yaml"]);
+    assert_eq!(std::fs::read_to_string(world.folder.path().join("values.yaml")).unwrap(), "replicas: 3\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_failure_is_told_once() {
+    let world = World::new().await;
+    let (good, gone) = (world.name("lab/web:1"), world.name("lab/gone:1"));
+    world.write("bad.yaml", "kind: Pod\nspec: [\n");
+    let arguments = ["build", "bad.yaml", "nowhere.yaml", "--image", &good, "--image", &gone, "-o", "x.tar"];
+    let failed = world.omk(&arguments).await;
+    let text = told(&failed);
+    assert_eq!(failed.status.code(), Some(1), "{text}");
+    for once in ["bad.yaml:", "nowhere.yaml:", "1 of 2 images cannot be had", "lab/gone:1"] {
+        assert_eq!(text.matches(once).count(), 1, "{once}: {text}");
+    }
+    assert_eq!(world.names(), ["bad.yaml"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_bundle_is_named_and_its_bytes_are_not_shown() {
+    let world = World::new().await;
+    std::fs::write(world.folder.path().join("x.tar.gz"), b"\x1f\x8b\x08\0\x1b[2Jrest").unwrap();
+    for command in ["verify", "inspect"] {
+        let refused = world.omk(&[command, "x.tar.gz"]).await;
+        let text = told(&refused);
+        assert_eq!(refused.status.code(), Some(1), "{text}");
+        let expected = "error: x.tar.gz is gzip-compressed; decompress it first: gzip -dk x.tar.gz\n";
+        assert_eq!(text, expected);
+    }
+}
