@@ -1,6 +1,7 @@
 //! This machine as a node: a single-node cluster, or a node that SSH does not reach and omk was carried to.
 
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +11,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::command::{Clock, Feed, Run, Wrap, summary};
-use super::{CommandOutput, NodeError, NodeSession, RemoteCommand, Secret, check_remote_path, quote};
+use super::hold::{self, Answer};
+use super::{CommandOutput, Holder, NodeError, NodeSession, RemoteCommand, Secret, check_remote_path, quote};
 use crate::store::{BlobStore, FolderStore, StoreError};
 
 /// Commands and files of this machine.
@@ -22,6 +24,8 @@ pub struct LocalSession {
     cancel: CancellationToken,
     uid: u32,
     gid: u32,
+    /// The command that holds the staging folder; ends with its input.
+    held: Arc<Mutex<Option<Child>>>,
 }
 
 impl LocalSession {
@@ -41,6 +45,7 @@ impl LocalSession {
             cancel: cancel.clone(),
             uid: own.uid(),
             gid: own.gid(),
+            held: Arc::default(),
         })
     }
 
@@ -187,6 +192,44 @@ impl NodeSession for LocalSession {
         Ok(Box::new(FolderStore::new(path)))
     }
 
+    async fn hold(&self, staging: &str, holder: &Holder) -> Result<(), NodeError> {
+        if self.held.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return Ok(());
+        }
+        let (line, _) = Wrap::User.line(&hold::script(staging, holder, false))?;
+        let failed = |e: &dyn std::fmt::Display| NodeError::Other(format!("cannot lock {staging}: {e}"));
+        let mut child = Command::new("sh")
+            .arg("-c")
+            .arg(line)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|e| failed(&e))?;
+        let mut stdout = child.stdout.take().ok_or_else(|| failed(&"no pipe"))?;
+        let (mut said, mut buffer) = (Vec::new(), [0; 1024]);
+        let asking = async {
+            loop {
+                let count = stdout.read(&mut buffer).await.map_err(|e| failed(&e))?;
+                said.extend_from_slice(&buffer[..count]);
+                match Answer::read(&said)? {
+                    Some(answer) => return Ok(answer),
+                    None if count == 0 => return Err(failed(&"the command said nothing")),
+                    None => {}
+                }
+            }
+        };
+        let answer =
+            tokio::time::timeout(self.patience, asking).await.map_err(|_| failed(&"no answer"))??;
+        if answer.accept()? {
+            *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
+        }
+        Ok(())
+    }
+
     /// A command does the writing: it has the same rights as those that will read the file.
     async fn write_file(&self, path: &str, bytes: &[u8]) -> Result<(), NodeError> {
         check_remote_path(path).map_err(NodeError::Other)?;
@@ -204,7 +247,13 @@ impl NodeSession for LocalSession {
         Err(StoreError::Remote(format!("cannot write {path}: {}", output.complaint())).into())
     }
 
-    async fn close(&self) {}
+    async fn close(&self) {
+        let holding = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut child) = holding {
+            drop(child.stdin.take());
+            let _ = tokio::time::timeout(Duration::from_secs(1), child.wait()).await;
+        }
+    }
 }
 
 #[cfg(test)]

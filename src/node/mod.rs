@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use crate::store::BlobStore;
 
 mod command;
+mod hold;
 pub mod inventory;
 pub mod known_hosts;
 mod local;
@@ -16,6 +17,7 @@ mod secret;
 mod sftp;
 pub mod ssh;
 
+pub use hold::Holder;
 pub use inventory::{Inventory, Node};
 pub use known_hosts::KnownHosts;
 pub use local::LocalSession;
@@ -145,6 +147,15 @@ pub enum NodeError {
         /// What it said.
         complaint: String,
     },
+    /// Another run is at work in the staging folder.
+    #[error(
+        "another run is at work on this node: {holder}; wait until it has ended, then run the same command again (the node \
+         forgets a run that was killed within two minutes)"
+    )]
+    Busy {
+        /// Host, process, run and since when, in its own words.
+        holder: String,
+    },
     /// Nothing moved for too long.
     #[error("{what}: no progress for {seconds} s")]
     Stalled {
@@ -190,6 +201,14 @@ pub trait NodeSession: Send + Sync {
     /// Makes the folder `path` ready as staging (created, owned by the session's user, mode 0700) and opens it as a
     /// blob store with the layout `blobs/sha256/HEX`, beside which partial blobs and their journal live.
     async fn staging(&self, path: &str) -> Result<Box<dyn BlobStore>, NodeError>;
+
+    /// Makes the staging folder, which [`NodeSession::staging`] has prepared, this run's own until the session is closed
+    /// or lost, and sweeps what interrupted runs left there that nobody can use. Does nothing when the session holds it
+    /// already, or when the node has no `flock`.
+    ///
+    /// # Errors
+    /// [`NodeError::Busy`] when another run holds it; whatever keeps the command from running.
+    async fn hold(&self, staging: &str, holder: &Holder) -> Result<(), NodeError>;
 
     /// Writes a small file into staging: staged, synced, renamed. `path` is absolute.
     async fn write_file(&self, path: &str, bytes: &[u8]) -> Result<(), NodeError>;

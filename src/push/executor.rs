@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::node::{Fault, Prepared};
@@ -15,7 +17,7 @@ use super::{ImageReport, NodePlan, NodeReport, NodeResult, PushOptions, PushPlan
 use crate::bundle::BundleImage;
 use crate::event::{Event, Events, NodeState};
 use crate::node::{NodeError, NodeSession};
-use crate::oci::{Digest, Platform};
+use crate::oci::{Descriptor, Digest, Platform};
 use crate::runtime::RuntimeChoice;
 use crate::store::{BlobSource, StoreError};
 
@@ -47,7 +49,18 @@ pub trait Connector: Send + Sync {
     ) -> Result<Box<dyn NodeSession>, NodeError>;
 }
 
+/// How long nodes that answered wait for those that did not yet. Long enough for nodes that are merely slow, so that one
+/// proof serves all; short beside the time in which a dead one is given up.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// What all nodes of a run share.
+pub(super) struct Run {
+    pub(super) id: String,
+    pub(super) preflight: Preflight,
+}
+
 /// A push: of which images, from where, to which nodes.
+#[derive(Clone)]
 pub struct Push {
     /// For reports and messages.
     pub bundle: String,
@@ -96,11 +109,21 @@ enum Ready {
     Fault(Fault),
 }
 
+impl Ready {
+    fn plan(&self) -> Option<&NodePlan> {
+        match self {
+            Self::Prepared(p) => Some(&p.plan),
+            Self::Parked(plan) => Some(plan),
+            Self::Fault(_) => None,
+        }
+    }
+}
+
 impl Push {
     /// What would be done: asks every node, changes none.
     pub async fn plan(&self) -> PushPlan {
         let (mut nodes, mut refused) = (Vec::new(), Vec::new());
-        for (target, (ready, _)) in self.targets.iter().zip(self.prepare_all().await) {
+        for (target, ready) in self.targets.iter().zip(self.prepare_all().await) {
             match ready {
                 Ready::Prepared(p) => {
                     p.session.close().await;
@@ -118,61 +141,98 @@ impl Push {
     /// Brings every node to having every image, and proves it.
     ///
     /// # Errors
-    /// Only when the bundle is damaged; whatever happens to a node is in the report.
+    /// Only when the bundle is damaged and nothing was imported. Damage that shows later, in what only a late node needs,
+    /// stops all nodes before their next import and is what their reports say; whatever else happens to a node is in
+    /// its report.
     pub async fn run(&self) -> Result<PushReport, PushError> {
-        let run_id = run_id();
-        self.events.emit(Event::Phase { name: "probe", total: Some(self.targets.len() as u64) });
-        let prepared = self.prepare_all().await;
-        let preflight = Preflight::new(Arc::clone(&self.source));
-        let plans = prepared.iter().filter_map(|(ready, _)| match ready {
-            Ready::Prepared(p) => Some(&p.plan),
-            Ready::Parked(plan) => Some(plan.as_ref()),
-            Ready::Fault(_) => None,
-        });
-        let blobs = plans.flat_map(NodePlan::to_send);
-        match preflight.ensure(blobs, &self.events, &self.cancel).await {
-            Ok(()) | Err(StoreError::Cancelled) => {}
-            Err(error) => {
-                for (ready, _) in prepared {
-                    if let Ready::Prepared(p) = ready {
-                        p.session.close().await;
-                    }
-                }
-                return Err(PushError::Bundle(error));
+        let stop = self.cancel.child_token();
+        // All that follows sees a token that damage of the bundle sets too.
+        let push = Self { cancel: stop.clone(), ..self.clone() };
+        let run = Run { id: run_id(), preflight: Preflight::new(Arc::clone(&self.source), stop) };
+        push.events.emit(Event::Phase { name: "probe", total: Some(self.targets.len() as u64) });
+        let slots = self.parallel.max(1);
+        let (probing, pushing) = (Semaphore::new(slots), Semaphore::new(slots));
+        let (arrive, arrivals) = mpsc::unbounded_channel();
+        let (open, gate) = watch::channel(false);
+        let one = |target| {
+            let (arrive, gate, push, run) = (arrive.clone(), gate.clone(), &push, &run);
+            let (probing, pushing) = (&probing, &pushing);
+            async move {
+                let slot = probing.acquire().await;
+                let (ready, started) = push.reach(target).await;
+                drop(slot);
+                let Some(plan) = ready.plan() else {
+                    drop(arrive);
+                    return push.finish(target, ready, started, run).await;
+                };
+                // Nobody listens when the gate is open, and none is needed then.
+                let _ = arrive.send(plan.to_send().cloned().collect());
+                drop(arrive);
+                let mut gate = gate;
+                let _ = gate.wait_for(|open| *open).await;
+                let _slot = pushing.acquire().await;
+                push.finish(target, ready, started, run).await
             }
+        };
+        let work: Vec<_> = self.targets.iter().map(one).collect();
+        drop((arrive, gate));
+        let (ended, ()) = tokio::join!(join_all(work), push.gatekeeper(arrivals, open, &run));
+        let imported: u64 = ended.iter().map(|(_, imported)| imported).sum();
+        if imported == 0
+            && let Some(damage) = run.preflight.take_damage()
+        {
+            return Err(PushError::Bundle(damage));
         }
-        self.events.emit(Event::Phase { name: "push", total: Some(self.targets.len() as u64) });
-        let work = self.targets.iter().zip(prepared).map(|(target, (ready, started))| {
-            let preflight = &preflight;
-            async move { self.finish(target, ready, started, preflight).await }
-        });
-        let nodes = stream::iter(work.collect::<Vec<_>>()).buffered(self.parallel.max(1)).collect().await;
-        Ok(PushReport { run_id, bundle: self.bundle.clone(), nodes })
+        let nodes = ended.into_iter().map(|(report, _)| report).collect();
+        Ok(PushReport { run_id: run.id, bundle: self.bundle.clone(), nodes })
     }
 
-    /// In the order of the targets, with the time at which each was begun.
-    async fn prepare_all(&self) -> Vec<(Ready, Instant)> {
+    /// Lets the nodes go on when all of them were asked, or those that answered within [`GRACE`] of the first, and what
+    /// these will be sent is proved. One that comes later has the rest proved by itself.
+    async fn gatekeeper(
+        &self,
+        mut arrivals: mpsc::UnboundedReceiver<Vec<Descriptor>>,
+        open: watch::Sender<bool>,
+        run: &Run,
+    ) {
+        let Some(mut blobs) = arrivals.recv().await else { return };
+        let until = tokio::time::Instant::now() + GRACE;
+        while let Ok(Some(more)) = tokio::time::timeout_at(until, arrivals.recv()).await {
+            blobs.extend(more);
+        }
+        // Damage stops the run; whoever waits finds out when it goes on.
+        if run.preflight.ensure(blobs.iter(), &self.events, &self.cancel).await.is_ok() {
+            self.events.emit(Event::Phase { name: "push", total: Some(self.targets.len() as u64) });
+        }
+        open.send_replace(true);
+    }
+
+    /// In the order of the targets.
+    async fn prepare_all(&self) -> Vec<Ready> {
+        let all: Vec<_> = self.targets.iter().map(|t| async { self.reach(t).await.0 }).collect();
+        stream::iter(all).buffered(self.parallel.max(1)).collect().await
+    }
+
+    /// Asks a node what it has; with the time at which that was begun.
+    async fn reach(&self, target: &Target) -> (Ready, Instant) {
+        let started = Instant::now();
         let park = self.targets.len() > self.parallel;
-        let all = self.targets.iter().map(|target| async move {
-            let started = Instant::now();
-            let mut tries = 0;
-            let ready = loop {
-                let fault = match self.prepare(target, false).await {
-                    Ok(p) if park => {
-                        p.session.close().await;
-                        break Ready::Parked(Box::new(p.plan));
-                    }
-                    Ok(p) => break Ready::Prepared(Box::new(p)),
-                    Err(fault) => fault,
-                };
-                tries += 1;
-                if !fault.passing || tries >= ATTEMPTS || !self.pause(target, &fault, tries).await {
-                    break Ready::Fault(fault);
+        let mut tries = 0;
+        let ready = loop {
+            let fault = match self.prepare(target, false).await {
+                Ok(p) if park => {
+                    p.session.close().await;
+                    break Ready::Parked(Box::new(p.plan));
                 }
+                Ok(p) => break Ready::Prepared(Box::new(p)),
+                Err(fault) => fault,
             };
-            (ready, started)
-        });
-        stream::iter(all.collect::<Vec<_>>()).buffered(self.parallel.max(1)).collect().await
+            tries += 1;
+            if !fault.passing || tries >= ATTEMPTS || !self.pause(target, &fault, tries).await {
+                break Ready::Fault(fault);
+            }
+        };
+        (ready, started)
     }
 
     /// Connects and plans. `before`: the node was reached before in this run.
@@ -192,17 +252,11 @@ impl Push {
         }
     }
 
-    /// One node to its end, reconnecting as long as that brings it further.
-    async fn finish(
-        &self,
-        target: &Target,
-        ready: Ready,
-        started: Instant,
-        preflight: &Preflight,
-    ) -> NodeReport {
+    /// One node to its end, reconnecting as long as that brings it further; with how many images it took in.
+    async fn finish(&self, target: &Target, ready: Ready, started: Instant, run: &Run) -> (NodeReport, u64) {
         let mut tally = Tally::default();
         let mut next = match ready {
-            Ready::Fault(fault) => return self.report(target, Err(fault), &tally, started),
+            Ready::Fault(fault) => return (self.report(target, Err(fault), &tally, started), 0),
             Ready::Parked(_) => None,
             Ready::Prepared(p) => Some(*p),
         };
@@ -214,7 +268,7 @@ impl Push {
                     Some(p) => p,
                     None => self.prepare(target, true).await?,
                 };
-                prepared.run(self, target, preflight, &mut tally).await
+                prepared.run(self, target, run, &mut tally).await
             };
             let fault = match attempt.await {
                 Ok(images) => break Ok(images),
@@ -225,7 +279,11 @@ impl Push {
                 break Err(fault);
             }
         };
-        self.report(target, outcome, &tally, started)
+        let outcome = outcome.map_err(|fault| match run.preflight.damaged() {
+            Some(damage) => Fault::damaged(&damage),
+            None => fault,
+        });
+        (self.report(target, outcome, &tally, started), tally.images)
     }
 
     /// Waits before another attempt; false when the run was cancelled.

@@ -6,13 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 
-use super::executor::{Push, Target};
-use super::preflight::Preflight;
+use super::executor::{Push, Run, Target};
 use super::tally::{Moved, Tally};
 use super::{ImagePlan, ImageReport, NodePlan, NodeResult, PlanError, Refused};
 use crate::copy::{Job, copy_blob};
 use crate::event::{Event, Events, ImageStep, NodeState};
-use crate::node::{CommandOutput, NodeError, NodeSession, RemoteCommand};
+use crate::node::{CommandOutput, Holder, NodeError, NodeSession, RemoteCommand};
 use crate::oci::media::Kind;
 use crate::oci::{Descriptor, Digest};
 use crate::runtime::{
@@ -42,6 +41,11 @@ impl Fault {
 
     pub(super) fn cancelled() -> Self {
         Self::lasting("stopped; run the same command again to go on")
+    }
+
+    /// Stopped because what was to be sent, here or to another node, is not what it should be.
+    pub(super) fn damaged(damage: &str) -> Self {
+        Self::lasting(format!("stopped, because the bundle is damaged: {damage}"))
     }
 
     /// As a dry run tells it.
@@ -118,10 +122,10 @@ impl Prepared {
         mut self,
         push: &Push,
         target: &Target,
-        preflight: &Preflight,
+        run: &Run,
         tally: &mut Tally,
     ) -> Result<Vec<ImageReport>, Fault> {
-        let outcome = self.rounds(push, target, preflight, tally).await;
+        let outcome = self.rounds(push, target, run, tally).await;
         self.session.close().await;
         outcome
     }
@@ -130,15 +134,15 @@ impl Prepared {
         &mut self,
         push: &Push,
         target: &Target,
-        preflight: &Preflight,
+        run: &Run,
         tally: &mut Tally,
     ) -> Result<Vec<ImageReport>, Fault> {
         tally.plan(&self.plan);
         let mut round = 0;
         loop {
             round += 1;
-            preflight.ensure(self.plan.to_send(), &push.events, &push.cancel).await?;
-            let failed = self.round(push, target, tally).await?;
+            run.preflight.ensure(self.plan.to_send(), &push.events, &push.cancel).await?;
+            let failed = self.round(push, target, run, tally).await?;
             if push.cancel.is_cancelled() {
                 return Err(Fault::cancelled());
             }
@@ -151,7 +155,7 @@ impl Prepared {
             let images = self.proved(push, target, &failed);
             let ready = images.iter().all(|i| i.ready);
             if ready || round >= ROUNDS || !failed.values().any(|f| f.again) {
-                self.tidy(ready).await?;
+                self.tidy(target, run, ready).await?;
                 return Ok(images);
             }
             self.facts.distrust(&failed.into_values().flat_map(|f| f.damaged).collect());
@@ -170,6 +174,7 @@ impl Prepared {
         &mut self,
         push: &Push,
         target: &Target,
+        run: &Run,
         tally: &mut Tally,
     ) -> Result<BTreeMap<Digest, Failed>, Fault> {
         let node = || Some(target.name.clone());
@@ -188,6 +193,7 @@ impl Prepared {
         }
         push.node_is(target, NodeState::Sending);
         let store = self.session.staging(&self.staging).await?;
+        self.session.hold(&self.staging, &Holder::new(&run.id, &target.name)).await?;
         let ours = work.iter().flat_map(|i| &i.image.blobs);
         let staged = ours
             .filter(|b| self.facts.staged.get(b.digest()) == Some(&b.size()))
@@ -236,19 +242,27 @@ impl Prepared {
         self.plan.images.iter().map(prove).collect()
     }
 
-    /// Empties staging of what this bundle put there. After a failure it stays for the next run.
-    async fn tidy(&self, ready: bool) -> Result<(), Fault> {
+    /// Empties staging of what this bundle put there, and of what interrupted runs left. After a failure it stays for
+    /// the next run; and when another run is at work there, it may be that run's.
+    async fn tidy(&self, target: &Target, run: &Run, ready: bool) -> Result<(), Fault> {
         if !ready {
             return Ok(());
         }
         let ours: BTreeSet<&Digest> =
             self.plan.images.iter().flat_map(|i| &i.image.blobs).map(Descriptor::digest).collect();
         let left: Vec<&Digest> = ours.into_iter().filter(|d| self.facts.staged.contains_key(*d)).collect();
+        let leftovers = self.runtime.leftovers(&self.facts);
+        if left.is_empty() && leftovers.is_none() && self.facts.partials.is_empty() {
+            return Ok(());
+        }
+        // Every image is proved: whether this is done now or next time changes nothing.
+        if self.session.hold(&self.staging, &Holder::new(&run.id, &target.name)).await.is_err() {
+            return Ok(());
+        }
         if !left.is_empty() {
             parse_discard(&self.session.run(&discard(&self.staging, left)).await?)?;
         }
-        if let Some(command) = self.runtime.leftovers(&self.facts) {
-            // Every image is proved: whether old backups go now or next time changes nothing.
+        if let Some(command) = leftovers {
             let _ = self.session.run(&command).await?;
         }
         Ok(())

@@ -1,8 +1,9 @@
-//! Every blob that any node will be sent is hashed once before the first node gets anything: a bundle that was
-//! tampered with, or a disk that lies, must not leave a fleet half-changed.
+//! Every blob is hashed once before it is sent to any node, those of all nodes that answered in time before the first
+//! node gets anything: a bundle that was tampered with, or a disk that lies, must not leave a fleet half-changed. What
+//! only a late node needs is proved later; when that fails, nothing more is imported anywhere.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Mutex;
@@ -19,14 +20,32 @@ const PARALLEL: usize = 2;
 pub(super) struct Preflight {
     source: Arc<dyn BlobSource>,
     proved: Mutex<BTreeSet<Digest>>,
+    /// Cancelled when a proof fails.
+    stop: CancellationToken,
+    damage: std::sync::Mutex<Option<StoreError>>,
 }
 
 impl Preflight {
-    pub(super) fn new(source: Arc<dyn BlobSource>) -> Self {
-        Self { source, proved: Mutex::default() }
+    pub(super) fn new(source: Arc<dyn BlobSource>, stop: CancellationToken) -> Self {
+        Self { source, proved: Mutex::default(), stop, damage: std::sync::Mutex::default() }
     }
 
-    /// Proves what is not proved yet.
+    fn damage(&self) -> std::sync::MutexGuard<'_, Option<StoreError>> {
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is wrong with the source, once a proof has failed.
+    pub(super) fn damaged(&self) -> Option<String> {
+        self.damage().as_ref().map(StoreError::to_string)
+    }
+
+    /// The same as an error, once.
+    pub(super) fn take_damage(&self) -> Option<StoreError> {
+        self.damage().take()
+    }
+
+    /// Proves what is not proved yet. The first failure stops the run; it is kept as the [damage](Self::damaged) and the
+    /// answer here, as to everybody who is stopped by it, is [`StoreError::Cancelled`].
     pub(super) async fn ensure(
         &self,
         blobs: impl Iterator<Item = &Descriptor>,
@@ -43,9 +62,16 @@ impl Preflight {
             return Ok(());
         }
         events.emit(Event::Phase { name: "verify", total: Some(new.len() as u64) });
-        stream::iter(new.iter().map(Ok))
+        let proof = stream::iter(new.iter().map(Ok))
             .try_for_each_concurrent(PARALLEL, |blob| prove(self.source.as_ref(), blob, cancel))
-            .await?;
+            .await;
+        if let Err(error) = proof {
+            if !matches!(error, StoreError::Cancelled) {
+                self.damage().get_or_insert(error);
+                self.stop.cancel();
+            }
+            return Err(StoreError::Cancelled);
+        }
         proved.extend(new.iter().map(|b| b.digest().clone()));
         Ok(())
     }
@@ -82,7 +108,7 @@ mod tests {
         let good = store.insert("x", "good");
         let recorder = Arc::new(Recorder::default());
         let events: Events = Arc::clone(&recorder) as Events;
-        let preflight = Preflight::new(Arc::new(store.clone()));
+        let preflight = Preflight::new(Arc::new(store.clone()), CancellationToken::new());
         let cancel = CancellationToken::new();
         for _ in 0..2 {
             preflight.ensure([&good, &good].into_iter(), &events, &cancel).await.unwrap();
@@ -91,12 +117,16 @@ mod tests {
 
         let lie = Descriptor::new("x", Digest::sha256(b"expected"), 4);
         let damaged = Lying(store);
-        let preflight = Preflight::new(Arc::new(damaged));
-        let error = preflight.ensure([&lie].into_iter(), &silent(), &cancel).await.unwrap_err();
+        let stop = CancellationToken::new();
+        let preflight = Preflight::new(Arc::new(damaged), stop.clone());
+        let answer = preflight.ensure([&lie].into_iter(), &silent(), &cancel).await;
+        assert!(matches!(answer, Err(StoreError::Cancelled)) && stop.is_cancelled());
+        let error = preflight.take_damage().unwrap();
         assert!(matches!(&error, StoreError::DigestMismatch { expected, .. } if expected == lie.digest()));
         cancel.cancel();
         let error = preflight.ensure([&good].into_iter(), &silent(), &cancel).await.unwrap_err();
         assert!(matches!(error, StoreError::Cancelled));
+        assert_eq!(preflight.damaged(), None, "to be stopped is no damage");
     }
 
     /// Gives the same four bytes for everything.

@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use omk::bundle::BundleImage;
 use omk::demo::sshd;
-use omk::event::{Event, Events, ImageStep, Recorder};
+use omk::event::{Event, Events, ImageStep, NodeState, Recorder};
 use omk::graph::{ImageGraph, Step, Walk};
 use omk::node::inventory::Address;
 use omk::node::{
-    CommandOutput, KnownHosts, LocalSession, Node, NodeError, NodeSession, RemoteCommand, SshOptions,
+    CommandOutput, Holder, KnownHosts, LocalSession, Node, NodeError, NodeSession, RemoteCommand, SshOptions,
     SshSession,
 };
 use omk::oci::{Descriptor, Digest};
@@ -60,6 +61,12 @@ enum Fault {
     LostAtImport(Arc<AtomicU32>),
     /// Set when an import begins.
     CancelAtImport(CancellationToken),
+    /// Gives no answer before another node is ready. Whether it can be reached then.
+    Late {
+        recorder: Arc<Recorder>,
+        after: &'static str,
+        reachable: bool,
+    },
 }
 
 #[async_trait]
@@ -75,8 +82,22 @@ impl Connector for Here {
         if let Some(Fault::Unreachable) = fault {
             return Err(NodeError::Connect { address: "192.0.2.1:22".into(), reason: "no route".into() });
         }
+        if let Some(Fault::Late { recorder, after, reachable }) = &fault {
+            while !ready(recorder, after) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            if !reachable {
+                let reason = "no answer within 20 s".to_owned();
+                return Err(NodeError::Connect { address: "192.0.2.1:22".into(), reason });
+            }
+        }
         Ok(Box::new(Faulty { session: LocalSession::open(cancel)?, fault }))
     }
+}
+
+fn ready(recorder: &Recorder, node: &str) -> bool {
+    let wanted = Event::Node { node: node.to_owned(), state: NodeState::Ready };
+    recorder.events().contains(&wanted)
 }
 
 struct Faulty {
@@ -106,7 +127,13 @@ impl NodeSession for Faulty {
         self.session.write_file(path, bytes).await
     }
 
-    async fn close(&self) {}
+    async fn hold(&self, staging: &str, holder: &Holder) -> Result<(), NodeError> {
+        self.session.hold(staging, holder).await
+    }
+
+    async fn close(&self) {
+        self.session.close().await;
+    }
 }
 
 struct World {
@@ -360,6 +387,59 @@ async fn a_damaged_bundle_changes_no_node() {
     for node in ["n1", "n2"] {
         assert!(world.archives(node).is_empty() && files(&world.staging(node)).is_empty());
     }
+}
+
+/// Ends even when a node is waited for that is never going to come.
+async fn finishes(push: &Push) -> Result<PushReport, PushError> {
+    let limit = Duration::from_secs(120);
+    tokio::time::timeout(limit, push.run()).await.expect("nobody waits for the late node")
+}
+
+#[tokio::test]
+async fn a_dead_node_holds_nobody_back_and_a_late_one_catches_up() {
+    for reachable in [false, true] {
+        let world = World::new();
+        let recorder = Arc::clone(&world.recorder);
+        let late = Fault::Late { recorder, after: "n1", reachable };
+        let here = Here { faults: [("n2".to_owned(), late)].into(), ..Here::default() };
+        let report = finishes(&world.push(&["n2", "n1"], here)).await.unwrap();
+        let states: Vec<_> = report.nodes.iter().map(|n| (n.node.as_str(), n.ready())).collect();
+        assert_eq!(states, [("n2", reachable), ("n1", true)]);
+    }
+}
+
+#[tokio::test]
+async fn damage_that_only_a_late_node_meets_stops_it() {
+    let mut world = World::new();
+    assert!(world.run(&["n1"]).await.all_ready());
+    world.recorder = Arc::default();
+    let victim = world.images[1].graph.images[0].layers[1].clone();
+    world.images.push(bundled(&world.store, "lab.example/c:1", &[&images::noise(8, 5_000)]));
+    let recorder = Arc::clone(&world.recorder);
+    let late = Fault::Late { recorder, after: "n1", reachable: true };
+    let here = Here { faults: [("n2".to_owned(), late)].into(), ..Here::default() };
+    let mut push = world.push(&["n1", "n2"], here);
+    push.source = Arc::new(Flipped { store: world.store.clone(), victim: victim.digest().clone() });
+    let report = finishes(&push).await.unwrap();
+    assert!(report.nodes[0].ready(), "it needs nothing that is damaged");
+    let why = report.nodes[1].error.as_deref().unwrap();
+    assert!(why.contains("the bundle is damaged") && why.contains(&victim.digest().to_string()), "{why}");
+    assert!(world.archives("n2").is_empty() && files(&world.staging("n2")).is_empty());
+}
+
+#[tokio::test]
+async fn two_runs_on_one_node_are_told_apart() {
+    let world = World::new();
+    let staging = world.staging("n1").display().to_string();
+    let other = LocalSession::open(&CancellationToken::new()).unwrap();
+    other.staging(&staging).await.unwrap();
+    other.hold(&staging, &Holder::new("the-other-run", "n1")).await.unwrap();
+    let report = world.run(&["n1"]).await;
+    let why = report.nodes[0].error.as_deref().unwrap();
+    assert!(why.contains("another run") && why.contains("run the-other-run, node n1), since 20"), "{why}");
+    assert!(world.archives("n1").is_empty() && files(&world.staging("n1")).is_empty());
+    other.close().await;
+    assert!(world.run(&["n1"]).await.all_ready());
 }
 
 /// One byte of one blob is another.

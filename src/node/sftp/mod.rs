@@ -24,6 +24,7 @@ use russh_sftp::client::{Config, RawSftpSession};
 use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::hold::{self, KEEP_DAYS};
 use super::ssh::Connection;
 use super::{NodeError, NodeSession, RemoteCommand, SshSession, check_remote_path, quote};
 use crate::oci::{Descriptor, Digest};
@@ -40,8 +41,6 @@ const LARGEST: usize = 255 << 10;
 const SMALLEST: usize = 32 << 10;
 /// Reads of one blob that are on the way at once.
 const READS: usize = 16;
-/// Partial blobs that nobody came back for are removed after this many days.
-const KEEP_DAYS: u32 = 7;
 
 /// The SFTP channels of a connection that wait for work.
 pub(crate) struct Pool {
@@ -280,10 +279,21 @@ impl Staging {
 const NOT_OURS: i32 = 73;
 /// Status when the folder is something else: nobody may touch it.
 const NOT_STAGING: i32 = 74;
+/// Status when another user's run is at work in it.
+const BUSY: i32 = 76;
 
 /// Creates the folders as whoever runs it and prints the partial blobs. With `owner`, gives all to that user (and so
 /// must be run by root).
 fn prepare(root: &str, uid: u32, owner: Option<u32>) -> String {
+    // What another user's living run writes to must not be given away.
+    let living = match owner {
+        Some(_) => format!(
+            "if [ -f \"$r/.omk-staging\" ] && command -v flock >/dev/null 2>&1; then\n\
+             flock -n \"$r/.omk-staging\" true; [ $? != 1 ] || {{ sed -n 2p \"$r/.omk-staging\" | head -c 1000; exit {BUSY}; }}\n\
+             fi\n"
+        ),
+        None => String::new(),
+    };
     let give = match owner {
         Some(gid) => format!("chown -hR {uid}:{gid} \"$r\"\nexit 0\n"),
         None => String::new(),
@@ -295,7 +305,7 @@ fn prepare(root: &str, uid: u32, owner: Option<u32>) -> String {
          if [ -e \"$r\" ] && ! [ -e \"$r/.omk-staging\" ]; then\n\
          ls -A \"$r\" 2>/dev/null | grep -qvx -e blobs -e partial -e .omk-staging && exit {NOT_STAGING}\n\
          fi\n\
-         {parents}\
+         {living}{parents}\
          umask 077\n\
          for d in \"$r\" \"$r/blobs\" \"$r/blobs/sha256\" \"$r/blobs/sha512\" \"$r/partial\"; do\n\
          if [ -L \"$d\" ]; then exit {NOT_STAGING}; fi\n\
@@ -336,6 +346,7 @@ pub(crate) async fn prepare_folder(
     }
     let complaint = match output.status {
         0 => return Ok(output.text()),
+        BUSY => return Err(NodeError::Busy { holder: hold::clean(&output.text()) }),
         NOT_STAGING => "something else is there: name a new or empty folder, no symbolic link".to_owned(),
         _ => output.complaint(),
     };

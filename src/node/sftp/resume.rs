@@ -188,9 +188,19 @@ async fn prove(
 /// What the node hashes the whole partial blob to.
 pub(super) async fn hash_all(staging: &Staging, blob: &Descriptor) -> Result<Digest, StoreError> {
     let algorithm = blob.digest().algorithm().as_str();
-    let script = format!("{algorithm}sum <{}\n", quote(&staging.partial(blob.digest())));
+    let path = quote(&staging.partial(blob.digest()));
+    let script = format!("[ -f {path} ] || {{ echo gone; exit 0; }}\n{algorithm}sum <{path}\n");
     let printed = run(staging, script, blob.size()).await?;
     let hex = printed.split_ascii_whitespace().next().unwrap_or_default();
+    if hex == "gone" {
+        let text = format!(
+            "the staged part of {} is gone from {}: another run seems to use the same staging folder; wait until it \
+             has ended",
+            blob.digest(),
+            staging.connection.address
+        );
+        return Err(StoreError::Remote(text));
+    }
     format!("{algorithm}:{hex}").parse().map_err(|_| {
         let text = format!(
             "{} cannot hash what was staged: is {algorithm}sum installed there?",

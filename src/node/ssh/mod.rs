@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +11,7 @@ use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, ChannelMsg, ChannelStream};
 use tokio::net::TcpStream;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::command::Wrap;
 use super::inventory::{Address, Node};
@@ -22,6 +22,7 @@ use crate::store::BlobStore;
 
 mod auth;
 mod exec;
+mod hold;
 
 /// Channels that are open at once on one connection; OpenSSH's `MaxSessions` is 10 unless it was lowered.
 const CHANNELS: usize = 8;
@@ -98,6 +99,8 @@ pub(crate) struct Connection {
     channels: Arc<Semaphore>,
     pub(crate) sftp: super::sftp::Pool,
     ids: OnceCell<(u32, u32)>,
+    /// Set while the staging folder is this run's own.
+    held: Mutex<Option<DropGuard>>,
 }
 
 impl fmt::Debug for SshSession {
@@ -171,6 +174,7 @@ impl SshSession {
             channels: Arc::new(Semaphore::new(CHANNELS)),
             sftp: super::sftp::Pool::new(),
             ids: OnceCell::new(),
+            held: Mutex::default(),
         })))
     }
 }
@@ -322,11 +326,16 @@ impl NodeSession for SshSession {
         Ok(Box::new(store))
     }
 
+    async fn hold(&self, staging: &str, holder: &super::Holder) -> Result<(), NodeError> {
+        self.0.hold(staging, holder).await
+    }
+
     async fn write_file(&self, path: &str, bytes: &[u8]) -> Result<(), NodeError> {
         super::sftp::write_file(&self.0, path, bytes).await
     }
 
     async fn close(&self) {
+        drop(self.0.held.lock().unwrap_or_else(PoisonError::into_inner).take());
         let goodbye = self.0.handle.disconnect(russh::Disconnect::ByApplication, "", "");
         let _ = tokio::time::timeout(Duration::from_secs(2), goodbye).await;
     }

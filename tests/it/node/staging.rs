@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use omk::node::NodeSession as _;
+use omk::node::{Holder, NodeError, NodeSession as _};
 use omk::store::StoreError;
 
 use super::{Bed, connect};
@@ -243,4 +243,54 @@ async fn only_a_staging_folder_is_taken_for_one() {
     session.write_file(&format!("{good}/index.json"), b"{}").await.unwrap();
     assert_eq!(std::fs::read_to_string(format!("{good}/index.json")).unwrap(), "{}");
     assert_eq!(std::fs::read_dir(&good).unwrap().count(), 4, "index.json, blobs, partial, .omk-staging");
+}
+
+async fn a_folder_has_one_holder(bed: &Bed) {
+    let staging = bed.staging();
+    let (one, two) = (bed.connect().await, bed.connect().await);
+    one.staging(&staging).await.unwrap();
+    let partial = Path::new(&staging).join("partial");
+    let part = |name: String, bytes: &str| std::fs::write(partial.join(name), bytes).unwrap();
+    let (empty, small, good) = ("a".repeat(64), "b".repeat(64), "c".repeat(64));
+    part(format!("{empty}.run"), "");
+    part(format!("{empty}.run.journal"), "");
+    part(format!("{small}.run"), "a blob too small for a journal");
+    part(format!("{good}.run"), "x");
+    part(format!("{good}.run.journal"), "0 4194304 x");
+    let holder = |run: &str| Holder::new(run, "n1");
+    one.hold(&staging, &holder("r1")).await.unwrap();
+    one.hold(&staging, &holder("r1")).await.unwrap();
+    let mut left: Vec<String> =
+        std::fs::read_dir(&partial).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    left.sort();
+    assert_eq!(left, [format!("{good}.run"), format!("{good}.run.journal")], "what can be resumed stays");
+
+    two.staging(&staging).await.unwrap();
+    let error = two.hold(&staging, &holder("r2")).await.unwrap_err();
+    let NodeError::Busy { holder: who } = &error else { panic!("{error}") };
+    assert!(who.contains("run r1, node n1") && !error.may_retry(), "{error}");
+    // A connection of the same run that was lost without the node knowing: its lock is taken over.
+    two.hold(&staging, &holder("r1")).await.unwrap();
+    // Dropping is what happens to a session whose process is killed.
+    drop(two);
+    drop(one);
+    let three = bed.connect().await;
+    let mut tries = 0;
+    while let Err(error) = three.hold(&staging, &holder("r3")).await {
+        assert!(matches!(error, NodeError::Busy { .. }) && tries < 200, "{error}");
+        tries += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_has_one_holder_on_the_demo_server() {
+    a_folder_has_one_holder(&Bed::demo().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_has_one_holder_on_openssh() {
+    if let Some(bed) = Bed::openssh() {
+        a_folder_has_one_holder(&bed).await;
+    }
 }

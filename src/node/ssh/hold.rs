@@ -1,0 +1,75 @@
+//! A lock that lives as long as the connection.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use bytes::Bytes;
+use russh::ChannelMsg;
+use tokio_util::sync::CancellationToken;
+
+use super::Connection;
+use crate::node::NodeError;
+use crate::node::command::Wrap;
+use crate::node::hold::{self, Answer, Holder};
+
+impl Connection {
+    /// See [`crate::node::NodeSession::hold`].
+    pub(super) async fn hold(&self, root: &str, holder: &Holder) -> Result<(), NodeError> {
+        if self.held.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return Ok(());
+        }
+        let what = format!("locking the staging folder on {}", self.address);
+        let (line, _) = Wrap::User.line(&hold::script(root, holder, true))?;
+        let (channel, permit) = self.channel(&what).await?;
+        let (mut read, write) = channel.split();
+        write.exec(true, line).await.map_err(|_| NodeError::Lost(what.clone()))?;
+        let (mut said, mut complaint) = (Vec::new(), Vec::new());
+        let asking = async {
+            loop {
+                match read.wait().await {
+                    Some(ChannelMsg::Data { data }) => {
+                        said.extend_from_slice(&data);
+                        if let Some(answer) = Answer::read(&said)? {
+                            return Ok(answer);
+                        }
+                    }
+                    Some(ChannelMsg::ExtendedData { data, .. }) if complaint.len() < 4096 => {
+                        complaint.extend_from_slice(&data);
+                    }
+                    None | Some(ChannelMsg::Close) => {
+                        let complaint = hold::clean(&String::from_utf8_lossy(&complaint));
+                        return Err(NodeError::Other(format!("{what} failed: {complaint}")));
+                    }
+                    _ => {}
+                }
+            }
+        };
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(self.options.patience, asking) => answer.map_err(|_| {
+                NodeError::Stalled { what: what.clone(), seconds: self.options.patience.as_secs() }
+            })??,
+            () = self.cancel.cancelled() => return Err(NodeError::Cancelled),
+        };
+        if !answer.accept()? {
+            return Ok(());
+        }
+        let end = CancellationToken::new();
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(end.clone().drop_guard());
+        // Holds nothing of the connection but its channel: it must not keep it alive.
+        tokio::spawn(async move {
+            let _permit = permit;
+            let mut beat = tokio::time::interval(Duration::from_secs(hold::BEAT));
+            let living = async {
+                loop {
+                    tokio::select! {
+                        _ = beat.tick() => if write.data_bytes(Bytes::from_static(b".")).await.is_err() { return },
+                        message = read.wait() => if matches!(message, None | Some(ChannelMsg::Close)) { return },
+                    }
+                }
+            };
+            tokio::select! { () = living => {}, () = end.cancelled() => {} }
+            let _ = tokio::time::timeout(Duration::from_secs(1), write.close()).await;
+        });
+        Ok(())
+    }
+}
