@@ -69,6 +69,12 @@ pub enum ChartError {
         /// What is wrong.
         reason: String,
     },
+    /// Values do not meet a `values.schema.json`; what is wrong, a line each.
+    #[error(
+        "values don't meet the specifications of the schema(s) in the following chart(s):\n{0}\n\
+         --skip-schema-validation renders without this check"
+    )]
+    Schema(String),
     /// The chart does not run on this Kubernetes.
     #[error(
         "{chart}: chart requires kubeVersion: {wanted} which is incompatible with Kubernetes {given}; pass another \

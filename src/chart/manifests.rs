@@ -77,6 +77,8 @@ pub struct RenderedDoc {
 pub struct Rendered {
     /// The documents in the order of `helm template`.
     pub documents: Vec<RenderedDoc>,
+    /// What the user should know, such as a chart that is deprecated.
+    pub warnings: Vec<String>,
 }
 
 impl Rendered {

@@ -22,6 +22,8 @@ pub struct Metadata {
     pub kube_version: String,
     /// `application`, `library` or empty.
     pub chart_type: String,
+    /// Whether its authors ask not to use it any more.
+    pub deprecated: bool,
     /// Charts that this one needs, as far as they are enabled.
     pub dependencies: Vec<Dependency>,
     /// The remaining fields, by their name in Go.
@@ -92,11 +94,11 @@ impl Metadata {
             app_version: text(node.get("appVersion")),
             kube_version: text(node.get("kubeVersion")),
             chart_type: text(node.get("type")),
+            deprecated: node.get("deprecated").and_then(Node::as_bool).unwrap_or(false),
             dependencies: dependencies(node),
             other: vec![
                 ("Annotations", annotations),
                 ("Condition", V::from(text(node.get("condition")))),
-                ("Deprecated", V::from(node.get("deprecated").and_then(Node::as_bool).unwrap_or(false))),
                 ("Description", V::from(text(node.get("description")))),
                 ("Home", V::from(text(node.get("home")))),
                 ("Icon", V::from(text(node.get("icon")))),
@@ -140,6 +142,7 @@ impl Metadata {
             ("KubeVersion".into(), V::from(self.kube_version.as_str())),
             ("Type".into(), V::from(self.chart_type.as_str())),
             ("Dependencies".into(), List::value(dependencies.collect())),
+            ("Deprecated".into(), V::from(self.deprecated)),
             ("IsRoot".into(), V::from(is_root)),
         ]);
         Dict::value(map)

@@ -16,6 +16,7 @@ mod manifests;
 mod metadata;
 mod objects;
 mod render;
+mod schema;
 mod strvals;
 mod values;
 
@@ -43,7 +44,7 @@ pub struct Chart {
     pub metadata: Metadata,
     /// `values.yaml`.
     pub values: Tree,
-    /// `values.schema.json`; kept, not yet enforced.
+    /// `values.schema.json`, which the values have to meet.
     pub schema: Option<Vec<u8>>,
     /// What stands under `templates/`.
     pub templates: Vec<ChartFile>,

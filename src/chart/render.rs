@@ -8,6 +8,7 @@ use serde_json::Map as Table;
 use super::values::{Tree, coalesce, to_value};
 use super::{
     Chart, ChartError, KubeVersion, Rendered, RenderedDoc, ValuesInput, dependencies, manifests, objects,
+    schema,
 };
 use crate::template::value::{Dict, Map, as_dict};
 use crate::template::{Engine, Env, Limits, STACK_BYTES, TemplateError};
@@ -31,6 +32,8 @@ pub struct RenderOptions {
     pub no_hooks: bool,
     /// Leaves out hooks that are tests.
     pub skip_tests: bool,
+    /// Takes values that do not meet a chart's `values.schema.json`.
+    pub skip_schema_validation: bool,
     /// The user's values.
     pub values: ValuesInput,
     /// Bounds on the templates.
@@ -48,6 +51,7 @@ impl Default for RenderOptions {
             is_upgrade: false,
             no_hooks: false,
             skip_tests: false,
+            skip_schema_validation: false,
             values: ValuesInput::default(),
             limits: Limits::default(),
         }
@@ -124,7 +128,16 @@ fn render_here(chart: &Chart, options: &RenderOptions, env: Arc<dyn Env>) -> Res
             given: options.kube_version.version.clone(),
         });
     }
-    let values = values(&chart, user)?;
+    let mut warnings = Vec::new();
+    if chart.metadata.deprecated {
+        warnings.push(format!("{name}: this chart is deprecated"));
+    }
+    let values = coalesce(&chart, user, false)
+        .map_err(|reason| ChartError::Invalid { chart: name.clone(), reason })?;
+    if !options.skip_schema_validation {
+        warnings.extend(schema::check(&chart, &values)?);
+    }
+    let values = as_value(&values);
     let release = Dict::value(Map::from([
         ("Name".into(), Value::from(options.release_name.as_str())),
         ("Namespace".into(), Value::from(options.namespace.as_str())),
@@ -143,14 +156,12 @@ fn render_here(chart: &Chart, options: &RenderOptions, env: Arc<dyn Env>) -> Res
         crds(&chart, &chart.metadata.name, &mut documents);
     }
     documents.extend(manifests::collect(files, options.no_hooks, options.skip_tests)?);
-    Ok(Rendered { documents })
+    Ok(Rendered { documents, warnings })
 }
 
-fn values(chart: &Chart, user: Table<String, Tree>) -> Result<Value, ChartError> {
-    let all = coalesce(chart, user, false)
-        .map_err(|reason| ChartError::Invalid { chart: chart.metadata.name.clone(), reason })?;
-    let map: Map = all.iter().map(|(k, v)| (Arc::from(k.as_str()), to_value(v))).collect();
-    Ok(Dict::typed("common.Values", map))
+fn as_value(values: &Table<String, Tree>) -> Value {
+    let map: Map = values.iter().map(|(k, v)| (Arc::from(k.as_str()), to_value(v))).collect();
+    Dict::typed("common.Values", map)
 }
 
 struct Shared {

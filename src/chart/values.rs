@@ -130,7 +130,14 @@ pub(crate) fn coalesce(chart: &Chart, dest: Table, merge: bool) -> Result<Table,
         let mut below = match dest.remove(name) {
             None => Map::new(),
             Some(Tree::Object(m)) => m,
-            Some(other) => return Err(format!("type mismatch on {name}: {other}")),
+            Some(other) => {
+                // Helm's own words, with its slip.
+                let text = other.as_str().map_or_else(|| other.to_string(), str::to_owned);
+                let kind = super::schema::go_type(&other);
+                return Err(format!(
+                    "chart dependencies processing failed: type mismatch on {name}: %!t({kind}={text})"
+                ));
+            }
         };
         coalesce_globals(&mut below, &dest);
         dest.insert(name.clone(), Tree::Object(coalesce(sub, below, merge)?));

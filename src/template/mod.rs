@@ -20,6 +20,7 @@ pub mod value;
 
 pub use engine::Engine;
 pub use error::{Cause, ExecError, FnError, TemplateError};
+pub(crate) use fmt::quote as go_quote;
 pub(crate) use funcs::to_yaml;
 
 /// Whether `version` meets a constraint of Masterminds' semver; one that cannot be read is not met.
