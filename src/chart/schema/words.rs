@@ -166,6 +166,14 @@ fn steps(path: &[&str]) -> Vec<Step> {
 
 impl Node {
     fn add(&mut self, error: &ValidationError<'_>, schema: &Tree, trigger: Option<String>) {
+        if let Kind::UnevaluatedProperties { unexpected } = error.kind() {
+            let false_schema = |name: &String| {
+                let at = format!("{}/{}", self.at, name.replace('~', "~0").replace('/', "~1"));
+                Line { rank: 70, at, words: "false schema".into(), causes: Vec::new(), group: false }
+            };
+            self.lines.extend(unexpected.iter().map(false_schema));
+            return;
+        }
         let (rank, words, causes) = describe(error, schema);
         if let Kind::Required { property } = error.kind() {
             // Helm names all that is missing in one line.
@@ -318,7 +326,6 @@ fn describe(error: &ValidationError<'_>, schema: &Tree) -> (u8, String, Vec<Line
         Kind::ExclusiveMaximum { limit } => number("exclusiveMaximum", float(limit)),
         Kind::MultipleOf { multiple_of } => number("multipleOf", *multiple_of),
         Kind::AdditionalProperties { unexpected } => (51, additional(unexpected)),
-        Kind::UnevaluatedProperties { unexpected } => (70, additional(unexpected)),
         Kind::AdditionalItems { limit } => {
             (51, format!("last {} additionalItem(s) not allowed", size.saturating_sub(*limit)))
         }
