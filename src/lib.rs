@@ -26,6 +26,7 @@ pub mod demo;
 pub mod discover;
 pub mod event;
 pub mod graph;
+pub mod kustomize;
 pub mod node;
 pub mod oci;
 pub mod push;

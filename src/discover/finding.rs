@@ -46,6 +46,15 @@ pub enum SourceName {
         /// The template within it, `web/templates/deploy.yaml`; `None` for the chart as a whole.
         template: Option<String>,
     },
+    /// What a kustomization builds.
+    Kustomization {
+        /// Its folder.
+        #[serde(serialize_with = "lossy")]
+        path: PathBuf,
+        /// The file that the object was read from before patches; `None` for the kustomization as a whole.
+        #[serde(serialize_with = "lossy_option")]
+        file: Option<PathBuf>,
+    },
     /// Standard input.
     Stdin,
     /// An image that the user named.
@@ -259,6 +268,10 @@ pub struct Report<'a> {
     pub documents: Documents,
 }
 
+fn lossy_option<S: Serializer>(path: &Option<PathBuf>, s: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(|p| p.to_string_lossy()).serialize(s)
+}
+
 fn lossy<S: Serializer>(path: &Path, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_str(&path.to_string_lossy())
 }
@@ -289,6 +302,10 @@ impl fmt::Display for SourceName {
             Self::Chart { path, template: Some(template) } => {
                 write!(f, "{}: {}", Clean(&path.to_string_lossy()), Clean(template))
             }
+            Self::Kustomization { path, file: None } => Clean(&path.to_string_lossy()).fmt(f),
+            Self::Kustomization { path, file: Some(file) } => {
+                write!(f, "{}: {}", Clean(&path.to_string_lossy()), Clean(&file.to_string_lossy()))
+            }
             Self::Stdin => f.write_str("standard input"),
             Self::Argument => f.write_str("--image"),
             Self::ChartOptions => f.write_str("chart options"),
@@ -316,7 +333,7 @@ fn place(
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         place(f, &self.source, self.line, None)?;
-        if let SourceName::Chart { .. } = self.source {
+        if let SourceName::Chart { .. } | SourceName::Kustomization { .. } = self.source {
             f.write_str(":")?;
         }
         self.kind.iter().try_for_each(|k| write!(f, " {}", Clean(k)))?;

@@ -14,6 +14,16 @@ pub(super) enum Entry {
     Manifest(PathBuf),
     /// A chart's folder or archive.
     Chart(PathBuf),
+    /// A kustomization's folder. What it reads is listed too.
+    Kustomization(PathBuf),
+}
+
+impl Entry {
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Manifest(path) | Self::Chart(path) | Self::Kustomization(path) => path,
+        }
+    }
 }
 
 /// What a path stands for.
@@ -39,9 +49,19 @@ pub(super) fn list(path: &Path, scope: &Scope) -> Result<Listing, SourceError> {
     let meta = fs::metadata(path).map_err(|e| SourceError::file(path, Cause::Read(e)))?;
     let mut listing = Listing::default();
     if !meta.is_dir() {
+        let named = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        if crate::kustomize::FILES.contains(&named) {
+            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            listing.entries.push(Entry::Kustomization(folder.into()));
+            return Ok(listing);
+        }
         let archive = has_suffix(path, &ARCHIVES);
         let entry = if archive { Entry::Chart(path.into()) } else { Entry::Manifest(path.into()) };
         listing.entries.push(entry);
+        return Ok(listing);
+    }
+    if crate::kustomize::kustomization_file(path).is_some() {
+        listing.entries.push(Entry::Kustomization(path.into()));
         return Ok(listing);
     }
     let root = fs::canonicalize(path).map_err(|e| SourceError::file(path, Cause::Read(e)))?;
@@ -65,6 +85,11 @@ impl Folder<'_> {
         if path.join("Chart.yaml").is_file() {
             self.listing.entries.push(Entry::Chart(path.into()));
             return Ok(());
+        }
+        if let Some(file) = crate::kustomize::kustomization_file(path)
+            && !crate::kustomize::is_component(&file)
+        {
+            self.listing.entries.push(Entry::Kustomization(path.into()));
         }
         if depth > self.scope.max_depth {
             let reason = format!("folders are nested deeper than {} levels", self.scope.max_depth);
@@ -195,6 +220,7 @@ mod tests {
         let path = |e: &Entry| match e {
             Entry::Manifest(p) => p.strip_prefix(top).unwrap().display().to_string(),
             Entry::Chart(p) => format!("chart {}", p.strip_prefix(top).unwrap().display()),
+            Entry::Kustomization(p) => format!("kustomization {}", p.strip_prefix(top).unwrap().display()),
         };
         listing.entries.iter().map(path).collect()
     }

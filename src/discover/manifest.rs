@@ -1,10 +1,12 @@
 use std::path::Path;
 
 use super::input::{self, Entry};
-use super::{Cause, Findings, Problem, Scope, Severity, Source, SourceError, SourceName, chart, scan};
+use super::{
+    Cause, Findings, Problem, Scope, Severity, Source, SourceError, SourceName, chart, kustomization, scan,
+};
 use crate::chart::RenderOptions;
 
-/// A file of YAML or JSON documents, a chart, or a folder of both.
+/// A file of YAML or JSON documents, a chart, a kustomization, or a folder of them.
 #[derive(Debug, Clone, Copy)]
 pub struct ManifestSource<'a> {
     /// The file, chart or folder.
@@ -20,13 +22,22 @@ impl Source for ManifestSource<'_> {
         let listing = input::list(self.path, scope)?;
         let mut all = Findings { problems: listing.problems, ..Findings::default() };
         let none = if listing.entries.is_empty() {
-            "there is no .yaml, .yml or .json file and no chart in it, so nothing was read"
+            "there is no .yaml, .yml or .json file, chart or kustomization in it, so nothing was read"
         } else {
             NO_DOCUMENT
         };
-        for entry in listing.entries {
+        let (kustomizations, mut entries): (Vec<_>, Vec<_>) =
+            listing.entries.into_iter().partition(|e| matches!(e, Entry::Kustomization(_)));
+        if !kustomizations.is_empty() {
+            let folders = kustomizations.into_iter().map(|e| e.path().to_owned()).collect();
+            let (found, parts) = kustomization::all(folders, scope)?;
+            all.merge(found);
+            entries.retain(|e| !parts.cover(e.path()));
+        }
+        for entry in entries {
             scope.check(self.path)?;
             let found = match &entry {
+                Entry::Kustomization(_) => continue,
                 Entry::Manifest(path) => file(path, scope),
                 Entry::Chart(path) => chart::chart(path, self.charts, self.release_name, scope),
             };

@@ -49,7 +49,8 @@
 //! }
 //! ```
 //!
-//! `source` is `file` (with `path`), `chart` (with `path` and `template`), `stdin`, `argument` or, for problems only,
+//! `source` is `file` (with `path`), `chart` (with `path` and `template`), `kustomization` (with `path` and the `file` it
+//! read the object from), `stdin`, `argument` or, for problems only,
 //! `chart-options`. `document`, `line` and `column` count from 1; in a chart, lines are those of what the template
 //! printed. `severity` is `error` when images
 //! may be missing because of it, else `warning`. The four counts are explained at [`Documents`].
@@ -66,6 +67,7 @@ mod chart;
 mod finding;
 mod input;
 mod json;
+mod kustomization;
 mod manifest;
 mod pattern;
 mod rules;
@@ -313,7 +315,7 @@ mod tests {
             found.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
         };
         let top = dir.path().to_owned();
-        assert!(told(top.clone()).contains("no .yaml, .yml or .json file and no chart"), "{}", told(top));
+        assert!(told(top.clone()).contains("no .yaml, .yml or .json file, chart"), "{}", told(top));
         std::fs::write(dir.path().join("a.yaml"), "# nothing yet\n---\n").unwrap();
         assert!(told(dir.path().join("a.yaml")).contains("no document"), "{}", told(dir.path().into()));
         assert!(told(dir.path().into()).contains("no document"));

@@ -11,6 +11,7 @@ mod demo;
 mod discover;
 mod house;
 mod images;
+mod kustomize;
 mod lab;
 mod lab_itself;
 mod lab_main_job;

@@ -1,0 +1,92 @@
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use super::{Cause, Findings, Problem, Scope, Severity, SourceError, SourceName, scan};
+use crate::kustomize::{self, Built};
+
+/// What kustomizations are made of, by real paths: no inputs of their own.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    used: BTreeSet<PathBuf>,
+    /// Their folders: what stands in one and is not named by it is not deployed.
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Parts {
+    /// Whether a path is a part of some kustomization, or lies beside one without being named.
+    pub(super) fn cover(&self, path: &Path) -> bool {
+        let Ok(real) = fs::canonicalize(path) else { return false };
+        self.used.contains(&real) || real.parent().is_some_and(|p| self.folders.contains(p))
+    }
+}
+
+/// What the kustomizations in `folders` need that are not the bases of others, with what all of them are made of.
+///
+/// # Errors
+/// Only when it was cancelled.
+pub(super) fn all(folders: Vec<PathBuf>, scope: &Scope) -> Result<(Findings, Parts), SourceError> {
+    let mut parts = Parts::default();
+    let mut results = Vec::new();
+    for folder in folders {
+        scope.check(&folder)?;
+        parts.folders.extend(fs::canonicalize(&folder));
+        let built = kustomize::build(&folder, &scope.cancel);
+        match &built {
+            Ok(built) => parts.used.extend(built.used.iter().cloned()),
+            Err(error) if error.cancelled => return Err(SourceError::file(&folder, Cause::Cancelled)),
+            Err(_) => {}
+        }
+        results.push((folder, built));
+    }
+    let mut all = Findings::default();
+    for (folder, built) in results {
+        if fs::canonicalize(&folder).is_ok_and(|real| parts.used.contains(&real)) {
+            continue;
+        }
+        match built {
+            Ok(built) => all.merge(needed(&folder, built)),
+            Err(error) => {
+                let name = SourceName::Kustomization { path: folder, file: Some(short(&error.file)) };
+                let problem = Problem::of_source(Severity::Error, name, error.reason);
+                all.problems.push(Problem { line: error.line, ..problem });
+            }
+        }
+    }
+    Ok((all, parts))
+}
+
+/// `overlay/../base/web.yaml` as `base/web.yaml`: for people, who read it, not for opening it.
+fn short(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir if matches!(out.components().next_back(), Some(Component::Normal(_))) => {
+                out.pop();
+            }
+            Component::CurDir => {}
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+fn needed(folder: &Path, built: Built) -> Findings {
+    let name = |file: PathBuf| SourceName::Kustomization { path: folder.into(), file: Some(short(&file)) };
+    let mut all = Findings::default();
+    for object in built.objects {
+        let mut found = scan(&object.value.to_string(), &name(object.origin));
+        // Places in a text that nobody ever sees.
+        for finding in &mut found.findings {
+            let origin = &mut finding.origin;
+            (origin.document, origin.line, origin.column) = (None, None, None);
+        }
+        for problem in &mut found.problems {
+            (problem.document, problem.line, problem.column) = (None, None, None);
+        }
+        all.merge(found);
+    }
+    let gaps = built.gaps.into_iter().map(|g| Problem::of_source(Severity::Error, name(g.file), g.reason));
+    all.problems.extend(gaps);
+    all
+}
