@@ -2,7 +2,7 @@
 //! the engine's [`Env`](super::super::Env), which decides how good the keys are.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
+use core::net::IpAddr;
 use std::time::Duration;
 
 use base64::Engine as _;
