@@ -1,8 +1,8 @@
 //! Keys and certificates as Sprig makes them, on the RustCrypto crates. Every draw of randomness and the time come from
 //! the engine's [`Env`](super::super::Env), which decides how good the keys are.
 
-use std::convert::Infallible;
 use core::net::IpAddr;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use base64::Engine as _;
