@@ -11,3 +11,14 @@ while IFS=$'\t' read -r golden chart args; do
     fi
     rm -f err
 done <cases.tsv
+# One template a line, and what helm makes of it: its output, or why it fails.
+chart=$(mktemp -d)
+trap 'rm -rf "$chart"' EXIT
+mkdir "$chart/templates"
+printf 'apiVersion: v2\nname: hc\nversion: 0.1.0\n' >"$chart/Chart.yaml"
+cp snippets/values.yaml "$chart"
+while IFS= read -r line; do
+    printf '%s' "$line" >"$chart/templates/t.txt"
+    printf '== %s\n' "$line"
+    "$helm" template rel "$chart" 2>&1 | grep -v -e '^---$' -e '^# Source' -e '^Use --debug' -e '^$' || true
+done <snippets/cases.txt >snippets/golden.txt

@@ -3,15 +3,19 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
-use super::{CliError, Outcome, exit, output};
+use super::{CliError, Outcome, OutputFormat, exit, output, say};
 use crate::chart::{self, KubeVersion, RenderOptions, Setting, ValuesInput};
+use crate::template::{Function, Source, functions};
 
 /// Subcommands of `omk chart`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Render a chart's manifests, as `helm template` does
-    Template(TemplateArgs),
+    Template(Box<TemplateArgs>),
+    /// List the functions that templates may call, and where each comes from
+    Functions(FunctionsArgs),
 }
 
 /// Where a chart's values come from, as Helm names them.
@@ -146,8 +150,52 @@ pub struct TemplateArgs {
     show_only: Vec<String>,
 }
 
+/// Arguments of `omk chart functions`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  omk chart functions
+  omk chart functions -o json | jq -r '.[] | select(.source == \"helm\").name'")]
+pub struct FunctionsArgs {
+    /// How to print them
+    #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
+    output: OutputFormat,
+}
+
+/// A function as `-o json` shows it.
+#[derive(Serialize)]
+struct Listed {
+    name: &'static str,
+    source: &'static str,
+    parameters: Vec<String>,
+}
+
+fn listed(f: Function) -> Listed {
+    let source = match f.source {
+        Source::Go => "go",
+        Source::Sprig => "sprig",
+        Source::Helm => "helm",
+    };
+    Listed { name: f.name, source, parameters: f.parameters }
+}
+
+fn list(output: OutputFormat) -> Result<(), CliError> {
+    let all: Vec<Listed> = functions().into_iter().map(listed).collect();
+    if output == OutputFormat::Json {
+        return output::json(&all);
+    }
+    let row = |f: &Listed| vec![f.name.to_owned(), f.source.to_owned(), f.parameters.join(", ")];
+    let rows: Vec<_> = all.iter().map(row).collect();
+    say(output::table(&["FUNCTION", "SOURCE", "PARAMETERS"], &rows).trim_end());
+    Ok(())
+}
+
 pub(super) async fn run(command: Command) -> Outcome {
     match command {
+        Command::Functions(args) => {
+            list(args.output)?;
+            Ok(exit::OK)
+        }
         Command::Template(args) => {
             // Rendering is work for one core and may take a while.
             let text = tokio::task::spawn_blocking(move || template(&args))

@@ -2,6 +2,7 @@
 //! quote that text.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// A byte offset into the template's text.
 pub(crate) type Pos = usize;
@@ -50,7 +51,7 @@ pub(crate) struct Pipe {
     pub(crate) decl: Vec<String>,
     /// `=` rather than `:=`.
     pub(crate) assign: bool,
-    pub(crate) cmds: Vec<Cmd>,
+    pub(crate) cmds: Vec<Arc<Cmd>>,
 }
 
 #[derive(Debug, Clone)]
@@ -78,6 +79,40 @@ pub(crate) enum Kind {
     Var(String, Vec<String>),
     Chain(Box<Expr>, Vec<String>),
     Pipe(Box<Pipe>),
+}
+
+impl Expr {
+    /// The node that Go visited last when it has evaluated this one: where it puts the blame for the result.
+    pub(crate) fn last(&self) -> (Pos, String) {
+        match &self.kind {
+            Kind::Chain(base, _) => base.last(),
+            Kind::Pipe(p) => p.last(),
+            _ => (self.pos, self.to_string()),
+        }
+    }
+}
+
+impl Pipe {
+    /// See [`Expr::last`].
+    pub(crate) fn last(&self) -> (Pos, String) {
+        match self.cmds.last().map(|c| (c.args.as_slice(), c)) {
+            Some(([.., arg], _)) => arg.last(),
+            _ => (self.pos, self.to_string()),
+        }
+    }
+}
+
+impl Node {
+    /// How many steps it takes at least to execute this, bodies of loops once.
+    pub(crate) fn weight(&self) -> u64 {
+        let all = |nodes: &[Node]| nodes.iter().map(Node::weight).sum::<u64>();
+        match self {
+            Node::If(b) | Node::With(b) | Node::Range(b) => {
+                1 + all(&b.body) + all(b.otherwise.as_deref().unwrap_or_default())
+            }
+            _ => 1,
+        }
+    }
 }
 
 impl fmt::Display for Pipe {

@@ -21,7 +21,7 @@ impl SyntaxError {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TemplateError {
     /// The text is not a template. Worded as Helm does.
-    #[error("parse error at ({template}:{line}): {reason}")]
+    #[error("parse error at ({template}:{line}): {}", last_part(.reason))]
     Parse {
         /// Name of the template, for a chart its path.
         template: String,
@@ -88,6 +88,9 @@ pub enum FnError {
     /// The chart itself asked to stop: `fail` and `required`.
     #[error("{0}")]
     Fail(String),
+    /// A template that cannot be executed at all.
+    #[error("{0}")]
+    Template(String),
     /// Failure inside a template that the function executed, such as `include`.
     #[error("{0}")]
     Exec(Box<ExecError>),
@@ -99,6 +102,21 @@ pub enum FnError {
         /// What failed in it.
         error: Box<TemplateError>,
     },
+}
+
+/// What stands behind the last colon: Helm keeps no more of a parse error.
+fn last_part(reason: &str) -> &str {
+    reason.rsplit(": ").next().unwrap_or(reason)
+}
+
+impl TemplateError {
+    /// As Go words it, without Helm's own introduction.
+    pub(crate) fn in_go(&self) -> String {
+        match self {
+            Self::Parse { template, line, reason } => format!("template: {template}:{line}: {reason}"),
+            other => other.to_string(),
+        }
+    }
 }
 
 impl FnError {
@@ -119,7 +137,7 @@ impl ExecError {
                     TemplateError::Exec(e) => e.fail_message(),
                     _ => None,
                 },
-                FnError::Argument(_) | FnError::Text(_) => None,
+                FnError::Argument(_) | FnError::Text(_) | FnError::Template(_) => None,
             },
         }
     }
@@ -141,6 +159,9 @@ impl ExecError {
         let (message, inner) = match &self.cause {
             Cause::Text(t) => (t.clone(), None),
             Cause::Calling { func, error: FnError::Exec(e) } => (format!("error calling {func}:"), Some(e)),
+            Cause::Calling { func, error: FnError::Template(e) } => {
+                (format!("error calling {func}:\n{e}"), None)
+            }
             Cause::Calling { .. } => return false,
         };
         // Writing to a string cannot fail.

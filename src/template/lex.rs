@@ -178,6 +178,9 @@ fn inside(text: &str, mut pos: Pos, out: &mut Vec<Token>) -> Result<(Pos, bool),
                 }
                 (Tok::Ident(rest[..n].to_owned()), n)
             }
+            c if c.is_ascii_graphic() => {
+                return Err(SyntaxError::new(pos, format!("unexpected \"{c}\" in command")));
+            }
             c => {
                 let msg = format!("unexpected bad character U+{:04X} '{c}' in command", c as u32);
                 return Err(SyntaxError::new(pos, msg));

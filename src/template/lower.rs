@@ -26,50 +26,8 @@ use std::sync::Arc;
 
 use super::ast::{Branch, Cmd, Expr, Kind, Node, Pipe, Pos, Tree};
 use super::error::SyntaxError;
-use super::funcs::{self, Builtin};
-
-/// A place in a template at which something can fail.
-#[derive(Debug)]
-pub(crate) struct Site {
-    /// The file or define that is executed.
-    pub(crate) template: Arc<str>,
-    /// The file, and the offset into it.
-    pub(crate) file: Arc<SourceFile>,
-    pub(crate) pos: Pos,
-    /// The node as Go prints it.
-    pub(crate) node: String,
-    pub(crate) what: What,
-}
-
-/// What a site calls.
-#[derive(Debug)]
-pub(crate) enum What {
-    Call(&'static Builtin),
-    Fields {
-        names: Vec<Arc<str>>,
-        /// The base is an element that a range gives: its Go type is `interface {}` whatever it holds, and nil is an
-        /// error rather than nil.
-        element: bool,
-    },
-    Other,
-}
-
-/// A template file's text, for the line and column of a site.
-#[derive(Debug)]
-pub(crate) struct SourceFile {
-    pub(crate) name: Arc<str>,
-    pub(crate) text: Arc<str>,
-}
-
-impl SourceFile {
-    /// Line from 1 and column in bytes from 0, as Go's `ErrorContext` counts.
-    pub(crate) fn location(&self, pos: Pos) -> (usize, usize) {
-        let before = &self.text.as_bytes()[..pos.min(self.text.len())];
-        let line = 1 + before.iter().filter(|b| **b == b'\n').count();
-        let column = before.iter().rev().take_while(|b| **b != b'\n').count();
-        (line, column)
-    }
-}
+use super::funcs;
+use super::site::{Site, SourceFile, What};
 
 struct Var {
     go: String,
@@ -257,7 +215,14 @@ impl Lowering<'_> {
         let e = self.pipe(p)?;
         let Some(go) = p.decl.first() else { return Ok(e) };
         if p.assign {
-            let (name, cell) = self.find(go, p.pos)?;
+            let Ok((name, cell)) = self.find(go, p.pos) else {
+                // Go finds this out when it gets there.
+                let (pos, shown) = p.last();
+                let site = self.site(pos, &shown, What::Other);
+                let reason = literal(&format!("undefined variable: {go}"));
+                let _ = write!(self.out, "{{% do _e({site}, {reason}) %}}");
+                return Ok(e);
+            };
             if !cell {
                 return Err(SyntaxError::new(p.pos, format!("cannot assign to {go}")));
             }
@@ -318,14 +283,9 @@ impl Lowering<'_> {
     fn range(&mut self, b: &Branch) -> Result<(), SyntaxError> {
         let depth = self.vars.len();
         let e = self.pipe(&b.pipe)?;
-        // Go names the last node that it evaluated.
-        let site = match b.pipe.cmds.last() {
-            Some(cmd) if matches!(cmd.args[0].kind, Kind::Field(_) | Kind::Var(..) | Kind::Chain(..)) => {
-                self.site(cmd.args[0].pos, &cmd.args[0], What::Other)
-            }
-            Some(cmd) => self.site(cmd.pos, cmd, What::Other),
-            None => self.site(b.pos, &b.pipe, What::Other),
-        };
+        let (pos, shown) = b.pipe.last();
+        let weight = 1 + b.body.iter().map(Node::weight).sum::<u64>();
+        let site = self.site(pos, &shown, What::Range(weight));
         let dot = self.fresh('d');
         self.elements.insert(dot.clone());
         let decl = &b.pipe.decl;
@@ -378,12 +338,28 @@ impl Lowering<'_> {
         Ok(value.unwrap_or_else(|| "none".into()))
     }
 
-    fn command(&mut self, cmd: &Cmd, last: Option<String>) -> Result<String, SyntaxError> {
+    /// Whether Go knows the operand as `interface {}` only, rather than as what is in it.
+    fn is_interface(&self, e: &Expr) -> bool {
+        match &e.kind {
+            Kind::Field(_) | Kind::Chain(..) => true,
+            Kind::Dot => self.elements.contains(&self.dot),
+            Kind::Var(go, names) => {
+                !names.is_empty() || self.read(go, e.pos).is_ok_and(|v| self.elements.contains(&v))
+            }
+            _ => false,
+        }
+    }
+
+    fn command(&mut self, cmd: &Arc<Cmd>, last: Option<String>) -> Result<String, SyntaxError> {
         let first = &cmd.args[0];
         let mut args = cmd.args[1..].iter().map(|a| self.expr(a)).collect::<Result<Vec<_>, _>>()?;
         args.extend(last);
         match &first.kind {
-            Kind::Ident(name) => self.call(cmd.pos, cmd, name, args),
+            Kind::Ident(name) => self.call(cmd.pos, Some(cmd), name, args),
+            Kind::Nil => {
+                let site = self.site(first.pos, first, What::Other);
+                Ok(format!("_e({site}, \"nil is not a command\")"))
+            }
             Kind::Field(_) | Kind::Var(..) | Kind::Chain(..) if !args.is_empty() => {
                 let (base, names) = match &first.kind {
                     Kind::Field(names) => (self.dot.clone(), names),
@@ -395,6 +371,22 @@ impl Lowering<'_> {
                     return Ok(self.not_a_function(first));
                 }
                 let what = self.fields(&base, names);
+                let mut refused = None;
+                // The methods that charts can reach with arguments take strings; Go looks at constants first.
+                for arg in &cmd.args[1..] {
+                    if let Kind::Int(_, t) | Kind::Float(_, t) = &arg.kind
+                        && matches!(
+                            names.last().map(String::as_str),
+                            Some("Get" | "GetBytes" | "Glob" | "Lines" | "Has")
+                        )
+                    {
+                        refused.get_or_insert((arg, format!("expected string; found {t}")));
+                    }
+                }
+                if let Some((arg, reason)) = refused {
+                    let site = self.site(arg.pos, arg, What::Other);
+                    return Ok(format!("_e({site}, {})", literal(&reason)));
+                }
                 let site = self.site(first.pos, first, what);
                 Ok(format!("_m({site}, {base}, {})", args.join(", ")))
             }
@@ -412,7 +404,7 @@ impl Lowering<'_> {
     fn call(
         &mut self,
         pos: Pos,
-        shown: &dyn std::fmt::Display,
+        cmd: Option<&Arc<Cmd>>,
         name: &str,
         args: Vec<String>,
     ) -> Result<String, SyntaxError> {
@@ -422,7 +414,12 @@ impl Lowering<'_> {
         let Some(builtin) = funcs::lookup(name) else {
             return Err(SyntaxError::new(pos, format!("function {name:?} not defined")));
         };
-        let site = self.site(pos, shown, What::Call(builtin));
+        let operands = cmd.map(|c| &c.args[1..]).unwrap_or_default();
+        let interfaces = operands.iter().take(64).enumerate();
+        let interfaces = interfaces.fold(0, |bits, (i, e)| bits | u64::from(self.is_interface(e)) << i);
+        let what = What::Call { builtin, cmd: cmd.cloned(), interfaces };
+        // The command is printed when it is needed.
+        let site = self.site(pos, &if cmd.is_some() { "" } else { name }, what);
         let args: String = args.iter().map(|a| format!(", {a}")).collect();
         Ok(format!("_c({site}{args})"))
     }
@@ -441,7 +438,7 @@ impl Lowering<'_> {
             Kind::Int(i, _) => i.to_string(),
             Kind::Float(f, _) => format!("({f:?})"),
             Kind::Str { value, .. } => literal(value),
-            Kind::Ident(name) => self.call(e.pos, e, name, Vec::new())?,
+            Kind::Ident(name) => self.call(e.pos, None, name, Vec::new())?,
             Kind::Field(names) => {
                 let base = self.dot.clone();
                 let what = self.fields(&base, names);
@@ -458,9 +455,10 @@ impl Lowering<'_> {
                 format!("_f({site}, {base})")
             }
             Kind::Chain(base, names) => {
+                let (pos, shown) = base.last();
                 let base = self.expr(base)?;
                 let what = self.fields(&base, names);
-                let site = self.site(e.pos, e, what);
+                let site = self.site(pos, &shown, what);
                 format!("_f({site}, {base})")
             }
             Kind::Pipe(p) => {

@@ -8,20 +8,26 @@
 //! are foreign code, so everything is bounded by [`Limits`].
 
 mod ast;
+mod check;
 mod clock;
 mod engine;
 mod error;
+mod exec;
 mod fmt;
 mod funcs;
 mod lex;
 mod lower;
 mod parse;
+mod runtime;
+mod site;
+mod span;
 pub mod value;
 
 pub use engine::Engine;
 pub use error::{Cause, ExecError, FnError, TemplateError};
 pub(crate) use fmt::quote as go_quote;
 pub(crate) use funcs::to_yaml;
+pub use funcs::{Function, Source, functions};
 
 /// Whether `version` meets a constraint of Masterminds' semver; one that cannot be read is not met.
 pub(crate) fn semver_satisfies(constraint: &str, version: &str) -> bool {
@@ -45,16 +51,16 @@ pub trait Env: Send + Sync {
 pub struct Limits {
     /// Templates within each other by `include`, `template` and `tpl`. Default 1000, Helm's own bound.
     pub max_depth: u64,
-    /// Function calls. Default 50 million.
+    /// Steps: function calls, executed nodes of loops and included templates, elements of lists. Default 10 million.
     pub max_calls: u64,
-    /// Bytes of output, with that of every included template. Default 1 GiB.
+    /// Bytes of output, with that of every included template. Default 512 MiB.
     pub max_bytes: u64,
     /// Elements that `until`, `seq`, `repeat` or a range over an integer may make. Default one million.
     pub max_items: i64,
     /// Units of deliberately slow work: bcrypt 1, `derivePassword` and an RSA key of 2048 bits 2, of 4096 bits 16.
-    /// Default 200.
+    /// Default 100.
     pub max_costly: u64,
-    /// Instructions of minijinja in one execution of one template. Default 100 million.
+    /// Instructions of minijinja in one execution of one template. Default 20 million.
     pub fuel: u64,
 }
 
@@ -62,11 +68,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_depth: 1000,
-            max_calls: 50_000_000,
-            max_bytes: 1 << 30,
+            max_calls: 10_000_000,
+            max_bytes: 512 << 20,
             max_items: 1_000_000,
-            max_costly: 200,
-            fuel: 100_000_000,
+            max_costly: 100,
+            fuel: 20_000_000,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Tokens to trees, after the grammar of `text/template/parse`.
 
+use std::sync::Arc;
+
 use super::ast::{Branch, Cmd, Expr, Kind, Node, Pipe, Pos, Tree};
 use super::error::SyntaxError;
 use super::lex::{Tok, Token, lex, unquote};
@@ -134,6 +136,8 @@ impl Parser<'_> {
                 Ok(if word == "break" { Node::Break } else { Node::Continue })
             }
             "template" => {
+                self.skip_space();
+                let pos = self.peek().pos;
                 let name = self.name("template clause")?;
                 self.skip_space();
                 let pipe = if self.peek().tok == Tok::Close {
@@ -240,7 +244,7 @@ impl Parser<'_> {
                 return self.unexpected(&t, context);
             }
             self.i -= 1;
-            pipe.cmds.push(self.command()?);
+            pipe.cmds.push(Arc::new(self.command()?));
         }
         if pipe.cmds.is_empty() {
             return Err(SyntaxError::new(pos, format!("missing value for {context}")));
@@ -434,6 +438,9 @@ fn hex_float(text: &str) -> Option<f64> {
     Some((value(whole)? + value(fraction)? * 16f64.powi(-fraction_digits)) * 2f64.powi(exponent))
 }
 
+const KEYWORDS: [&str; 11] =
+    ["block", "break", "continue", "define", "else", "end", "if", "nil", "range", "template", "with"];
+
 fn describe(t: &Tok) -> String {
     match t {
         Tok::Eof => "EOF".into(),
@@ -441,8 +448,9 @@ fn describe(t: &Tok) -> String {
         Tok::Close => "\"}}\"".into(),
         Tok::Space => "\" \"".into(),
         Tok::Text(s) => format!("{s:?}"),
-        Tok::Ident(s) => format!("<{s}>"),
-        Tok::Field(s) => format!("<.{s}>"),
+        Tok::Ident(s) if KEYWORDS.contains(&s.as_str()) => format!("<{s}>"),
+        Tok::Ident(s) => format!("{s:?}"),
+        Tok::Field(s) => format!("{:?}", format!(".{s}")),
         Tok::Dot => "<.>".into(),
         Tok::Var(s) | Tok::Number(s) | Tok::Char(s) | Tok::Str(s) | Tok::RawStr(s) => format!("{s:?}"),
         Tok::Declare => "\":=\"".into(),
@@ -451,5 +459,31 @@ fn describe(t: &Tok) -> String {
         Tok::Comma => "\",\"".into(),
         Tok::LeftParen => "\"(\"".into(),
         Tok::RightParen => "\")\"".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever the text, there is a tree or an error within it, and the tokens lie in the text and in its order.
+        #[test]
+        fn any_text_is_parsed_or_refused(
+            text in r#"(\{\{-? ?|-? ?\}\}|if |else|end|range |with |define "a"|template "a"|block "b" \.|\$x|:=|=|\||,|\(|\)|\.a|\.|"q"|'c'|`r`|0x1|-1\.5e3|nil|true|upper |/\*|\*/|é|\n| |[ -~]){0,40}"#
+        ) {
+            match lex(&text) {
+                Ok(toks) => {
+                    prop_assert!(toks.iter().all(|t| t.pos <= text.len() && text.is_char_boundary(t.pos)));
+                    prop_assert!(toks.windows(2).all(|w| w[0].pos <= w[1].pos));
+                }
+                Err(e) => prop_assert!(e.pos <= text.len()),
+            }
+            if let Err(e) = parse("t", &text, &|f| f == "upper") {
+                prop_assert!(e.pos <= text.len());
+            }
+        }
     }
 }

@@ -395,6 +395,16 @@ pub fn deep_equal(a: &Value, b: &Value, depth: usize) -> bool {
     }
 }
 
+/// A slice of ints as Go's `until` and `untilStep` make.
+pub(crate) fn int_list(items: impl IntoIterator<Item = i64>) -> Value {
+    Value::from_object(List { type_name: "[]int", items: items.into_iter().map(int).collect() })
+}
+
+/// An empty map, shared with nobody.
+pub(crate) fn empty_dict() -> Value {
+    Dict::value(Map::new())
+}
+
 /// How minijinja holds an integer, which only serialization tells.
 mod unsigned {
     use minijinja::value::Value;

@@ -59,3 +59,90 @@ fn every_golden_is_met_byte_for_byte() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// A chart of one template, in a folder that goes away with the first of the two.
+fn chart_of(template: &str) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().join("hc");
+    std::fs::create_dir_all(at.join("templates")).unwrap();
+    std::fs::write(at.join("Chart.yaml"), "apiVersion: v2\nname: hc\nversion: 0.1.0\n").unwrap();
+    std::fs::copy(fixtures().join("snippets/values.yaml"), at.join("values.yaml")).unwrap();
+    std::fs::write(at.join("templates/t.txt"), template).unwrap();
+    (dir, at)
+}
+
+#[test]
+fn one_line_templates_give_what_helm_gives_errors_included() {
+    let golden = std::fs::read_to_string(fixtures().join("snippets/golden.txt")).unwrap();
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for block in golden.split("== ").filter(|b| !b.is_empty()) {
+        let (template, want) = block.split_once('\n').unwrap();
+        let (_dir, at) = chart_of(template);
+        let options = RenderOptions { release_name: "rel".into(), ..RenderOptions::default() };
+        let got = match load(&at).and_then(|c| render(&c, &options)) {
+            Ok(rendered) => rendered.to_manifest(),
+            Err(e) => format!("Error: {e}\n"),
+        };
+        let shown = |l: &&str| !l.is_empty() && *l != "---" && !l.starts_with("# Source");
+        let got: Vec<&str> = got.lines().filter(shown).map(str::trim_end).collect();
+        let want: Vec<&str> = want.lines().map(str::trim_end).collect();
+        count += 1;
+        if got != want {
+            wrong.push(format!("{template}\n  got  {got:?}\n  want {want:?}"));
+        }
+    }
+    assert!(count > 100);
+    assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_function_stands_in_a_chart_with_a_golden() {
+    let mut text = String::new();
+    for entry in std::fs::read_dir(fixtures()).unwrap() {
+        let path = entry.unwrap().path().join("templates/all.yaml");
+        text += &std::fs::read_to_string(path).unwrap_or_default();
+    }
+    let words: std::collections::HashSet<&str> =
+        text.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
+    let missing: Vec<_> =
+        omk::template::functions().into_iter().filter(|f| !words.contains(f.name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// Each would go on for ages, or fill the memory, if nothing stopped it.
+#[test]
+fn charts_that_ask_for_too_much_end_in_an_error() {
+    let hostile = [
+        r#"{{ define "a" }}{{ include "a" . }}{{ end }}{{ include "a" . }}"#,
+        r#"{{ define "a" }}{{ template "a" . }}{{ end }}{{ template "a" . }}"#,
+        r#"{{ $t := "{{ tpl .t . }}" }}{{ tpl $t (dict "t" $t) }}"#,
+        r#"{{ define "a" }}{{ if gt . 0 }}{{ include "a" (sub . 1) }}{{ include "a" (sub . 1) }}{{ end }}{{ end }}{{ include "a" 60 }}"#,
+        r#"{{ repeat 2000000000 "x" }}"#,
+        r#"{{ $s := "x" }}{{ range until 60 }}{{ $s = print $s $s }}{{ end }}"#,
+        r#"{{ $l := list 1 }}{{ range until 60 }}{{ $l = concat $l $l }}{{ end }}"#,
+        r#"{{ $d := dict "x" (repeat 1000 "y") }}{{ range until 60 }}{{ $d = dict "a" $d "b" $d }}{{ end }}{{ toYaml $d }}"#,
+        r#"{{ $d := dict }}{{ $_ := set $d "a" $d }}{{ $_ := set $d "b" $d }}{{ toJson $d }}"#,
+        r#"{{ $d := dict }}{{ $_ := set $d "a" $d }}{{ $_ := set $d "b" $d }}{{ $d }}"#,
+        r#"{{ $d := dict }}{{ $_ := set $d "a" $d }}{{ $_ := set $d "b" $d }}{{ deepCopy $d }}"#,
+        r#"{{ until 2000000000 }}"#,
+        r#"{{ range 2000000000 }}{{ end }}"#,
+        r#"{{ seq 1 2000000000 }}"#,
+        r#"{{ range until 100000 }}{{ range until 100000 }}{{ end }}{{ end }}"#,
+        r#"{{ nindent 1000000000 "x" }}"#,
+        r#"{{ indent 100000 (repeat 100000 "\n") }}"#,
+        r#"{{ randAlphaNum 2000000000 }}"#,
+        r#"{{ printf "%999999999d" 1 | len }}{{ join (repeat 1000000 "x") (until 100000) }}"#,
+        r#"{{ regexMatch "((a{100}){100}){100}" "a" }}{{ mustRegexMatch "((a{100}){100}){100}" "a" }}"#,
+        r#"{{ range until 1000 }}{{ bcrypt "x" }}{{ end }}"#,
+    ];
+    for template in hostile {
+        let (_dir, at) = chart_of(template);
+        let mut options = RenderOptions::default();
+        // A debug build is slow: a tenth of the steps shows the same.
+        options.limits.max_calls /= 10;
+        options.limits.max_costly = 3;
+        let result = load(&at).and_then(|c| render(&c, &options));
+        assert!(result.is_err(), "{template} gave {} bytes", result.unwrap().to_manifest().len());
+    }
+}

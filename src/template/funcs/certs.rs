@@ -29,9 +29,9 @@ use x509_cert::spki::SubjectPublicKeyInfoRef;
 use x509_cert::time::{Time, Validity};
 use x509_cert::{Certificate, SubjectPublicKeyInfo, spki};
 
-use super::super::engine::Cx;
 use super::super::error::FnError;
 use super::super::fmt::to_string;
+use super::super::runtime::Cx;
 use super::super::value::{Map, Record, as_list, is_nil};
 use super::{Builtin, Outcome, func, int_arg, str_arg};
 use der::asn1::{Any, OctetString, PrintableString, SetOfVec, Utf8StringRef};
@@ -106,9 +106,9 @@ fn failed(what: &str) -> impl Fn(&dyn std::fmt::Display) -> FnError + '_ {
 }
 
 /// The engine's randomness as the RustCrypto crates want it.
-struct Random<'a, 'b, 't, 'e>(&'a Cx<'b, 't, 'e>);
+struct Random<'a, 'b>(&'a Cx<'b>);
 
-impl TryRng for Random<'_, '_, '_, '_> {
+impl TryRng for Random<'_, '_> {
     type Error = Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
@@ -127,7 +127,7 @@ impl TryRng for Random<'_, '_, '_, '_> {
     }
 }
 
-impl TryCryptoRng for Random<'_, '_, '_, '_> {}
+impl TryCryptoRng for Random<'_, '_> {}
 
 /// The private keys that Go reads from PEM.
 enum Key {
@@ -144,14 +144,14 @@ fn given_key(a: &[Value], i: usize) -> Result<Key, FnError> {
 }
 
 impl Key {
-    fn rsa(cx: &Cx<'_, '_, '_>, bits: usize) -> Result<Self, FnError> {
+    fn rsa(cx: &Cx<'_>, bits: usize) -> Result<Self, FnError> {
         cx.costly(if bits > 2048 { 16 } else { 2 })?;
         let key = rsa::RsaPrivateKey::new(&mut Random(cx), bits)
             .map_err(|e| failed("error generating rsa key")(&e))?;
         Ok(Self::Rsa(Box::new(key)))
     }
 
-    fn dsa(cx: &Cx<'_, '_, '_>) -> Result<Self, FnError> {
+    fn dsa(cx: &Cx<'_>) -> Result<Self, FnError> {
         cx.costly(16)?;
         let failed = failed("failed to generate private key");
         let size = dsa::KeySize::DSA_2048_256;
@@ -361,7 +361,7 @@ impl Plan {
         Ok(Self { common_name: str_arg(a, 0)?.to_owned(), names, days: int_arg(a, days_at)?, ca: false })
     }
 
-    fn issue(&self, cx: &Cx<'_, '_, '_>, key: &Key, signer: Option<&Signer>) -> Outcome {
+    fn issue(&self, cx: &Cx<'_>, key: &Key, signer: Option<&Signer>) -> Outcome {
         let failed = failed("error creating certificate");
         let mut serial = [0; 16];
         cx.rt.env.random(&mut serial);

@@ -4,9 +4,10 @@ use std::cmp::Ordering;
 
 use minijinja::value::{Value, ValueKind};
 
-use super::super::engine::{Cx, empty_dict};
 use super::super::error::FnError;
 use super::super::fmt::{printable, sprintf, to_string};
+use super::super::runtime::Cx;
+use super::super::value::empty_dict;
 use super::super::value::{
     as_bool, as_dict, as_float, as_int, as_list, deep_copy, deep_equal, is_nil, kind_name, type_name,
 };
@@ -38,7 +39,7 @@ pub(super) const TABLE: &[Builtin] = &[
             "call of nil".to_owned()
         } else {
             let shown = cx.command();
-            let name = shown.split_whitespace().nth(1).unwrap_or(shown);
+            let name = shown.split_whitespace().nth(1).unwrap_or(&shown);
             format!("non-function {name} of type {}", type_name(&a[0]))
         }))
     }),
@@ -144,7 +145,7 @@ fn basic(v: &Value) -> Basic {
     }
 }
 
-fn eq(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn eq(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
     if a.len() < 2 {
         return Err(FnError::text("missing argument for comparison"));
     }
@@ -160,11 +161,9 @@ fn eq(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
                 is_nil(&a[0]) && is_nil(other)
             } else {
                 let reason = format!(
-                    "non-comparable types {}: {}, {}: {}",
-                    to_string(&a[0]),
-                    type_name(&a[0]),
-                    type_name(other),
-                    to_string(other)
+                    "non-comparable type {}: {}",
+                    sprintf("%s", &a[..1]),
+                    type_name(if is_container(&a[0]) { &a[0] } else { other })
                 );
                 return Err(FnError::text(reason));
             }
@@ -178,6 +177,10 @@ fn eq(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
         }
     }
     Ok(Value::from(false))
+}
+
+fn is_container(v: &Value) -> bool {
+    as_dict(v).is_some() || as_list(v).is_some()
 }
 
 fn incompatible(a: &Value, b: &Value) -> FnError {
@@ -200,7 +203,7 @@ fn order(a: &[Value]) -> Result<Ordering, FnError> {
     })
 }
 
-fn index(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn index(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
     let mut v = a[0].clone();
     if is_nil(&v) {
         return Err(FnError::text("index of untyped nil"));
@@ -241,11 +244,11 @@ fn position(key: &Value, len: usize) -> Result<usize, FnError> {
     };
     match usize::try_from(i) {
         Ok(i) if i < len => Ok(i),
-        _ => Err(FnError::text("reflect: slice index out of range")),
+        _ => Err(FnError::Text(format!("index out of range: {i}"))),
     }
 }
 
-fn len(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn len(cx: &mut Cx<'_>, a: &[Value]) -> Outcome {
     let n = if let Some(d) = as_dict(&a[0]) {
         d.len()
     } else if let Some(l) = as_list(&a[0]) {
@@ -255,7 +258,11 @@ fn len(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
     } else if let Some(b) = a[0].as_bytes() {
         b.len()
     } else if is_nil(&a[0]) {
-        return Err(FnError::text("len of nil pointer"));
+        return Err(FnError::text(if cx.is_interface(0) {
+            "len of nil pointer"
+        } else {
+            "reflect: call of reflect.Value.Type on zero Value"
+        }));
     } else {
         return Err(FnError::text(format!("len of type {}", type_name(&a[0]))));
     };

@@ -9,8 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 
-use super::super::engine::Cx;
 use super::super::error::FnError;
+use super::super::runtime::Cx;
 use super::{Builtin, Outcome, func, int_arg, str_arg};
 
 pub(super) const TABLE: &[Builtin] = &[
@@ -99,14 +99,14 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn count(cx: &Cx<'_, '_, '_>, a: &[Value]) -> Result<usize, FnError> {
+fn count(cx: &Cx<'_>, a: &[Value]) -> Result<usize, FnError> {
     let n = usize::try_from(int_arg(a, 0)?).map_err(|_| FnError::text("a negative number of characters"))?;
     cx.spend(n)?;
     Ok(n)
 }
 
 /// Random characters out of those that `allowed` accepts, each as likely as the other.
-fn pick(cx: &mut Cx<'_, '_, '_>, a: &[Value], allowed: fn(u8) -> bool) -> Outcome {
+fn pick(cx: &mut Cx<'_>, a: &[Value], allowed: fn(u8) -> bool) -> Outcome {
     let n = count(cx, a)?;
     let mut out = String::with_capacity(n);
     let mut buffer = [0; 256];
@@ -130,7 +130,7 @@ pub(super) fn illegal_base64(text: &str, e: &base64::DecodeError) -> String {
 }
 
 /// At Go's usual cost. What is too long is refused in the result, as Sprig does.
-fn bcrypt(cx: &Cx<'_, '_, '_>, password: &str) -> Result<String, FnError> {
+fn bcrypt(cx: &Cx<'_>, password: &str) -> Result<String, FnError> {
     let refused = |why: &dyn std::fmt::Display| format!("failed to encrypt string with bcrypt: {why}");
     if password.len() > 72 {
         return Ok(refused(&"bcrypt: password length exceeds 72 bytes"));
@@ -185,7 +185,7 @@ fn letters(class: u8) -> &'static [u8] {
 }
 
 /// Master Password: scrypt makes a key of name and password, HMAC a seed of key and site, and the seed picks letters.
-fn derive_password(cx: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn derive_password(cx: &mut Cx<'_>, a: &[Value]) -> Outcome {
     let kind = str_arg(a, 1)?;
     let Some(forms) = password_forms(kind) else {
         return Ok(Value::from(format!("cannot find password template {kind}")));

@@ -5,11 +5,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use minijinja::value::Value;
 
-use super::super::clock::{
-    Civil, DAYS, MONTHS, SECOND, Zone, format, midnight, parse, parse_duration, show_duration,
-};
-use super::super::engine::Cx;
+use super::super::clock::{Civil, DAYS, MONTHS, SECOND, Zone, format, midnight, parse};
 use super::super::error::FnError;
+use super::super::runtime::Cx;
+use super::super::span::{parse_duration, show_duration};
 use super::super::value::{Map, Record, as_int, int, int64, type_name};
 use super::durations::{as_span, span};
 use super::{Builtin, Outcome, func, str_arg};
@@ -191,7 +190,7 @@ fn named(type_name: &'static str, number: usize, name: &str) -> Value {
 }
 
 /// Sprig takes a time, a number of seconds, or anything else for now.
-fn instant(cx: &Cx<'_, '_, '_>, v: &Value) -> i128 {
+fn instant(cx: &Cx<'_>, v: &Value) -> i128 {
     if let Ok((ns, _)) = read(v) {
         return ns;
     }
@@ -216,7 +215,7 @@ fn zone_at(name: &str, ns: i128) -> Zone {
     Zone { offset: info.offset().seconds(), name: info.abbreviation().to_owned() }
 }
 
-fn date_in_zone(cx: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn date_in_zone(cx: &mut Cx<'_>, a: &[Value]) -> Outcome {
     let ns = instant(cx, &a[1]);
     Ok(Value::from(format(str_arg(a, 0)?, ns, &zone_at(str_arg(a, 2)?, ns))))
 }
@@ -226,6 +225,6 @@ fn modified(by: &str, date: &Value) -> Result<Result<Value, String>, FnError> {
     Ok(parse_duration(by).map(|by| time(ns + i128::from(by), zone)))
 }
 
-fn date_modify(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn date_modify(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
     Ok(modified(str_arg(a, 0)?, &a[1])?.unwrap_or_else(|_| a[1].clone()))
 }

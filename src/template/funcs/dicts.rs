@@ -5,7 +5,7 @@ use std::sync::Arc;
 use minijinja::value::Value;
 
 use super::super::error::FnError;
-use super::super::value::{Dict, List, MAX_VALUE_DEPTH, Map, as_dict, as_list, is_nil, type_name};
+use super::super::value::{Dict, List, MAX_VALUE_DEPTH, Map, as_dict, is_nil, type_name};
 use super::{Builtin, Outcome, dict_arg, dict_to_change, func, nil, str_arg, strval};
 
 pub(super) const TABLE: &[Builtin] = &[
@@ -73,8 +73,8 @@ fn merge_all(a: &[Value], overwrite: bool) -> Outcome {
     Ok(a[0].clone())
 }
 
-/// `mergo.Merge`: what is unset or empty in `dst` is taken from `src`; with `overwrite`, what `src` has wins, except
-/// that an empty list does not replace a full one. Maps merge deeply, in place.
+/// `mergo.Merge`: what is unset or empty in `dst` is taken from `src`; with `overwrite`, what `src` has wins, and
+/// only then a null counts. Maps merge deeply, in place.
 fn merge(dst: &Dict, src: &Dict, overwrite: bool, depth: usize) -> Result<(), FnError> {
     if depth > MAX_VALUE_DEPTH {
         return Err(FnError::text(format!("value is nested deeper than {MAX_VALUE_DEPTH} levels")));
@@ -82,7 +82,7 @@ fn merge(dst: &Dict, src: &Dict, overwrite: bool, depth: usize) -> Result<(), Fn
     for (key, from) in src.entries() {
         let old = dst.get(&key);
         if is_nil(&from) {
-            if overwrite || old.is_none() {
+            if overwrite {
                 dst.set(&key, from);
             }
             continue;
@@ -94,11 +94,8 @@ fn merge(dst: &Dict, src: &Dict, overwrite: bool, depth: usize) -> Result<(), Fn
                 merge(d, s, overwrite, depth + 1)?;
                 continue;
             }
-            if old.is_true() {
-                let lists = as_list(old).is_some() && as_list(&from).is_some();
-                if !overwrite || (lists && !from.is_true()) {
-                    continue;
-                }
+            if old.is_true() && !overwrite {
+                continue;
             }
         }
         dst.set(&key, from);

@@ -2,9 +2,9 @@
 
 use minijinja::value::Value;
 
-use super::super::clock::{parse_duration, show_duration};
 use super::super::error::FnError;
 use super::super::fmt::{float, quote};
+use super::super::span::{parse_duration, show_duration};
 use super::super::value::{DURATION, Map, Record, as_float, as_int, int64, is_nil, type_name};
 use super::{Builtin, Outcome, func};
 

@@ -4,9 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use minijinja::value::Value;
 
-use super::super::engine::empty_dict;
 use super::super::error::FnError;
 use super::super::fmt::quote;
+use super::super::value::empty_dict;
 use super::super::value::{
     Dict, List, MAX_VALUE_DEPTH, Map, Record, as_bool, as_dict, as_float, as_int, as_list, from_json,
     from_yaml, is_nil, nil, type_name,

@@ -2,8 +2,8 @@
 
 use minijinja::value::Value;
 
-use super::super::engine::Cx;
 use super::super::error::FnError;
+use super::super::runtime::Cx;
 use super::super::value::{List, as_list, deep_equal, is_nil, kind_name};
 use super::{Builtin, Outcome, func, int_arg, items, nil, str_arg, strval};
 
@@ -43,13 +43,20 @@ pub(super) const TABLE: &[Builtin] = &[
     func("concat", "v*", |_, a| {
         let mut out = Vec::new();
         for l in a {
-            out.extend_from_slice(items(l, "concat")?);
+            out.extend_from_slice(
+                items(l, "concat")
+                    .map_err(|e| FnError::Text(format!("{e}{}", if is_nil(l) { "" } else { " as list" })))?,
+            );
         }
         Ok(List::value(out))
     }),
     func("chunk", "iv", chunk),
     func("mustChunk", "iv", chunk),
-    func("join", "sv", |_, a| Ok(Value::from(strings(&a[1]).join(str_arg(a, 0)?)))),
+    func("join", "sv", |cx, a| {
+        let (between, parts) = (str_arg(a, 0)?, strings(&a[1]));
+        cx.spend(between.len().saturating_mul(parts.len()))?;
+        Ok(Value::from(parts.join(between)))
+    }),
     func("toStrings", "v", |_, a| Ok(List::strings(strings(&a[0])))),
     func("sortAlpha", "v", |_, a| {
         let mut out = if as_list(&a[0]).is_some() { strings(&a[0]) } else { vec![strval(&a[0])] };
@@ -67,13 +74,13 @@ pub(super) fn strings(v: &Value) -> Vec<String> {
     }
 }
 
-fn push(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn push(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
     let mut out = items(&a[0], "push on")?.to_vec();
     out.push(a[1].clone());
     Ok(List::value(out))
 }
 
-fn prepend(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn prepend(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
     let mut out = vec![a[1].clone()];
     out.extend_from_slice(items(&a[0], "prepend on")?);
     Ok(List::value(out))
@@ -84,20 +91,20 @@ fn edge(v: &Value, first: bool) -> Outcome {
     Ok(if first { items.first() } else { items.last() }.cloned().unwrap_or_else(nil))
 }
 
-fn initial(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn initial(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
     let items = items(&a[0], "find initial on")?;
     Ok(List::value(items[..items.len().saturating_sub(1)].to_vec()))
 }
 
-fn reverse(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn reverse(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
     Ok(List::value(items(&a[0], "find reverse on")?.iter().rev().cloned().collect()))
 }
 
-fn compact(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn compact(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
     Ok(List::value(items(&a[0], "compact on")?.iter().filter(|v| v.is_true()).cloned().collect()))
 }
 
-fn uniq(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn uniq(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
     let mut out: Vec<Value> = Vec::new();
     for v in items(&a[0], "find uniq on")? {
         if !out.iter().any(|o| deep_equal(o, v, 0)) {
@@ -107,24 +114,27 @@ fn uniq(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
     Ok(List::value(out))
 }
 
-fn without(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn without(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
     let keep =
         items(&a[0], "find without on")?.iter().filter(|v| !a[1..].iter().any(|o| deep_equal(o, v, 0)));
     Ok(List::value(keep.cloned().collect()))
 }
 
-fn has(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn has(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
     if is_nil(&a[1]) {
         return Ok(Value::from(false));
     }
     Ok(Value::from(items(&a[1], "find has on")?.iter().any(|v| deep_equal(v, &a[0], 0))))
 }
 
-fn slice(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn slice(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
     let Some(list) = as_list(&a[0]) else {
         let reason = format!("list should be type of slice or array but {}", kind_name(&a[0]));
         return Err(FnError::text(reason));
     };
+    if list.items.is_empty() {
+        return Ok(nil());
+    }
     let bound = |i: usize, default: usize| match a.get(i) {
         None => Ok(default),
         Some(v) => usize::try_from(super::math::to_int(v))
@@ -139,7 +149,7 @@ fn slice(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
     }
 }
 
-fn chunk(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn chunk(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
     let size = usize::try_from(int_arg(a, 0)?).unwrap_or(0).max(1);
     let chunks = items(&a[1], "chunk")?.chunks(size).map(|c| List::value(c.to_vec())).collect();
     Ok(Value::from_object(List { type_name: "[][]interface {}", items: chunks }))

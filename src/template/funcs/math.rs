@@ -2,9 +2,10 @@
 
 use minijinja::value::Value;
 
-use super::super::engine::{Cx, int_list};
 use super::super::error::FnError;
 use super::super::fmt::to_string;
+use super::super::runtime::Cx;
+use super::super::value::int_list;
 use super::super::value::{as_bool, as_float, as_int, int};
 use super::{Builtin, Outcome, float_arg, func, int_arg, str_arg};
 
@@ -54,7 +55,7 @@ pub(super) const TABLE: &[Builtin] = &[
         let span = span.ok_or_else(|| FnError::text("invalid argument to Intn"))?;
         let mut bytes = [0; 8];
         cx.rt.env.random(&mut bytes);
-        Ok(Value::from(low + i64::from_le_bytes(bytes).rem_euclid(span)))
+        Ok(int(low + i64::from_le_bytes(bytes).rem_euclid(span)))
     }),
 ];
 
@@ -115,7 +116,7 @@ fn divide(a: &[Value], op: fn(i64, i64) -> i64) -> Outcome {
     Ok(Value::from(op(to_int(&a[0]), by)))
 }
 
-fn steps(cx: &Cx<'_, '_, '_>, start: i64, stop: i64, step: i64) -> Result<Vec<i64>, FnError> {
+fn steps(cx: &Cx<'_>, start: i64, stop: i64, step: i64) -> Result<Vec<i64>, FnError> {
     let (span, step_size) = if stop < start { (start - stop, -step) } else { (stop - start, step) };
     if step_size <= 0 || span == 0 {
         return Ok(Vec::new());
@@ -128,7 +129,7 @@ fn steps(cx: &Cx<'_, '_, '_>, start: i64, stop: i64, step: i64) -> Result<Vec<i6
     Ok((0..count).map(|i| start + i * step).collect())
 }
 
-fn seq(cx: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn seq(cx: &mut Cx<'_>, a: &[Value]) -> Outcome {
     let n = |i| int_arg(a, i);
     let (start, step, stop) = match a.len() {
         1 => {

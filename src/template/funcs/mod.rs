@@ -22,8 +22,8 @@ use std::sync::OnceLock;
 
 use minijinja::value::Value;
 
-use super::engine::Cx;
 use super::error::FnError;
+use super::runtime::Cx;
 use super::value::{Dict, as_dict, as_float, as_int, as_list, is_nil, type_name};
 
 pub(super) use super::value::nil;
@@ -35,7 +35,7 @@ pub(super) fn satisfies(constraint: &str, version: &str) -> bool {
 }
 
 type Outcome = Result<Value, FnError>;
-type Run = fn(&mut Cx<'_, '_, '_>, &[Value]) -> Outcome;
+type Run = fn(&mut Cx<'_>, &[Value]) -> Outcome;
 
 /// A function of the table.
 ///
@@ -68,28 +68,81 @@ const fn func(name: &'static str, params: &'static str, run: Run) -> Builtin {
     Builtin { name, params, run }
 }
 
+/// Where a function comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// `text/template` itself.
+    Go,
+    /// The Sprig library.
+    Sprig,
+    /// Helm, which also replaces some of Sprig's.
+    Helm,
+}
+
+/// What Helm binds over Go's and Sprig's functions, or adds to them.
+const HELM: &str = "include tpl required fail lookup getHostByName toYaml mustToYaml toYamlPretty fromYaml \
+    fromYamlArray toJson mustToJson fromJson fromJsonArray toToml mustToToml fromToml mustToDuration durationSeconds \
+    durationMilliseconds durationMicroseconds durationNanoseconds durationMinutes durationHours durationDays \
+    durationWeeks durationRoundTo durationTruncateTo";
+
+/// Go's own functions, but `slice`, which Sprig replaces.
+const GO: &str = "and or not eq ne lt le gt ge index len print println printf html js urlquery call";
+
+/// A function that templates may call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Function {
+    /// The name.
+    pub name: &'static str,
+    /// Where it comes from.
+    pub source: Source,
+    /// The Go types of its parameters; `...` before the last says that it may be given any number of times.
+    pub parameters: Vec<String>,
+}
+
+/// Every function, by name.
+pub fn functions() -> Vec<Function> {
+    let within = |list: &str, name: &str| list.split_whitespace().any(|n| n == name);
+    let about = |b: &'static Builtin| {
+        let (types, variadic) = b.types();
+        let mut parameters: Vec<String> = types.iter().map(|t| super::check::name(*t).to_owned()).collect();
+        if let Some(last) = parameters.last_mut().filter(|_| variadic) {
+            last.insert_str(0, "...");
+        }
+        let source = if within(HELM, b.name) {
+            Source::Helm
+        } else if within(GO, b.name) {
+            Source::Go
+        } else {
+            Source::Sprig
+        };
+        Function { name: b.name, source, parameters }
+    };
+    let mut out: Vec<_> = TABLES.into_iter().flatten().map(about).collect();
+    out.sort_by_key(|f| f.name);
+    out
+}
+
+const TABLES: [&[Builtin]; 14] = [
+    core::TABLE,
+    certs::TABLE,
+    crypto::TABLE,
+    dates::TABLE,
+    dicts::TABLE,
+    durations::TABLE,
+    encoding::TABLE,
+    lists::TABLE,
+    math::TABLE,
+    regex::TABLE,
+    semver::TABLE,
+    strings::TABLE,
+    toml::TABLE,
+    urls::TABLE,
+];
+
 /// The function of this name.
 pub(crate) fn lookup(name: &str) -> Option<&'static Builtin> {
     static TABLE: OnceLock<HashMap<&'static str, &'static Builtin>> = OnceLock::new();
-    let table = TABLE.get_or_init(|| {
-        let tables: [&'static [Builtin]; 14] = [
-            core::TABLE,
-            certs::TABLE,
-            crypto::TABLE,
-            dates::TABLE,
-            dicts::TABLE,
-            durations::TABLE,
-            encoding::TABLE,
-            lists::TABLE,
-            math::TABLE,
-            regex::TABLE,
-            semver::TABLE,
-            strings::TABLE,
-            toml::TABLE,
-            urls::TABLE,
-        ];
-        tables.into_iter().flatten().map(|b| (b.name, b)).collect()
-    });
+    let table = TABLE.get_or_init(|| TABLES.into_iter().flatten().map(|b| (b.name, b)).collect());
     table.get(name).copied()
 }
 
@@ -138,6 +191,9 @@ fn dict_to_change(args: &[Value], i: usize) -> Result<&Dict, FnError> {
 fn items<'a>(v: &'a Value, verb: &str) -> Result<&'a [Value], FnError> {
     match as_list(v) {
         Some(l) => Ok(&l.items),
+        None if is_nil(v) => {
+            Err(FnError::text("runtime error: invalid memory address or nil pointer dereference"))
+        }
         None => Err(FnError::text(format!("Cannot {verb} type {}", super::value::kind_name(v)))),
     }
 }
@@ -147,5 +203,24 @@ fn strval(v: &Value) -> String {
     match v.as_bytes() {
         Some(b) if v.as_str().is_none() => String::from_utf8_lossy(b).into_owned(),
         _ => super::fmt::to_string(v),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What helm 4.3.1 has: Go's own functions, Sprig 3.3.0's without `env` and `expandenv`, and what Helm adds.
+    const NAMES: &str = include_str!("names.txt");
+
+    #[test]
+    fn there_is_every_function_that_helm_has_and_no_other() {
+        let mut want: Vec<&str> = NAMES.split_whitespace().collect();
+        want.sort_unstable();
+        let got: Vec<&str> = functions().iter().map(|f| f.name).collect();
+        assert_eq!(got, want);
+        for list in [HELM, GO] {
+            assert!(list.split_whitespace().all(|n| lookup(n).is_some()), "{list}");
+        }
     }
 }

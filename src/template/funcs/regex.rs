@@ -3,14 +3,15 @@
 use minijinja::value::Value;
 use regex::Regex;
 
-use super::super::engine::Cx;
 use super::super::error::FnError;
+use super::super::fmt::quote;
+use super::super::runtime::Cx;
 use super::super::value::List;
 use super::{Builtin, Outcome, func, int_arg, str_arg};
 
 pub(super) const TABLE: &[Builtin] = &[
     func("regexMatch", "ss", matches),
-    func("mustRegexMatch", "ss", matches),
+    func("mustRegexMatch", "ss", must_match),
     func("regexFind", "ss", find),
     func("mustRegexFind", "ss", find),
     func("regexFindAll", "ssi", find_all),
@@ -33,15 +34,42 @@ pub(super) const TABLE: &[Builtin] = &[
     }),
 ];
 
-fn compile(cx: &Cx<'_, '_, '_>, pattern: &str) -> Result<Regex, FnError> {
-    cx.rt.regex(pattern).map_err(|e| FnError::text(format!("error parsing regexp: {e}")))
+fn compile(cx: &Cx<'_>, pattern: &str) -> Result<Regex, FnError> {
+    cx.rt.regex(pattern).map_err(|e| {
+        let text = format!("error parsing regexp: {}", in_go(&e, pattern));
+        if cx.command().starts_with("must") || cx.site.node.starts_with("must") {
+            return FnError::Text(text);
+        }
+        let shown = if pattern.contains('`') { quote(pattern) } else { format!("`{pattern}`") };
+        FnError::Text(format!("regexp: Compile({shown}): {text}"))
+    })
 }
 
-fn matches(cx: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+/// Why a pattern cannot be read, in Go's words where they are known.
+fn in_go(e: &regex::Error, pattern: &str) -> String {
+    let text = e.to_string();
+    let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+    let why = match why {
+        "unclosed group" => "missing closing )",
+        "unopened group" => "unexpected )",
+        "unclosed character class" => "missing closing ]",
+        "repetition operator missing expression" => "missing argument to repetition operator",
+        other => other,
+    };
+    format!("{why}: `{pattern}`")
+}
+
+fn matches(cx: &mut Cx<'_>, a: &[Value]) -> Outcome {
+    // Sprig drops the error and takes the pattern for one that matches nothing.
+    let re = cx.rt.regex(str_arg(a, 0)?).ok();
+    Ok(Value::from(re.is_some_and(|re| str_arg(a, 1).is_ok_and(|s| re.is_match(s)))))
+}
+
+fn must_match(cx: &mut Cx<'_>, a: &[Value]) -> Outcome {
     Ok(Value::from(compile(cx, str_arg(a, 0)?)?.is_match(str_arg(a, 1)?)))
 }
 
-fn find(cx: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn find(cx: &mut Cx<'_>, a: &[Value]) -> Outcome {
     let re = compile(cx, str_arg(a, 0)?)?;
     Ok(Value::from(re.find(str_arg(a, 1)?).map_or("", |m| m.as_str())))
 }
@@ -50,27 +78,27 @@ fn limit(n: i64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
-fn find_all(cx: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn find_all(cx: &mut Cx<'_>, a: &[Value]) -> Outcome {
     let re = compile(cx, str_arg(a, 0)?)?;
     let found = re.find_iter(str_arg(a, 1)?).take(limit(int_arg(a, 2)?)).map(|m| m.as_str());
     Ok(List::strings(found))
 }
 
-fn replace_all(cx: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn replace_all(cx: &mut Cx<'_>, a: &[Value]) -> Outcome {
     let re = compile(cx, str_arg(a, 0)?)?;
     let out = re.replace_all(str_arg(a, 1)?, str_arg(a, 2)?);
     cx.spend(out.len())?;
     Ok(Value::from(out.into_owned()))
 }
 
-fn replace_literal(cx: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn replace_literal(cx: &mut Cx<'_>, a: &[Value]) -> Outcome {
     let re = compile(cx, str_arg(a, 0)?)?;
     let out = re.replace_all(str_arg(a, 1)?, regex::NoExpand(str_arg(a, 2)?));
     cx.spend(out.len())?;
     Ok(Value::from(out.into_owned()))
 }
 
-fn split(cx: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn split(cx: &mut Cx<'_>, a: &[Value]) -> Outcome {
     let re = compile(cx, str_arg(a, 0)?)?;
     let (s, n) = (str_arg(a, 1)?, int_arg(a, 2)?);
     if n == 0 {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use minijinja::value::Value;
 
-use super::super::engine::Cx;
 use super::super::error::FnError;
 use super::super::fmt::{quote, to_string};
+use super::super::runtime::Cx;
 use super::super::value::{Dict, List, is_nil};
 use super::{Builtin, Outcome, func, int_arg, str_arg, strval};
 
@@ -132,7 +132,7 @@ fn floor(s: &str, mut i: usize) -> usize {
     i
 }
 
-fn trunc(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn trunc(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
     let (n, s) = (int_arg(a, 0)?, str_arg(a, 1)?);
     let size = usize::try_from(n.unsigned_abs()).unwrap_or(usize::MAX);
     if size >= s.len() && !(n >= 0 && size == s.len()) {
@@ -163,21 +163,24 @@ fn abbreviate(offset: i64, width: i64, s: &str) -> String {
     format!("...{}", &s[floor(s, s.len() - room)..])
 }
 
-fn substr(_: &mut Cx<'_, '_, '_>, a: &[Value]) -> Outcome {
+fn substr(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
     let (start, end, s) = (int_arg(a, 0)?, int_arg(a, 1)?, str_arg(a, 2)?);
     let start_at = usize::try_from(start).unwrap_or(0);
     let end_at = match usize::try_from(end) {
         Ok(e) if e <= s.len() => e,
-        _ if start < 0 => return Err(FnError::text("slice bounds out of range")),
+        _ if start < 0 => {
+            let reason = format!("runtime error: slice bounds out of range [:{end}] with length {}", s.len());
+            return Err(FnError::Text(reason));
+        }
         _ => s.len(),
     };
     match s.get(floor(s, start_at.min(s.len()))..floor(s, end_at)) {
         Some(part) if start_at <= s.len() => text(part),
-        _ => Err(FnError::text("slice bounds out of range")),
+        _ => Err(FnError::Text(format!("runtime error: slice bounds out of range [{start_at}:{end_at}]"))),
     }
 }
 
-fn indent(cx: &Cx<'_, '_, '_>, a: &[Value], lead: &str) -> Result<String, FnError> {
+fn indent(cx: &Cx<'_>, a: &[Value], lead: &str) -> Result<String, FnError> {
     let s = str_arg(a, 1)?;
     let n = usize::try_from(int_arg(a, 0)?).map_err(|_| FnError::text("strings: negative Repeat count"))?;
     let lines = s.bytes().filter(|b| *b == b'\n').count() + 1;
@@ -244,15 +247,32 @@ fn parts(s: &str) -> Vec<String> {
     out
 }
 
-/// `xstrings.ToPascalCase`: words at separators, each starting with a capital; a word all in capitals is made small.
+/// `xstrings.ToPascalCase`: words at separators, each starting with a capital; the capitals that follow the first
+/// letter of a word are made small up to its first other letter. Of several separators one falls away.
 fn pascal(s: &str) -> String {
-    let mut out = String::new();
-    for word in s.split(|c: char| c.is_whitespace() || c == '_' || c == '-').filter(|w| !w.is_empty()) {
-        let mut chars = word.chars();
-        let shouting = word.chars().all(|c| !c.is_lowercase()) && word.chars().count() > 1;
-        out.extend(chars.next().into_iter().flat_map(char::to_uppercase));
-        if shouting { out.push_str(&chars.as_str().to_lowercase()) } else { out.push_str(chars.as_str()) }
+    let connects = |c: char| c.is_whitespace() || c == '_' || c == '-';
+    let word = s.trim_start_matches(connects);
+    let mut out = s[..s.len() - word.len()].to_owned();
+    let (mut start, mut shouting) = (true, false);
+    let mut before: Option<char> = None;
+    for c in word.chars() {
+        if connects(c) {
+            out.extend(before.replace(c));
+            start = true;
+            continue;
+        }
+        before = None;
+        if start {
+            out.extend(c.to_uppercase());
+            (start, shouting) = (false, c.is_uppercase());
+        } else if shouting && c.is_uppercase() {
+            out.extend(c.to_lowercase());
+        } else {
+            shouting = false;
+            out.push(c);
+        }
     }
+    out.extend(before);
     out
 }
 

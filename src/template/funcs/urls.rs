@@ -74,6 +74,19 @@ pub(super) fn query_escape(s: &str) -> String {
     out
 }
 
+/// Go's `url.URL.EscapedPath` of a path that was not parsed.
+fn path_escape(s: &str) -> String {
+    let mut out = String::new();
+    for b in s.bytes() {
+        if b.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@".contains(&b) {
+            out.push(char::from(b));
+        } else {
+            out.push_str(&format!("%{b:02X}"));
+        }
+    }
+    out
+}
+
 fn unescape(s: &str) -> Option<String> {
     let mut out = Vec::new();
     let b = s.as_bytes();
@@ -156,7 +169,7 @@ fn url_join(d: &Dict) -> Outcome {
         if !path.is_empty() && !path.starts_with('/') && !host.is_empty() {
             out.push('/');
         }
-        out += &path;
+        out += &path_escape(&path);
     } else {
         out += &opaque;
     }

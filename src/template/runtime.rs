@@ -1,0 +1,376 @@
+//! What the templates of one engine share while they run: limits and what has been spent of them, sites, caches, and the
+//! ways from one template into another.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use minijinja::value::{Object, ObjectRepr, Value};
+use minijinja::{Environment, Error, ErrorKind};
+
+use super::ast::{Node, Pos, Tree};
+use super::error::{Cause, ExecError, FnError, SyntaxError, TemplateError};
+use super::fmt::quote;
+use super::lower::lower;
+use super::site::{Site, SourceFile, What};
+use super::value::{MAX_VALUE_DEPTH, as_dict, as_list};
+use super::{Env, Limits, exec, funcs, parse};
+
+/// What is shared by everything that runs in one engine.
+pub(crate) struct Runtime {
+    pub(crate) env: Arc<dyn Env>,
+    pub(crate) limits: Limits,
+    sites: RwLock<Vec<Arc<Site>>>,
+    /// The templates of the engine. Helpers hold this runtime, so [`Runtime::close`] must empty it again.
+    pub(crate) main: RwLock<Option<Arc<Environment<'static>>>>,
+    /// Templates that the texts given to `tpl` define, innermost last; Helm gives each `tpl` a clone of the set.
+    overlays: Mutex<Vec<HashMap<String, Compiled>>>,
+    /// Compiled `tpl` texts.
+    tpl_cache: Mutex<HashMap<String, Arc<Tpl>>>,
+    regexes: Mutex<HashMap<String, regex::Regex>>,
+    /// The templates there are, and how many steps each has at least.
+    names: RwLock<HashMap<String, u64>>,
+    depth: AtomicU64,
+    calls: AtomicU64,
+    output: AtomicU64,
+    costly: AtomicU64,
+}
+
+/// One template with an environment of its own, so that it can be kept.
+type Compiled = Arc<Environment<'static>>;
+
+/// A text given to `tpl`, with what it defines.
+struct Tpl {
+    main: Compiled,
+    defines: Vec<(String, Compiled)>,
+}
+
+/// The name that Helm gives to the set of all templates and to what `tpl` is given.
+const ROOT: &str = "gotpl";
+
+/// A string longer than this is refused, so that no few of them together fill the memory.
+const MAX_STRING: usize = 32 << 20;
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").finish_non_exhaustive()
+    }
+}
+
+/// What a template function sees besides its arguments.
+pub(crate) struct Cx<'a> {
+    pub(crate) rt: &'a Runtime,
+    pub(crate) site: &'a Site,
+}
+
+impl Cx<'_> {
+    /// Executes the template `name` and gives its output (`include`).
+    pub(crate) fn include(&mut self, name: &str, data: &Value) -> Result<String, FnError> {
+        self.rt.execute(name, data).map_err(|e| match e {
+            TemplateError::Exec(e) => FnError::Exec(e),
+            other => FnError::Template(other.to_string()),
+        })
+    }
+
+    /// Executes `text` as a template that sees all templates of the engine (`tpl`).
+    pub(crate) fn tpl(&mut self, text: &str, data: &Value) -> Result<String, FnError> {
+        let rt = self.rt;
+        let cached = rt.tpl_cache.lock().unwrap_or_else(PoisonError::into_inner).get(text).cloned();
+        let tpl = match cached {
+            Some(tpl) => tpl,
+            None => {
+                let tpl = rt.compile_tpl(text).map_err(|e| {
+                    FnError::Text(format!("cannot parse template {}: {}", quote(text), e.in_go()))
+                })?;
+                let tpl = Arc::new(tpl);
+                let mut cache = rt.tpl_cache.lock().unwrap_or_else(PoisonError::into_inner);
+                if cache.len() < 10_000 {
+                    cache.insert(text.to_owned(), tpl.clone());
+                }
+                tpl
+            }
+        };
+        let defines = !tpl.defines.is_empty();
+        if defines {
+            let overlay = tpl.defines.iter().cloned().collect();
+            rt.overlays.lock().unwrap_or_else(PoisonError::into_inner).push(overlay);
+        }
+        let result =
+            rt.enter(ROOT, || tpl.main.get_template(ROOT)?.render(Value::from_object(Root(data.clone()))));
+        if defines {
+            rt.overlays.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        }
+        result
+            .map(|s| if s.contains("<no value>") { s.replace("<no value>", "") } else { s })
+            .map_err(|error| FnError::Tpl { text: text.into(), error: Box::new(error) })
+    }
+
+    /// The command as written.
+    pub(crate) fn command(&self) -> String {
+        self.site.shown()
+    }
+
+    /// Whether Go knows an argument as `interface {}`, so that a nil in it has a type.
+    pub(crate) fn is_interface(&self, i: usize) -> bool {
+        matches!(self.site.what, What::Call { interfaces, .. } if i < 64 && interfaces >> i & 1 == 1)
+    }
+
+    /// Counts work that is slow on purpose, such as making keys.
+    pub(crate) fn costly(&self, units: u64) -> Result<(), FnError> {
+        let limit = self.rt.limits.max_costly;
+        if self.rt.costly.fetch_add(units, Ordering::Relaxed) + units > limit {
+            let reason = "templates ask for more keys, certificates and password hashes than is allowed";
+            return Err(FnError::text(format!("{reason} ({limit} units)")));
+        }
+        Ok(())
+    }
+
+    /// Counts `bytes` that a function is about to make, so that a small template cannot ask for huge strings.
+    pub(crate) fn spend(&self, bytes: usize) -> Result<(), FnError> {
+        if bytes > MAX_STRING {
+            return Err(FnError::text(format!("a string of more than {MAX_STRING} bytes is not allowed")));
+        }
+        let total = self.rt.output.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        if total > self.rt.limits.max_bytes {
+            return Err(FnError::text(format!(
+                "templates made more than {} bytes",
+                self.rt.limits.max_bytes
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Runtime {
+    /// Refuses what would be too long as text. A map may contain itself more than once: without this, walking it could
+    /// take longer than the universe lasts.
+    pub(crate) fn walkable(&self, v: &Value) -> Result<(), FnError> {
+        fn walk(v: &Value, left: &mut usize, depth: usize) -> bool {
+            let cost = 8 + v.as_str().map_or(0, str::len);
+            let Some(rest) = left.checked_sub(cost) else { return false };
+            *left = rest;
+            if depth > MAX_VALUE_DEPTH {
+                return true;
+            }
+            if let Some(l) = as_list(v) {
+                return l.items.iter().all(|v| walk(v, left, depth + 1));
+            }
+            as_dict(v).is_none_or(|d| {
+                d.entries().iter().all(|(k, v)| {
+                    *left = left.saturating_sub(k.len());
+                    walk(v, left, depth + 1)
+                })
+            })
+        }
+        if walk(v, &mut MAX_STRING.clone(), 0) {
+            return Ok(());
+        }
+        Err(FnError::text(format!("a value of more than {MAX_STRING} bytes, or one that contains itself")))
+    }
+
+    /// Counts steps.
+    pub(crate) fn work(&self, site: &Site, steps: u64) -> Result<(), Error> {
+        if self.calls.fetch_add(steps, Ordering::Relaxed).saturating_add(steps) > self.limits.max_calls {
+            return Err(self.text(site, format!("templates take more than {} steps", self.limits.max_calls)));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn new(env: Arc<dyn Env>, limits: Limits) -> Self {
+        Self {
+            env,
+            limits,
+            main: RwLock::default(),
+            sites: RwLock::default(),
+            overlays: Mutex::default(),
+            tpl_cache: Mutex::default(),
+            regexes: Mutex::default(),
+            names: RwLock::default(),
+            depth: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
+            output: AtomicU64::new(0),
+            costly: AtomicU64::new(0),
+        }
+    }
+
+    /// Lets go of all templates, which hold this runtime.
+    pub(crate) fn close(&self) {
+        *self.main.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.tpl_cache.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.overlays.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Adds to the templates there are.
+    pub(crate) fn know(&self, tree: &Tree) {
+        let weight = tree.body.iter().map(Node::weight).sum();
+        self.names.write().unwrap_or_else(PoisonError::into_inner).insert(tree.name.clone(), weight);
+    }
+}
+
+/// The variables that a template starts with: its data as `d0`.
+#[derive(Debug)]
+struct Root(Value);
+
+impl Object for Root {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Map
+    }
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        (key.as_str() == Some("d0")).then(|| self.0.clone())
+    }
+    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
+        (key == "d0").then(|| self.0.clone())
+    }
+}
+
+/// Carries an [`ExecError`] through minijinja.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Carried(Box<ExecError>);
+
+pub(crate) fn carry(e: ExecError) -> Error {
+    Error::new(ErrorKind::InvalidOperation, "template failed").with_source(Carried(Box::new(e)))
+}
+
+impl Runtime {
+    /// A compiled regular expression; charts use the same few again and again.
+    pub(crate) fn regex(&self, pattern: &str) -> Result<regex::Regex, regex::Error> {
+        let mut cache = self.regexes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(re) = cache.get(pattern) {
+            return Ok(re.clone());
+        }
+        let re = regex::RegexBuilder::new(pattern).size_limit(4 << 20).build()?;
+        if cache.len() < 1000 {
+            cache.insert(pattern.to_owned(), re.clone());
+        }
+        Ok(re)
+    }
+
+    pub(crate) fn site(&self, args: &[Value]) -> Result<Arc<Site>, Error> {
+        let sites = self.sites.read().unwrap_or_else(PoisonError::into_inner);
+        args.first()
+            .and_then(Value::as_usize)
+            .and_then(|i| sites.get(i).cloned())
+            .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "call without a site"))
+    }
+
+    pub(crate) fn add_site(&self, site: Site) -> usize {
+        let mut sites = self.sites.write().unwrap_or_else(PoisonError::into_inner);
+        sites.push(Arc::new(site));
+        sites.len() - 1
+    }
+
+    pub(crate) fn fail(&self, site: &Site, cause: Cause) -> Error {
+        self.fail_with(site, site.pos, site.shown(), cause)
+    }
+
+    /// A failure at another node than the site's own.
+    pub(crate) fn fail_at(&self, site: &Site, pos: Pos, node: String, reason: String) -> Error {
+        self.fail_with(site, pos, node, Cause::Text(reason))
+    }
+
+    fn fail_with(&self, site: &Site, pos: Pos, node: String, cause: Cause) -> Error {
+        let (line, column) = site.file.location(pos);
+        carry(ExecError {
+            location: format!("{}:{line}:{column}", site.file.name),
+            template: site.template.to_string(),
+            node,
+            cause,
+        })
+    }
+
+    pub(crate) fn text(&self, site: &Site, reason: impl Into<String>) -> Error {
+        self.fail(site, Cause::Text(reason.into()))
+    }
+
+    /// Runs `f` one level deeper and turns what minijinja says into our errors.
+    fn enter(&self, name: &str, f: impl FnOnce() -> Result<String, Error>) -> Result<String, TemplateError> {
+        let depth = self.depth.fetch_add(1, Ordering::Relaxed);
+        let result = if depth >= self.limits.max_depth {
+            Err(TemplateError::Limit {
+                template: name.to_owned(),
+                reason: format!(
+                    "rendering template has a nested reference name: {name}: more than {} templates within each \
+                     other",
+                    self.limits.max_depth
+                ),
+            })
+        } else {
+            f().map_err(|e| uncarry(&e, name))
+        };
+        self.depth.fetch_sub(1, Ordering::Relaxed);
+        let text = result?;
+        let total = self.output.fetch_add(text.len() as u64, Ordering::Relaxed) + text.len() as u64;
+        if total > self.limits.max_bytes {
+            let reason = format!("templates made more than {} bytes", self.limits.max_bytes);
+            return Err(TemplateError::Limit { template: name.to_owned(), reason });
+        }
+        Ok(text)
+    }
+
+    pub(crate) fn execute(&self, name: &str, data: &Value) -> Result<String, TemplateError> {
+        let root = Value::from_object(Root(data.clone()));
+        let overlay = {
+            let overlays = self.overlays.lock().unwrap_or_else(PoisonError::into_inner);
+            overlays.iter().rev().find_map(|o| o.get(name).cloned())
+        };
+        let main = || self.main.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(env) = overlay.or_else(main) else { return Err(TemplateError::Missing(name.to_owned())) };
+        let Ok(template) = env.get_template(name) else {
+            return Err(TemplateError::Missing(name.to_owned()));
+        };
+        let weight =
+            self.names.read().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or(1);
+        self.calls.fetch_add(weight, Ordering::Relaxed);
+        self.enter(name, || template.render(root))
+    }
+
+    fn compile_tpl(&self, text: &str) -> Result<Tpl, TemplateError> {
+        let (file, trees) = parse_file(ROOT, text)?;
+        let base = self.main.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let base = base.ok_or_else(|| TemplateError::Missing(ROOT.into()))?;
+        let compile = |tree: &Tree| {
+            let mut env = exec::beside(&base);
+            let source = self.lower(tree, &file)?;
+            exec::compile(&mut env, &tree.name, source)?;
+            Ok::<_, TemplateError>(Arc::new(env))
+        };
+        let mut out = Tpl { main: compile(&trees[0])?, defines: Vec::new() };
+        for tree in &trees[1..] {
+            if !tree.is_empty() || !self.has(&tree.name) {
+                out.defines.push((tree.name.clone(), compile(tree)?));
+            }
+        }
+        Ok(out)
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.names.read().unwrap_or_else(PoisonError::into_inner).contains_key(name)
+    }
+
+    pub(crate) fn lower(&self, tree: &Tree, file: &Arc<SourceFile>) -> Result<String, TemplateError> {
+        lower(tree, file, &mut |site| self.add_site(site)).map_err(|e| syntax(file, &e))
+    }
+}
+
+fn syntax(file: &SourceFile, e: &SyntaxError) -> TemplateError {
+    let (line, _) = file.location(e.pos);
+    TemplateError::Parse { template: file.name.to_string(), line, reason: e.reason.clone() }
+}
+
+pub(crate) fn parse_file(name: &str, text: &str) -> Result<(Arc<SourceFile>, Vec<Tree>), TemplateError> {
+    let file = Arc::new(SourceFile { name: name.into(), text: text.into() });
+    let trees = parse::parse(name, text, &|f| funcs::lookup(f).is_some()).map_err(|e| syntax(&file, &e))?;
+    Ok((file, trees))
+}
+
+fn uncarry(e: &Error, name: &str) -> TemplateError {
+    let mut source = std::error::Error::source(e);
+    while let Some(s) = source {
+        if let Some(c) = s.downcast_ref::<Carried>() {
+            return TemplateError::Exec(c.0.clone());
+        }
+        source = s.source();
+    }
+    TemplateError::Limit { template: name.to_owned(), reason: e.to_string() }
+}
