@@ -46,6 +46,9 @@ _omk() {
             omk__subcmd__bundle,verify)
                 cmd="omk__subcmd__bundle__subcmd__verify"
                 ;;
+            omk__subcmd__chart,functions)
+                cmd="omk__subcmd__chart__subcmd__functions"
+                ;;
             omk__subcmd__chart,template)
                 cmd="omk__subcmd__chart__subcmd__template"
                 ;;
@@ -268,12 +271,38 @@ _omk() {
             return 0
             ;;
         omk__subcmd__chart)
-            opts="-h -V --progress --help --version template"
+            opts="-h -V --progress --help --version template functions"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --progress)
+                    COMPREPLY=($(compgen -W "auto bar plain json none" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        omk__subcmd__chart__subcmd__functions)
+            opts="-o -h -V --output --progress --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
                 --progress)
                     COMPREPLY=($(compgen -W "auto bar plain json none" -- "${cur}"))
                     return 0

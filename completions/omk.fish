@@ -100,14 +100,15 @@ json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from inspect" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from inspect" -s V -l version -d 'Print version'
-complete -c omk -n "__fish_omk_using_subcommand chart; and not __fish_seen_subcommand_from template" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+complete -c omk -n "__fish_omk_using_subcommand chart; and not __fish_seen_subcommand_from template functions" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
-complete -c omk -n "__fish_omk_using_subcommand chart; and not __fish_seen_subcommand_from template" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c omk -n "__fish_omk_using_subcommand chart; and not __fish_seen_subcommand_from template" -s V -l version -d 'Print version'
-complete -c omk -n "__fish_omk_using_subcommand chart; and not __fish_seen_subcommand_from template" -f -a "template" -d 'Render a chart\'s manifests, as `helm template` does'
+complete -c omk -n "__fish_omk_using_subcommand chart; and not __fish_seen_subcommand_from template functions" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand chart; and not __fish_seen_subcommand_from template functions" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand chart; and not __fish_seen_subcommand_from template functions" -f -a "template" -d 'Render a chart\'s manifests, as `helm template` does'
+complete -c omk -n "__fish_omk_using_subcommand chart; and not __fish_seen_subcommand_from template functions" -f -a "functions" -d 'List the functions that templates may call, and where each comes from'
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s f -l values -d 'Values file; later ones win' -r -F
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l set -d 'Value, such as image.tag=1.2,hosts={a,b}' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l set-string -d 'The same, but always text' -r
@@ -129,6 +130,15 @@ complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l include-crds -d 'Print the custom resource definitions under crds/ too'
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from functions" -s o -l output -d 'How to print them' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from functions" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from functions" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from functions" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'
