@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
@@ -14,6 +16,9 @@ use super::command::{Clock, Feed, Run, Wrap, summary};
 use super::hold::{self, Answer};
 use super::{CommandOutput, Holder, NodeError, NodeSession, RemoteCommand, Secret, check_remote_path, quote};
 use crate::store::{BlobStore, FolderStore, StoreError};
+
+/// What is told to end may take so long before it is killed, and what is killed so long to be gone.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Commands and files of this machine.
 #[derive(Debug, Clone)]
@@ -65,18 +70,8 @@ impl LocalSession {
     ) -> Result<CommandOutput, NodeError> {
         let what = format!("running `{}` on this machine", summary(script));
         let (line, gate) = wrap.line(script)?;
-        let mut child = Command::new("sh")
-            .arg("-c")
-            .arg(line)
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            // Its own group, so that all of it can be ended, and so that Ctrl-C reaches omk alone.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|e| NodeError::Other(format!("cannot start sh: {e}")))?;
+        let started = shell(line).stderr(Stdio::piped()).spawn();
+        let mut child = started.map_err(|e| NodeError::Other(format!("cannot start sh: {e}")))?;
         let clock = Clock::start(patience.unwrap_or(self.patience));
         let (mut run, feeds) = Run::start(gate, self.output_limit, what);
         let ended = self.watch(&mut child, &mut run, stdin, feeds, &clock).await;
@@ -132,20 +127,38 @@ impl LocalSession {
     }
 }
 
+/// Input and output are pipes; where errors go is the caller's choice.
+fn shell(line: String) -> Command {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(line).current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped());
+    // Its own group, so that all of it can be ended, and so that Ctrl-C reaches omk alone.
+    command.process_group(0).kill_on_drop(true);
+    command
+}
+
 fn code(status: std::process::ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt as _;
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(127))
 }
 
-/// Ends a command and what it started. What runs as root through sudo is out of reach; sudo passes the signal on.
+/// Ends a command and all that it started, which has [`GRACE`] to end by itself. What runs as root through sudo is out
+/// of reach; sudo passes the first signal on.
 async fn end(child: &mut Child) {
-    if let Some(id) = child.id() {
-        let killed =
-            Command::new("kill").args(["-TERM", "--", &format!("-{id}")]).stderr(Stdio::null()).status();
-        let _ = tokio::time::timeout(Duration::from_secs(1), killed).await;
-        let _ = tokio::time::timeout(Duration::from_secs(1), child.wait()).await;
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let Some(group) = group else { return };
+    for signal in [Signal::TERM, Signal::KILL] {
+        // A group whose first process is gone keeps its number as long as anybody is in it.
+        let _ = kill_process_group(group, signal);
+        let gone = async {
+            let _ = child.wait().await;
+            while test_kill_process_group(group) != Err(Errno::SRCH) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if tokio::time::timeout(GRACE, gone).await.is_ok() {
+            return;
+        }
     }
-    let _ = child.start_kill();
 }
 
 async fn feed_all(
@@ -198,17 +211,7 @@ impl NodeSession for LocalSession {
         }
         let (line, _) = Wrap::User.line(&hold::script(staging, holder, false))?;
         let failed = |e: &dyn std::fmt::Display| NodeError::Other(format!("cannot lock {staging}: {e}"));
-        let mut child = Command::new("sh")
-            .arg("-c")
-            .arg(line)
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|e| failed(&e))?;
+        let mut child = shell(line).stderr(Stdio::null()).spawn().map_err(|e| failed(&e))?;
         let mut stdout = child.stdout.take().ok_or_else(|| failed(&"no pipe"))?;
         let (mut said, mut buffer) = (Vec::new(), [0; 1024]);
         let asking = async {

@@ -36,20 +36,23 @@ async fn commands_and_files_of_this_machine() {
 
 #[tokio::test]
 async fn what_is_cancelled_is_ended_with_all_it_started() {
-    let cancel = CancellationToken::new();
-    let session = session(&cancel);
-    let folder = tempfile::tempdir().unwrap();
-    let pid = folder.path().join("pid");
-    // The inner shell is not the one that omk started.
-    let command = RemoteCommand::user(format!("sh -c 'echo $$ >{}; sleep 1000; :'; :", pid.display()));
-    let (result, ()) = tokio::join!(session.run(&command), async {
-        while !std::fs::read_to_string(&pid).is_ok_and(|p| p.ends_with('\n')) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        cancel.cancel();
-    });
-    assert!(matches!(result, Err(NodeError::Cancelled)));
-    let pid = std::fs::read_to_string(&pid).unwrap();
-    let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    assert!(state.is_empty() || state.contains(") Z "), "still there: {state}");
+    // The inner shell is not the one that omk started; the second does not listen.
+    for deaf in ["", "trap '' TERM; "] {
+        let cancel = CancellationToken::new();
+        let session = session(&cancel);
+        let folder = tempfile::tempdir().unwrap();
+        let pid = folder.path().join("pid");
+        let inner = format!("{deaf}echo $$ >{}; while :; do sleep 1000; done", pid.display());
+        let command = RemoteCommand::user(format!("sh -c {}; :", omk::node::quote(&inner)));
+        let (result, ()) = tokio::join!(session.run(&command), async {
+            while !std::fs::read_to_string(&pid).is_ok_and(|p| p.ends_with('\n')) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            cancel.cancel();
+        });
+        assert!(matches!(result, Err(NodeError::Cancelled)));
+        let pid = std::fs::read_to_string(&pid).unwrap();
+        let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        assert!(state.is_empty() || state.contains(") Z "), "still there: {state}");
+    }
 }
