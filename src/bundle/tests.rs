@@ -171,6 +171,22 @@ async fn each_bad_blob_is_named_with_the_image_that_needs_it() {
 }
 
 #[tokio::test]
+async fn a_folder_that_was_damaged_is_whole_when_it_is_built_again() {
+    let (fake, dir) = (Fake::standard(), tempfile::tempdir().unwrap());
+    let out = dir.path().join("bundle");
+    fake.build(&["web:1"], &out, Form::Folder).await.unwrap();
+    let layer = Bundle::open(&out).await.unwrap().images()[0].graph.images[0].layers[0].clone();
+    let path = out.join(layer.digest().layout_path());
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[0] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    assert!(!check(&out).await.unwrap().whole());
+    let again = fake.build(&["web:1"], &out, Form::Folder).await.unwrap();
+    assert_eq!(again.fetched, layer.size());
+    assert!(check(&out).await.unwrap().whole());
+}
+
+#[tokio::test]
 async fn a_cut_bundle_is_refused_and_a_damaged_document_too() {
     let (fake, dir) = (Fake::standard(), tempfile::tempdir().unwrap());
     let out = dir.path().join("x.tar");

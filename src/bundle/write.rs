@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
 use super::build::BuildError;
 use super::index::INDEX_FILE;
 use crate::copy::{Copied, Job, Transfer, copy_all};
@@ -71,6 +73,7 @@ pub(super) async fn into_folder(
     };
     let lock = blocking(begin).await.map_err(BuildError::Begin)?;
     let store = FolderStore::new(out);
+    discard_damaged(&store, blobs, job).await.map_err(BuildError::Store)?;
     let copied = copy_all(transfers, &store, job).await.map_err(BuildError::Store)?;
     let (root, keep): (PathBuf, BTreeSet<String>) =
         (out.to_owned(), blobs.iter().map(|b| b.digest().hex().to_owned()).collect());
@@ -88,6 +91,27 @@ pub(super) async fn into_folder(
     };
     blocking(finish).await.map_err(BuildError::Store)?;
     Ok((copied, blobs.iter().map(Descriptor::size).sum()))
+}
+
+/// Hashes what an earlier build left before it is built upon: bytes may have changed since, and whoever builds again
+/// because a check found damage must get a whole bundle.
+async fn discard_damaged(store: &FolderStore, blobs: &[Descriptor], job: &Job) -> Result<(), StoreError> {
+    let check = |blob: Descriptor| {
+        let store = store.clone();
+        async move {
+            let (digest, label) = (blob.digest().clone(), store.root().display().to_string());
+            if blocking(move || store.discard_damaged(&blob)).await? {
+                let message = format!("{} in {label} is damaged; fetching it again", digest.layout_path());
+                job.events.emit(Event::Warning { message });
+            }
+            Ok(())
+        }
+    };
+    let all = stream::iter(blobs.to_vec()).map(check).buffer_unordered(job.parallel.max(1)).try_collect();
+    tokio::select! {
+        done = all => done,
+        () = job.cancel.cancelled() => Err(StoreError::Cancelled),
+    }
 }
 
 /// As for a file: see [`ArchiveWriter::begin`].
