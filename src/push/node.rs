@@ -137,20 +137,25 @@ impl Prepared {
         run: &Run,
         tally: &mut Tally,
     ) -> Result<Vec<ImageReport>, Fault> {
+        if self.plan.to_import().next().is_some() {
+            tokio::select! {
+                locked = self.lock(push, target, run) => locked?,
+                () = push.cancel.cancelled() => return Err(Fault::cancelled()),
+            }
+        }
         tally.plan(&self.plan);
         let mut round = 0;
         loop {
             round += 1;
             run.preflight.ensure(self.plan.to_send(), &push.events, &push.cancel).await?;
-            let failed = self.round(push, target, run, tally).await?;
+            let failed = self.round(push, target, tally).await?;
             if push.cancel.is_cancelled() {
                 return Err(Fault::cancelled());
             }
             // Where nothing was done, the probe that the plan was made from is the proof.
             if self.plan.to_import().next().is_some() {
                 push.node_is(target, NodeState::Verifying);
-                self.facts =
-                    probe(self.session.as_ref(), self.runtime.as_ref(), &self.staging, target).await?;
+                self.ask(target).await?;
             }
             let images = self.proved(push, target, &failed);
             let ready = images.iter().all(|i| i.ready);
@@ -159,14 +164,29 @@ impl Prepared {
                 return Ok(images);
             }
             self.facts.distrust(&failed.into_values().flat_map(|f| f.damaged).collect());
-            self.plan = NodePlan::compute(
-                &target.name,
-                &push.images,
-                self.runtime.as_ref(),
-                &self.facts,
-                &push.options,
-            )?;
+            self.replan(push, target)?;
         }
+    }
+
+    /// From here on nobody else is at work on the node. Before, another run may have come and gone: staging that it
+    /// emptied and names that it gave would be taken for what they were, so the node is asked again.
+    async fn lock(&mut self, push: &Push, target: &Target, run: &Run) -> Result<(), Fault> {
+        // Makes the folder that is locked.
+        self.session.staging(&self.staging).await?;
+        self.session.hold(&self.staging, &Holder::new(&run.id, &target.name)).await?;
+        self.ask(target).await?;
+        self.replan(push, target)
+    }
+
+    async fn ask(&mut self, target: &Target) -> Result<(), Fault> {
+        self.facts = probe(self.session.as_ref(), self.runtime.as_ref(), &self.staging, target).await?;
+        Ok(())
+    }
+
+    fn replan(&mut self, push: &Push, target: &Target) -> Result<(), Fault> {
+        let (runtime, facts) = (self.runtime.as_ref(), &self.facts);
+        self.plan = NodePlan::compute(&target.name, &push.images, runtime, facts, &push.options)?;
+        Ok(())
     }
 
     /// Sends and imports what the plan says. What fails for one image does not stop the others.
@@ -174,7 +194,6 @@ impl Prepared {
         &mut self,
         push: &Push,
         target: &Target,
-        run: &Run,
         tally: &mut Tally,
     ) -> Result<BTreeMap<Digest, Failed>, Fault> {
         let node = || Some(target.name.clone());
@@ -193,7 +212,6 @@ impl Prepared {
         }
         push.node_is(target, NodeState::Sending);
         let store = self.session.staging(&self.staging).await?;
-        self.session.hold(&self.staging, &Holder::new(&run.id, &target.name)).await?;
         let ours = work.iter().flat_map(|i| &i.image.blobs);
         let staged = ours
             .filter(|b| self.facts.staged.get(b.digest()) == Some(&b.size()))

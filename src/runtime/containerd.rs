@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::sections::{self, PRELUDE, Sections, Staged};
+use super::shell::ONE_AT_A_TIME;
 use super::{
     Have, ImportFailure, ImportJob, NamedImage, NodeFacts, Readiness, Runtime, RuntimeError, RuntimeImage,
 };
@@ -325,7 +326,7 @@ s runtime-space space "${{root:-{root}}}"
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; export PATH LC_ALL
 umask 077
 cd {staging} || exit 98
-rm -f index.json oci-layout
+{ONE_AT_A_TIME}rm -f index.json oci-layout
 set -C
 IFS= read -r index || exit 97
 printf '%s\n' "$index" >index.json || exit 96

@@ -228,6 +228,14 @@ fn an_import_sends_what_is_staged_and_keeps_what_names_meant() {
     PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; export PATH LC_ALL
     umask 077
     cd /var/lib/omk/staging || exit 98
+    if command -v flock >/dev/null 2>&1 && [ -d blobs ]; then
+    exec 8<blobs
+    n=0
+    while flock -n 8 2>/dev/null; [ $? = 1 ]; do
+    [ $n -lt 240 ] || { echo "an earlier import is still at work on the node; run the same command again later" >&2; exit 92; }
+    n=$((n+1)); sleep 1
+    done
+    fi
     rm -f index.json oci-layout
     set -C
     IFS= read -r index || exit 97

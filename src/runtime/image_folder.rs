@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::containerd::{NAME_ANNOTATION, OCI_LAYOUT, index_json, patience};
 use super::sections::{self, PRELUDE, Section, Sections, Staged};
+use super::shell::ONE_AT_A_TIME;
 use super::{
     ArchivedBlob, Have, ImportFailure, ImportJob, NamedImage, NodeFacts, Readiness, Runtime, RuntimeError,
     RuntimeImage,
@@ -196,7 +197,7 @@ damaged() {{
   while IFS= read -r f; do rm -f -- "$f"; echo "==damaged $f"; done <import/bad
   fail "missing or damaged in the staging folder: $(head -n 1 import/bad)" {DAMAGED}
 }}
-rm -rf import index.json oci-layout
+{ONE_AT_A_TIME}rm -rf import index.json oci-layout
 mkdir import || exit 98
 set -C
 IFS= read -r index || exit 97

@@ -80,6 +80,14 @@ fn an_import_reuses_what_archives_have_and_checks_what_it_writes() {
       while IFS= read -r f; do rm -f -- "$f"; echo "==damaged $f"; done <import/bad
       fail "missing or damaged in the staging folder: $(head -n 1 import/bad)" 93
     }
+    if command -v flock >/dev/null 2>&1 && [ -d blobs ]; then
+    exec 8<blobs
+    n=0
+    while flock -n 8 2>/dev/null; [ $? = 1 ]; do
+    [ $n -lt 240 ] || { echo "an earlier import is still at work on the node; run the same command again later" >&2; exit 92; }
+    n=$((n+1)); sleep 1
+    done
+    fi
     rm -rf import index.json oci-layout
     mkdir import || exit 98
     set -C

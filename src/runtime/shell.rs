@@ -17,6 +17,19 @@ pub fn check_staging(path: &str) -> Result<(), RuntimeError> {
     if good { Ok(()) } else { Err(RuntimeError::Staging(path.chars().take(200).collect())) }
 }
 
+/// In an import script, in the staging folder: waits for an import of an earlier run or connection that still works on.
+/// Neither a lost connection nor a killed sender ends an import, and two would take each other's files away. The lock
+/// goes with the last process of the import; a file system or node without such locks does without.
+pub(super) const ONE_AT_A_TIME: &str = r#"if command -v flock >/dev/null 2>&1 && [ -d blobs ]; then
+exec 8<blobs
+n=0
+while flock -n 8 2>/dev/null; [ $? = 1 ]; do
+[ $n -lt 240 ] || { echo "an earlier import is still at work on the node; run the same command again later" >&2; exit 92; }
+n=$((n+1)); sleep 1
+done
+fi
+"#;
+
 /// Takes complete blobs out of staging. As the session's own user, who owns them.
 pub fn discard<'a>(staging: &str, blobs: impl IntoIterator<Item = &'a Digest>) -> RemoteCommand {
     let script =

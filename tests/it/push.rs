@@ -27,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::images;
 
+mod two_runs;
+
 const PLATFORM: &str = "linux/amd64";
 
 fn graph(store: &MemoryStore, name: &str, root: &Descriptor) -> ImageGraph {
@@ -67,6 +69,10 @@ enum Fault {
         after: &'static str,
         reachable: bool,
     },
+    /// Another run comes and goes before this one has the node for itself.
+    Overtaken(Box<Push>),
+    /// The connection is lost while the first import runs, which goes on: see [`two_runs::Orphan`].
+    Orphan(Arc<two_runs::Orphan>),
 }
 
 #[async_trait]
@@ -114,6 +120,7 @@ impl NodeSession for Faulty {
                 return Err(NodeError::Lost("importing".into()));
             }
             Some(Fault::CancelAtImport(token)) if importing => token.cancel(),
+            Some(Fault::Orphan(orphan)) if importing => orphan.import(command).await?,
             _ => {}
         }
         self.session.run(command).await
@@ -128,6 +135,11 @@ impl NodeSession for Faulty {
     }
 
     async fn hold(&self, staging: &str, holder: &Holder) -> Result<(), NodeError> {
+        if let Some(Fault::Overtaken(other)) = &self.fault {
+            let (other, here) = (other.clone(), tokio::runtime::Handle::current());
+            let report = tokio::task::spawn_blocking(move || here.block_on(other.run()));
+            assert!(report.await.unwrap().unwrap().all_ready());
+        }
         self.session.hold(staging, holder).await
     }
 
@@ -425,21 +437,6 @@ async fn damage_that_only_a_late_node_meets_stops_it() {
     let why = report.nodes[1].error.as_deref().unwrap();
     assert!(why.contains("the bundle is damaged") && why.contains(&victim.digest().to_string()), "{why}");
     assert!(world.archives("n2").is_empty() && files(&world.staging("n2")).is_empty());
-}
-
-#[tokio::test]
-async fn two_runs_on_one_node_are_told_apart() {
-    let world = World::new();
-    let staging = world.staging("n1").display().to_string();
-    let other = LocalSession::open(&CancellationToken::new()).unwrap();
-    other.staging(&staging).await.unwrap();
-    other.hold(&staging, &Holder::new("the-other-run", "n1")).await.unwrap();
-    let report = world.run(&["n1"]).await;
-    let why = report.nodes[0].error.as_deref().unwrap();
-    assert!(why.contains("another run") && why.contains("run the-other-run, node n1), since 20"), "{why}");
-    assert!(world.archives("n1").is_empty() && files(&world.staging("n1")).is_empty());
-    other.close().await;
-    assert!(world.run(&["n1"]).await.all_ready());
 }
 
 /// One byte of one blob is another.

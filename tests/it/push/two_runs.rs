@@ -1,0 +1,162 @@
+//! Runs that meet on one node.
+
+use std::io::Write as _;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
+
+use omk::serve::ServeOptions;
+
+use super::*;
+
+#[tokio::test]
+async fn two_runs_on_one_node_are_told_apart() {
+    let world = World::new();
+    let staging = world.staging("n1").display().to_string();
+    let other = LocalSession::open(&CancellationToken::new()).unwrap();
+    other.staging(&staging).await.unwrap();
+    other.hold(&staging, &Holder::new("the-other-run", "n1")).await.unwrap();
+    let report = world.run(&["n1"]).await;
+    let why = report.nodes[0].error.as_deref().unwrap();
+    assert!(why.contains("another run") && why.contains("run the-other-run, node n1), since 20"), "{why}");
+    assert!(world.archives("n1").is_empty() && files(&world.staging("n1")).is_empty());
+    other.close().await;
+    assert!(world.run(&["n1"]).await.all_ready());
+}
+
+/// What another run did between the question what the node has and the lock is seen.
+#[tokio::test]
+async fn what_another_run_did_meanwhile_is_not_done_again() {
+    let world = World::new();
+    let other = Fault::Overtaken(Box::new(world.push(&["n1"], Here::default())));
+    let here = Here { faults: [("n1".to_owned(), other)].into(), ..Here::default() };
+    let report = world.push(&["n1"], here).run().await.unwrap();
+    assert!(report.all_ready() && report.nodes[0].bytes_sent == 0, "{report:#?}");
+}
+
+/// An import that its sender has lost. It stands still where it reads its input until another one has begun.
+#[derive(Default)]
+pub(super) struct Orphan {
+    staging: PathBuf,
+    running: Mutex<Option<Child>>,
+    ended: Mutex<Option<std::thread::JoinHandle<Output>>>,
+}
+
+impl Orphan {
+    pub(super) async fn import(&self, command: &RemoteCommand) -> Result<(), NodeError> {
+        let running = self.running.lock().unwrap().take();
+        if let Some(mut child) = running {
+            let stdin = command.stdin.clone();
+            let feed = move || {
+                // Time in which the other import, if it did not wait, would take the files of this one away.
+                std::thread::sleep(Duration::from_millis(1500));
+                child.stdin.take().unwrap().write_all(&stdin).unwrap();
+                child.wait_with_output().unwrap()
+            };
+            *self.ended.lock().unwrap() = Some(std::thread::spawn(feed));
+            return Ok(());
+        }
+        if self.ended.lock().unwrap().is_some() {
+            return Ok(());
+        }
+        let mut sh = Command::new("sh");
+        sh.arg("-c").arg(&command.script).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        *self.running.lock().unwrap() = Some(sh.spawn().unwrap());
+        while !self.staging.join("import").exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Err(NodeError::Lost("importing".into()))
+    }
+}
+
+#[tokio::test]
+async fn an_import_waits_for_the_one_whose_connection_was_lost() {
+    let world = World::new();
+    let orphan = Arc::new(Orphan { staging: world.staging("n1"), ..Orphan::default() });
+    let fault = Fault::Orphan(Arc::clone(&orphan));
+    let here = Here { faults: [("n1".to_owned(), fault)].into(), ..Here::default() };
+    let report = world.push(&["n1"], here).run().await.unwrap();
+    let lost = orphan.ended.lock().unwrap().take().unwrap().join().unwrap();
+    assert!(String::from_utf8_lossy(&lost.stdout).contains("==imported"), "{lost:?}");
+    assert!(report.all_ready(), "{report:#?}");
+    assert_eq!(files(&world.staging("n1")), [""; 0]);
+}
+
+/// `omk preheat` of a bundle with one image to this machine.
+struct Cli {
+    folder: tempfile::TempDir,
+}
+
+impl Cli {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, home) = (MemoryStore::new(), folder.path().canonicalize().unwrap());
+        let layers = [1, 2, 3].map(|n| images::noise(n, 4 << 20));
+        let root = images::image(&store, PLATFORM, &layers.each_ref().map(|l| &l[..]));
+        let server = images::serve(&store, &root, ServeOptions::default()).await;
+        let image = format!("{}/lab/web:1", server.addr());
+        let mut build = Command::new(env!("CARGO_BIN_EXE_omk"));
+        build.args(["bundle", "build", "-o", "b.tar", "--image", &image, "--plain-http"]);
+        build.arg(server.addr().to_string()).current_dir(&home);
+        let built = tokio::task::spawn_blocking(move || build.output().unwrap()).await.unwrap();
+        assert!(built.status.success(), "{built:?}");
+        std::fs::create_dir(home.join("images")).unwrap();
+        let node = serde_json::json!({
+            "name": "n1", "local": true, "runtime": "image-folder", "platform": PLATFORM,
+            "image_folder": home.join("images"), "staging": home.join("staging"),
+        });
+        std::fs::write(home.join("nodes.yaml"), serde_json::json!({"nodes": [node]}).to_string()).unwrap();
+        Self { folder }
+    }
+
+    fn start(&self) -> Child {
+        let mut omk = Command::new(env!("CARGO_BIN_EXE_omk"));
+        omk.args(["preheat", "b.tar", "--nodes", "nodes.yaml", "-o", "json"]).env("OMK_PROGRESS", "plain");
+        omk.current_dir(self.folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn run(&self) -> Output {
+        self.start().wait_with_output().unwrap()
+    }
+}
+
+fn report(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_do_not_spoil_each_others_work() {
+    let world = Cli::new().await;
+    let both = [world.start(), world.start()].map(|child| child.wait_with_output().unwrap());
+    let ready = both.iter().filter(|o| o.status.code() == Some(0)).count();
+    assert!(ready > 0, "{both:?}");
+    for failed in both.iter().filter(|o| o.status.code() != Some(0)) {
+        assert_eq!(failed.status.code(), Some(5), "{failed:?}");
+        let why = report(failed)["nodes"][0]["error"].as_str().unwrap().to_owned();
+        assert!(why.starts_with("another run is at work on this node: omk on "), "{why}");
+    }
+    let again = world.run();
+    assert!(again.status.success() && report(&again)["nodes"][0]["bytes_sent"] == 0, "{again:?}");
+    assert_eq!(files(&world.folder.path().join("staging")), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_killed_process_the_next_goes_on_at_once() {
+    use std::io::{BufRead as _, BufReader};
+
+    for word in ["n1: sending", "n1: importing"] {
+        let world = Cli::new().await;
+        let mut first = world.start();
+        let told = BufReader::new(first.stderr.take().unwrap());
+        assert!(told.lines().any(|l| l.unwrap().contains(word)), "it said {word}");
+        first.kill().unwrap();
+        first.wait().unwrap();
+        let next = world.run();
+        assert!(next.status.success(), "killed when it said {word}: {next:?}");
+        assert_eq!(files(&world.folder.path().join("staging")), [""; 0], "{word}");
+        let archives = std::fs::read_dir(world.folder.path().join("images")).unwrap();
+        let [archive] = &archives.map(|e| e.unwrap().path()).collect::<Vec<_>>()[..] else {
+            panic!("one archive and nothing half-done");
+        };
+        assert_eq!(blobs_in(archive).keys().filter(|k| k.starts_with("blobs/")).count(), 5);
+    }
+}
