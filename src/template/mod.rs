@@ -57,8 +57,8 @@ pub struct Limits {
     pub max_bytes: u64,
     /// Elements that `until`, `seq`, `repeat` or a range over an integer may make. Default one million.
     pub max_items: i64,
-    /// Units of deliberately slow work: bcrypt 1, `derivePassword` and an RSA key of 2048 bits 2, of 4096 bits 16.
-    /// Default 100.
+    /// Units of deliberately slow work: bcrypt, `derivePassword` and an RSA key of 2048 bits 2, of 4096 bits 16.
+    /// Default 200, since one real chart makes more than 50 keys.
     pub max_costly: u64,
     /// Instructions of minijinja in one execution of one template. Default 20 million.
     pub fuel: u64,
@@ -71,7 +71,7 @@ impl Default for Limits {
             max_calls: 10_000_000,
             max_bytes: 512 << 20,
             max_items: 1_000_000,
-            max_costly: 100,
+            max_costly: 200,
             fuel: 20_000_000,
         }
     }

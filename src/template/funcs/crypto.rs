@@ -135,7 +135,7 @@ fn bcrypt(cx: &Cx<'_>, password: &str) -> Result<String, FnError> {
     if password.len() > 72 {
         return Ok(refused(&"bcrypt: password length exceeds 72 bytes"));
     }
-    cx.costly(1)?;
+    cx.costly(2)?;
     let mut salt = [0; 16];
     cx.rt.env.random(&mut salt);
     Ok(match bcrypt::hash_with_salt(password, 10, salt) {
