@@ -66,7 +66,12 @@ pub async fn verify(
                 return Err(StoreError::Cancelled);
             }
             let blob = Descriptor::new("", digest.clone(), size);
-            let found = bundle.hash(&blob).await?;
+            // The thread that hashes ends by itself; nobody waits for it.
+            let found = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Err(StoreError::Cancelled),
+                found = bundle.hash(&blob) => found?,
+            };
             events.emit(Event::TransferProgress { node: None, digest: digest.clone(), bytes: size });
             Ok((digest, found))
         }

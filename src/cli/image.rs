@@ -11,7 +11,7 @@ use crate::discover::{Findings, ImagePattern};
 pub enum Command {
     /// List the images that manifests and charts need, and where they are named
     #[command(visible_alias = "ls")]
-    Discover(DiscoverArgs),
+    Discover(Box<DiscoverArgs>),
 }
 
 /// Arguments of `omk image discover`.
@@ -39,7 +39,7 @@ pub struct DiscoverArgs {
 
 pub(super) async fn run(command: Command, context: Context) -> Outcome {
     match command {
-        Command::Discover(args) => run_discover(args, context).await,
+        Command::Discover(args) => run_discover(*args, context).await,
     }
 }
 

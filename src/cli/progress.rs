@@ -1,6 +1,6 @@
 //! Three ways to show the same events on standard error.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::output;
 use crate::event::{Event, EventSink, Events, ImageStep, NodeState};
+use crate::oci::Digest;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -194,10 +195,13 @@ struct Bars {
 struct BarState {
     here: Option<ProgressBar>,
     nodes: HashMap<String, ProgressBar>,
+    /// Blobs whose next progress is what was there already.
+    resumed: HashSet<(Option<String>, Digest)>,
     phase: &'static str,
 }
 
-const BYTES: &str = "{prefix:>16} {wide_bar} {bytes:>10}/{total_bytes:<10} {bytes_per_sec:>12} {msg}";
+const BYTES: &str =
+    "{prefix:>16} {wide_bar} {decimal_bytes:>10}/{decimal_total_bytes:<10} {decimal_bytes_per_sec:>12} {msg}";
 const STEPS: &str = "{prefix:>16} {wide_bar} {pos:>10}/{len:<10} {msg}";
 const STATE: &str = "{prefix:>16} {spinner} {msg}";
 
@@ -215,7 +219,7 @@ impl Bars {
             bar.set_prefix(prefix.to_owned());
             bar
         };
-        let BarState { here, nodes, phase } = &mut *state;
+        let BarState { here, nodes, phase, .. } = &mut *state;
         match node {
             // Nothing to count before its plan.
             Some(name) => nodes.entry(name.to_owned()).or_insert_with(|| make(name, STATE)).clone(),
@@ -271,7 +275,18 @@ impl EventSink for Bars {
             Event::Resolved { .. } => self.bar(None).inc(1),
             Event::TransferPlanned { node, bytes, .. } => self.plan(node.as_deref(), *bytes),
             Event::CheckPlanned { bytes, .. } => self.plan(None, *bytes),
-            Event::TransferProgress { node, bytes, .. } => self.bar(node.as_deref()).inc(*bytes),
+            Event::Resumed { node, digest, .. } => {
+                self.state().resumed.insert((node.clone(), digest.clone()));
+            }
+            Event::TransferProgress { node, digest, bytes } => {
+                let there = self.state().resumed.remove(&(node.clone(), digest.clone()));
+                let bar = self.bar(node.as_deref());
+                bar.inc(*bytes);
+                if there {
+                    // What was not moved says nothing about the link.
+                    bar.reset_eta();
+                }
+            }
             Event::Node { node, state: state @ NodeState::Failed(_) } => {
                 self.bar(Some(node)).abandon_with_message(state_word(state));
                 self.print(&event);
@@ -291,7 +306,6 @@ mod tests {
     use indicatif::{InMemoryTerm, ProgressDrawTarget};
 
     use super::*;
-    use crate::oci::Digest;
 
     #[test]
     fn bars_follow_the_plan_and_leave_nothing_behind() {

@@ -192,9 +192,17 @@ impl SourceError {
 
 impl From<SourceError> for Problem {
     fn from(error: SourceError) -> Self {
-        let problem = Self::of_source(Severity::Error, error.name, error.cause.to_string());
+        let problem = Self::of_source(Severity::Error, error.name, one_line(&error.cause.to_string()));
         Self { line: error.line, column: error.column, ..problem }
     }
+}
+
+/// Helm's errors go over several lines; a log wants one.
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|l| !l.is_empty()).fold(String::new(), |all, line| {
+        let link = if all.is_empty() || all.ends_with(':') { "" } else { ":" };
+        if all.is_empty() { line.to_owned() } else { format!("{all}{link} {line}") }
+    })
 }
 
 /// Reading was cancelled before its end.

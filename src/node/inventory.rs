@@ -246,6 +246,10 @@ impl Inventory {
     /// # Errors
     /// [`InventoryError`].
     pub fn parse(text: &str, path: &Path, home: Option<&Path>) -> Result<Self, InventoryError> {
+        // Editors of some systems put a byte order mark before the text.
+        let text = text.trim_start_matches('\u{feff}');
+        // Editors of some systems put a byte order mark before the text.
+        let text = text.trim_start_matches('\u{feff}');
         let raw: RawInventory = serde_yaml::from_str(text)
             .map_err(|e| InventoryError::Syntax { path: path.to_owned(), text: reword(&e.to_string()) })?;
         if raw.nodes.len() > MAX_NODES {

@@ -23,9 +23,10 @@ use super::{
 use crate::node::{CommandOutput, RemoteCommand, quote};
 use crate::oci::{Descriptor, Digest};
 
-/// What is unusual about an image that runs, on a node that discards layers.
-const DISCARDED: &str = "unpacked, but their layers are not in the content store (containerd discards them after \
-     unpacking): they run; they cannot be exported or pushed from that node";
+/// What is unusual about an image that runs, on a node that seems to discard layers. Why they are gone cannot be seen.
+const DISCARDED: &str = "unpacked, but their layers are not in the content store, as where containerd discards them \
+     after unpacking: they run; they cannot be exported or pushed from that node. If something else removed the layers, \
+     remove the images there (ctr images rm) and run the same command again";
 /// The same on a node that keeps layers.
 const INCOMPLETE: &str = "unpacked, but not all of their layers are in the content store, though this containerd keeps \
      layers: they run; they cannot be exported or pushed from that node. To have them complete, remove them there \

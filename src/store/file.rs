@@ -191,9 +191,11 @@ pub(crate) fn room(path: &Path, need: u64, there: u64) -> Result<(), StoreError>
     let more = need.saturating_sub(there);
     if free < more {
         return Err(StoreError::Remote(format!(
-            "{} needs {more} bytes, its disk has {free} free: free {} bytes or write it elsewhere",
+            "{} needs {}, its disk has {} free: make room for {} or write it elsewhere",
             path.display(),
-            more - free
+            crate::units::bytes(more),
+            crate::units::bytes(free),
+            crate::units::bytes(more - free)
         )));
     }
     Ok(())

@@ -13,6 +13,8 @@ use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
 use super::{Client, SshOptions};
 use crate::node::NodeError;
 
+/// Marks what was looked at and not offered to the server.
+const NOT_USED: &str = "not used";
 /// A private key file is not read beyond this, in bytes.
 const MAX_KEY_FILE: u64 = 1 << 20;
 /// Keys of the agent that are offered; OpenSSH's `MaxAuthTries` is 6.
@@ -71,11 +73,17 @@ impl Login<'_> {
                 }
             }
         }
+        let offered = tried.iter().any(|t| !t.contains(NOT_USED));
         if tried.is_empty() {
             tried.push("nothing, there is no key and no agent".to_owned());
         }
         let hint = hint.unwrap_or_else(|| match encrypted.first() {
             Some(key) => format!("{} has a passphrase: ssh-add it to an agent first", key.display()),
+            None if !offered => {
+                "no key could be offered: name a private key file as identity in the inventory, or \
+                                 ssh-add one to an agent"
+                    .to_owned()
+            }
             None => format!("put the public key into ~{}/.ssh/authorized_keys on the node", self.user),
         });
         Err(NodeError::Auth {
@@ -98,12 +106,12 @@ impl Login<'_> {
         let key = match read_key(path) {
             KeyFile::Usable(key) => key,
             KeyFile::Encrypted => {
-                tried.push(format!("{} (not used: it has a passphrase)", path.display()));
+                tried.push(format!("{} ({NOT_USED}: it has a passphrase)", path.display()));
                 encrypted.push(path.to_owned());
                 return Ok(false);
             }
             KeyFile::Unusable(why) => {
-                tried.push(format!("{} (not used: {why})", path.display()));
+                tried.push(format!("{} ({NOT_USED}: {why})", path.display()));
                 return Ok(false);
             }
         };
@@ -134,16 +142,16 @@ impl Login<'_> {
         let (mut agent, keys) = match tokio::time::timeout(self.options.connect_timeout, opening).await {
             Ok(Ok(both)) => both,
             Ok(Err(e)) => {
-                tried.push(format!("the agent (not reached: {e})"));
+                tried.push(format!("the agent ({NOT_USED}, not reached: {e})"));
                 return Ok(false);
             }
             Err(_) => {
-                tried.push("the agent (no answer)".to_owned());
+                tried.push(format!("the agent ({NOT_USED}, no answer)"));
                 return Ok(false);
             }
         };
         if keys.is_empty() {
-            tried.push("the agent (it holds no key)".to_owned());
+            tried.push(format!("the agent ({NOT_USED}, it holds no key)"));
         }
         // The key that the inventory names comes first, should the agent hold it: its file has a passphrase.
         let wanted = self.identity.and_then(public_half);
