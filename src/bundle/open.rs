@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::BundleImage;
 use super::index::{DOCKER_FILE, INDEX_FILE, Index, LAYOUT_FILE};
@@ -303,6 +304,7 @@ impl Bundle {
         }
         let platforms = index.platforms();
         let mut images = Vec::with_capacity(names.len());
+        let mut read = BTreeMap::new();
         for (_, (root, mut names)) in names {
             names.sort();
             names.dedup();
@@ -311,7 +313,7 @@ impl Bundle {
                 None => continue,
             };
             let root = Descriptor::new(root.media_type(), root.digest().clone(), root.size());
-            let graph = self.graph(image, root, platforms.as_deref()).await?;
+            let graph = self.graph(image, root, platforms.as_deref(), &mut read).await?;
             images.push(BundleImage { names, graph });
         }
         Ok(images)
@@ -328,11 +330,13 @@ impl Bundle {
         }
     }
 
+    /// `read`: the documents of the images before. Thousands of images may share one, which is held once.
     async fn graph(
         &self,
         image: ImageRef,
         root: Descriptor,
         platforms: Option<&[Platform]>,
+        read: &mut BTreeMap<(Digest, u64), Bytes>,
     ) -> Result<crate::graph::ImageGraph, BundleError> {
         let broken = |source| BundleError::Image { path: self.path.clone(), source };
         let mut walk = Walk::new(image, root, platforms.unwrap_or_default());
@@ -345,7 +349,13 @@ impl Bundle {
                 Step::Done(graph) => return Ok(*graph),
                 Step::Need(documents) => {
                     for d in documents {
-                        walk.give(d.digest(), read_verified(self, &d, MAX_DOCUMENT_BYTES).await?);
+                        let key = (d.digest().clone(), d.size());
+                        let bytes = match read.get(&key) {
+                            Some(bytes) => bytes.clone(),
+                            None => read_verified(self, &d, MAX_DOCUMENT_BYTES).await?,
+                        };
+                        walk.give(d.digest(), bytes.clone());
+                        read.insert(key, bytes);
                     }
                 }
             }

@@ -171,6 +171,23 @@ async fn each_bad_blob_is_named_with_the_image_that_needs_it() {
 }
 
 #[tokio::test]
+async fn what_images_share_is_held_once() {
+    let (mut fake, dir) = (Fake::standard(), tempfile::tempdir().unwrap());
+    let web = fake.store.get(fake.roots["web:1"].digest()).unwrap();
+    let mut twin: serde_json::Value = serde_json::from_slice(&web).unwrap();
+    twin["annotations"] = serde_json::json!({"is": "another manifest of the same config"});
+    fake.roots.insert("twin:1".into(), fake.store.insert(media::OCI_MANIFEST, twin.to_string()));
+    let out = dir.path().join("b.tar");
+    fake.build(&["web:1", "twin:1"], &out, Form::Tar).await.unwrap();
+    let bundle = Bundle::open(&out).await.unwrap();
+    let held = |i: usize| {
+        let graph = &bundle.images()[i].graph;
+        (graph.root.digest().clone(), graph.documents[graph.images[0].config.digest()].as_ptr())
+    };
+    assert!(held(0).0 != held(1).0 && held(0).1 == held(1).1);
+}
+
+#[tokio::test]
 async fn a_folder_that_was_damaged_is_whole_when_it_is_built_again() {
     let (fake, dir) = (Fake::standard(), tempfile::tempdir().unwrap());
     let out = dir.path().join("bundle");
