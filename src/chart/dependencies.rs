@@ -3,11 +3,16 @@
 use serde_json::Map;
 
 use super::metadata::Dependency;
-use super::values::{Tree, at, coalesce, coalesce_tables};
+use super::values::{MAX_WEIGHT, Tree, at, coalesce, coalesce_tables, spend, weight};
 use super::{Chart, ChartError};
 use crate::template::semver_satisfies;
 
 type Table = Map<String, Tree>;
+
+/// Charts below one chart. An alias doubles all that is below it, so that a few of them make millions.
+const MAX_CHARTS: usize = 1_000;
+/// Parts of a path of `import-values`.
+const MAX_PATH: usize = 100;
 
 /// Fails if a dependency of `Chart.yaml` is not there.
 pub(crate) fn check(chart: &Chart) -> Result<(), ChartError> {
@@ -26,7 +31,7 @@ pub(crate) fn check(chart: &Chart) -> Result<(), ChartError> {
 
 /// Applies aliases, conditions, tags and `import-values`, given the user's values.
 pub(crate) fn process(chart: &mut Chart, user: &Table) -> Result<(), ChartError> {
-    enable(chart, user, "")?;
+    enable(chart, user, "", &mut 0)?;
     import(chart)
 }
 
@@ -40,7 +45,11 @@ fn mismatch(chart: &Chart) -> impl FnOnce(String) -> ChartError + use<> {
     move |reason| ChartError::Invalid { chart, reason }
 }
 
-fn enable(chart: &mut Chart, values: &Table, path: &str) -> Result<(), ChartError> {
+fn enable(chart: &mut Chart, values: &Table, path: &str, charts: &mut usize) -> Result<(), ChartError> {
+    *charts += chart.dependencies.len().max(chart.metadata.dependencies.len());
+    if *charts > MAX_CHARTS {
+        return Err(mismatch(chart)(format!("more than {MAX_CHARTS} charts once every alias is followed")));
+    }
     if chart.metadata.dependencies.is_empty() {
         return Ok(());
     }
@@ -74,7 +83,7 @@ fn enable(chart: &mut Chart, values: &Table, path: &str) -> Result<(), ChartErro
     chart.metadata.dependencies = declared;
     for sub in &mut chart.dependencies {
         let below = format!("{path}{}.", sub.metadata.name);
-        enable(sub, &all, &below)?;
+        enable(sub, &all, &below, charts)?;
     }
     Ok(())
 }
@@ -102,11 +111,18 @@ fn import(chart: &mut Chart) -> Result<(), ChartError> {
     }
     let all = coalesce(chart, Map::new(), true).map_err(mismatch(chart))?;
     let mut taken = Map::new();
+    let mut left = MAX_WEIGHT;
     for dep in &chart.metadata.dependencies {
         for (child, parent) in &dep.import_values {
             let Some(Tree::Object(table)) = at(&all, &format!("{}.{child}", dep.name)) else { continue };
+            spend(&mut left, table).map_err(mismatch(chart))?;
             let mut tree = table.clone();
             if parent != "." {
+                if parent.matches('.').count() > MAX_PATH {
+                    return Err(mismatch(chart)(format!(
+                        "import-values: a path has more than {MAX_PATH} parts"
+                    )));
+                }
                 for key in parent.split('.').rev() {
                     tree = Map::from_iter([(key.to_owned(), Tree::Object(tree))]);
                 }
@@ -116,6 +132,11 @@ fn import(chart: &mut Chart) -> Result<(), ChartError> {
     }
     let mut values = all;
     coalesce_tables(&mut values, taken, true);
+    if weight(&values) > MAX_WEIGHT {
+        return Err(mismatch(chart)(format!(
+            "more than {MAX_WEIGHT} values once import-values are taken over"
+        )));
+    }
     chart.values = Tree::Object(values);
     Ok(())
 }

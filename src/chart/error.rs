@@ -42,6 +42,16 @@ pub enum ChartError {
         /// Place and reason.
         source: YamlError,
     },
+    /// A chart below `charts/` is not well formed.
+    #[error("error unpacking subchart {name} in {parent}: {}", inner(source))]
+    Subchart {
+        /// Its folder or archive.
+        name: String,
+        /// The chart that it is in.
+        parent: String,
+        /// What is wrong with it.
+        source: Box<ChartError>,
+    },
     /// `Chart.yaml` says something that cannot be.
     #[error("{chart}: {reason}")]
     Invalid {
@@ -52,7 +62,8 @@ pub enum ChartError {
     },
     /// Dependencies are declared but not in `charts/`.
     #[error(
-        "{chart}: found in Chart.yaml, but missing in charts/ directory: {}; run helm dependency build",
+        "{chart}: an error occurred while checking for chart dependencies. You may need to run 'helm dependency \
+         build' to fetch missing dependencies: found in Chart.yaml, but missing in charts/ directory: {}",
         missing.join(", ")
     )]
     MissingDependencies {
@@ -61,6 +72,15 @@ pub enum ChartError {
         /// Names of the missing charts.
         missing: Vec<String>,
     },
+    /// The chart could not be had.
+    #[error(transparent)]
+    Fetch(Box<super::fetch::FetchError>),
+    /// Helm takes no such name for a release.
+    #[error(
+        "release name {0:?}: invalid release name, must match regex \
+         ^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$ and the length must not be longer than 53"
+    )]
+    ReleaseName(String),
     /// A `--set` expression or values file that cannot be used.
     #[error("cannot use values {name}: {reason}")]
     Values {
@@ -70,10 +90,7 @@ pub enum ChartError {
         reason: String,
     },
     /// Values do not meet a `values.schema.json`; what is wrong, a line each.
-    #[error(
-        "values don't meet the specifications of the schema(s) in the following chart(s):\n{0}\n\
-         --skip-schema-validation renders without this check"
-    )]
+    #[error("values don't meet the specifications of the schema(s) in the following chart(s):\n{0}")]
     Schema(String),
     /// The chart does not run on this Kubernetes.
     #[error(
@@ -102,6 +119,21 @@ pub enum ChartError {
     /// A file named by `--show-only` is not among the templates with output.
     #[error("could not find template {0} in chart")]
     NoSuchTemplate(String),
+}
+
+impl From<super::fetch::FetchError> for ChartError {
+    fn from(error: super::fetch::FetchError) -> Self {
+        Self::Fetch(Box::new(error))
+    }
+}
+
+/// Without the place, which is told before.
+fn inner(error: &ChartError) -> String {
+    match error {
+        ChartError::Invalid { reason, .. } | ChartError::NotAChart { reason, .. } => reason.clone(),
+        ChartError::Yaml { file, source, .. } => format!("cannot load {file}: {source}"),
+        other => other.to_string(),
+    }
 }
 
 fn helm_message(e: &TemplateError) -> String {

@@ -1,21 +1,27 @@
 //! Reading a chart from a folder or an archive, within Helm's own bounds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use flate2::read::GzDecoder;
 
 use super::ignore::Rules;
-use super::metadata::Metadata;
+use super::metadata::{Metadata, dependencies};
 use super::values::{self, Tree};
 use super::{Chart, ChartError, ChartFile};
+use crate::template::semver_order;
 use crate::yaml::{self, Limits};
 
 /// Bytes of a chart once unpacked, with its dependencies. Helm's bound.
 pub const MAX_CHART_BYTES: u64 = 100 << 20;
 /// Bytes of one file of a chart. Helm's bound.
 pub const MAX_FILE_BYTES: u64 = 5 << 20;
+/// Files of a chart, those of its dependencies included.
+const MAX_FILES: usize = 50_000;
+/// Values of one YAML file.
+const MAX_NODES: usize = 500_000;
 /// Charts within charts.
 const MAX_DEPTH: usize = 20;
 
@@ -26,13 +32,16 @@ const MAX_DEPTH: usize = 20;
 /// [`ChartError::Unsafe`] for a chart that points outside itself or is larger than [`MAX_CHART_BYTES`];
 /// [`ChartError::NotAChart`], [`ChartError::Yaml`] and [`ChartError::Invalid`] for one that is not well formed.
 pub fn load(path: &Path) -> Result<Chart, ChartError> {
+    let mut left = Left { bytes: MAX_CHART_BYTES, files: MAX_FILES };
     let files = if path.is_dir() {
-        folder(path)?
+        folder(path, &mut left)?
     } else {
-        let data = std::fs::read(path).map_err(|source| ChartError::Io { path: path.into(), source })?;
-        unpack(path, &data)?
+        let mut data = Vec::new();
+        let file = std::fs::File::open(path).map_err(io(path))?;
+        file.take(MAX_CHART_BYTES + 1).read_to_end(&mut data).map_err(io(path))?;
+        unpack(path, &data, &mut left)?
     };
-    build(&path.display().to_string(), path, files, 0)
+    build(&path.display().to_string(), path, files, 0, &mut left)
 }
 
 /// Reads a chart archive that is already in memory; `name` stands for it in errors.
@@ -42,7 +51,26 @@ pub fn load(path: &Path) -> Result<Chart, ChartError> {
 /// As [`load`].
 pub fn load_archive(name: &str, data: &[u8]) -> Result<Chart, ChartError> {
     let path = Path::new(name);
-    build(name, path, unpack(path, data)?, 0)
+    let mut left = Left { bytes: MAX_CHART_BYTES, files: MAX_FILES };
+    let files = unpack(path, data, &mut left)?;
+    build(name, path, files, 0, &mut left)
+}
+
+/// What a chart may still hold, with all that is packed in it.
+struct Left {
+    bytes: u64,
+    files: usize,
+}
+
+impl Left {
+    fn take(&mut self, path: &Path, bytes: u64) -> Result<(), ChartError> {
+        let too_large =
+            || format!("the chart is larger than the maximum size {MAX_CHART_BYTES} once unpacked");
+        self.bytes = self.bytes.checked_sub(bytes).ok_or_else(|| refused(path, too_large()))?;
+        let too_many = || format!("there are more than {MAX_FILES} files in the chart");
+        self.files = self.files.checked_sub(1).ok_or_else(|| refused(path, too_many()))?;
+        Ok(())
+    }
 }
 
 fn refused(path: &Path, reason: impl Into<String>) -> ChartError {
@@ -58,10 +86,10 @@ struct Walk<'a> {
     real_root: PathBuf,
     rules: Rules,
     files: Vec<ChartFile>,
-    bytes: u64,
+    left: &'a mut Left,
 }
 
-fn folder(root: &Path) -> Result<Vec<ChartFile>, ChartError> {
+fn folder(root: &Path, left: &mut Left) -> Result<Vec<ChartFile>, ChartError> {
     if !root.join("Chart.yaml").is_file() {
         return Err(ChartError::NotAChart { path: root.into(), reason: "Chart.yaml file is missing".into() });
     }
@@ -71,7 +99,7 @@ fn folder(root: &Path) -> Result<Vec<ChartFile>, ChartError> {
     let rules = Rules::parse(&text)
         .map_err(|reason| ChartError::Invalid { chart: root.display().to_string(), reason })?;
     let real_root = root.canonicalize().map_err(io(root))?;
-    let mut walk = Walk { root, real_root, rules, files: Vec::new(), bytes: 0 };
+    let mut walk = Walk { root, real_root, rules, files: Vec::new(), left };
     walk.enter("", 0)?;
     Ok(walk.files)
 }
@@ -105,38 +133,34 @@ impl Walk<'_> {
                 }
             }
             if meta.is_dir() {
+                // Counted too: links within the chart can make a tree without an end.
+                self.left.take(&path, 0)?;
                 self.enter(&name, depth + 1)?;
                 continue;
             }
             if !meta.is_file() {
                 return Err(refused(&path, "neither a file nor a folder"));
             }
-            self.bytes += meta.len();
             // Archives of dependencies may be larger than a file may be.
             if meta.len() > MAX_FILE_BYTES && !name.ends_with(".tgz") {
                 return Err(refused(&path, format!("larger than the maximum file size {MAX_FILE_BYTES}")));
             }
-            if self.bytes > MAX_CHART_BYTES {
-                return Err(refused(
-                    &path,
-                    format!("the chart is larger than the maximum size {MAX_CHART_BYTES}"),
-                ));
-            }
-            let data = std::fs::read(&path).map_err(io(&path))?;
+            self.left.take(&path, meta.len())?;
+            let mut data = Vec::new();
+            let file = std::fs::File::open(&path).map_err(io(&path))?;
+            // It could have grown since.
+            file.take(meta.len()).read_to_end(&mut data).map_err(io(&path))?;
             self.files.push(ChartFile { name, data: without_bom(data) });
         }
         Ok(())
     }
 }
 
-fn without_bom(data: Vec<u8>) -> Vec<u8> {
-    match data.strip_prefix(b"\xef\xbb\xbf") {
-        Some(rest) => rest.to_vec(),
-        None => data,
-    }
+fn without_bom(data: Vec<u8>) -> Arc<[u8]> {
+    data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&data).into()
 }
 
-fn unpack(path: &Path, data: &[u8]) -> Result<Vec<ChartFile>, ChartError> {
+fn unpack(path: &Path, data: &[u8], left: &mut Left) -> Result<Vec<ChartFile>, ChartError> {
     if !data.starts_with(&[0x1f, 0x8b]) {
         let reason = "it does not appear to be a gzipped archive";
         return Err(ChartError::NotAChart { path: path.into(), reason: reason.into() });
@@ -145,7 +169,6 @@ fn unpack(path: &Path, data: &[u8]) -> Result<Vec<ChartFile>, ChartError> {
     let limited = GzDecoder::new(data).take(MAX_CHART_BYTES * 2);
     let mut archive = tar::Archive::new(limited);
     let mut files = Vec::new();
-    let mut left = MAX_CHART_BYTES;
     for entry in archive.entries().map_err(io(path))? {
         let mut entry = entry.map_err(io(path))?;
         let kind = entry.header().entry_type();
@@ -158,21 +181,15 @@ fn unpack(path: &Path, data: &[u8]) -> Result<Vec<ChartFile>, ChartError> {
         }
         let name = inner_name(&raw).map_err(|reason| refused(path, reason))?;
         let size = entry.size();
-        if size > left {
-            return Err(refused(
-                path,
-                format!("larger than the maximum size {MAX_CHART_BYTES} once unpacked"),
-            ));
-        }
         if size > MAX_FILE_BYTES {
             return Err(refused(
                 path,
                 format!("{raw} is larger than the maximum file size {MAX_FILE_BYTES}"),
             ));
         }
+        left.take(path, size)?;
         let mut data = Vec::new();
-        entry.by_ref().take(left).read_to_end(&mut data).map_err(io(path))?;
-        left -= data.len() as u64;
+        entry.by_ref().take(size).read_to_end(&mut data).map_err(io(path))?;
         files.push(ChartFile { name, data: without_bom(data) });
     }
     if files.is_empty() {
@@ -220,7 +237,7 @@ fn text<'a>(chart: &str, file: &'a ChartFile) -> Result<&'a str, ChartError> {
 }
 
 fn parse(chart: &str, file: &ChartFile) -> Result<yaml::Node, ChartError> {
-    let limits = Limits { allow_duplicate_keys: true, ..Limits::default() };
+    let limits = Limits { allow_duplicate_keys: true, max_nodes: MAX_NODES, ..Limits::default() };
     yaml::parse_one(text(chart, file)?, &limits).map_err(|source| ChartError::Yaml {
         chart: chart.to_owned(),
         file: file.name.clone(),
@@ -228,7 +245,13 @@ fn parse(chart: &str, file: &ChartFile) -> Result<yaml::Node, ChartError> {
     })
 }
 
-fn build(place: &str, path: &Path, files: Vec<ChartFile>, depth: usize) -> Result<Chart, ChartError> {
+fn build(
+    place: &str,
+    path: &Path,
+    files: Vec<ChartFile>,
+    depth: usize,
+    left: &mut Left,
+) -> Result<Chart, ChartError> {
     if depth > MAX_DEPTH {
         return Err(refused(path, format!("charts are nested deeper than {MAX_DEPTH} levels")));
     }
@@ -243,6 +266,7 @@ fn build(place: &str, path: &Path, files: Vec<ChartFile>, depth: usize) -> Resul
         metadata,
         values: Tree::Object(serde_json::Map::new()),
         schema: None,
+        lock: Vec::new(),
         templates: Vec::new(),
         files: Vec::new(),
         dependencies: Vec::new(),
@@ -250,7 +274,8 @@ fn build(place: &str, path: &Path, files: Vec<ChartFile>, depth: usize) -> Resul
     let mut below: BTreeMap<String, Vec<ChartFile>> = BTreeMap::new();
     for file in files {
         match file.name.as_str() {
-            "Chart.yaml" | "Chart.lock" => {}
+            "Chart.yaml" => {}
+            "Chart.lock" => chart.lock = dependencies(&parse(place, &file)?),
             "values.yaml" => {
                 chart.values = values::read_file(text(place, &file)?).map_err(|source| ChartError::Yaml {
                     chart: place.to_owned(),
@@ -258,10 +283,13 @@ fn build(place: &str, path: &Path, files: Vec<ChartFile>, depth: usize) -> Resul
                     source,
                 })?;
             }
-            "values.schema.json" => chart.schema = Some(file.data),
+            "values.schema.json" => chart.schema = Some(file.data.to_vec()),
             "requirements.yaml" | "requirements.lock" => {
                 if file.name == "requirements.yaml" {
                     chart.metadata.read_requirements(&parse(place, &file)?);
+                }
+                if file.name == "requirements.lock" {
+                    chart.lock = dependencies(&parse(place, &file)?);
                 }
                 if chart.metadata.api_version == "v1" {
                     chart.files.push(file);
@@ -285,7 +313,7 @@ fn build(place: &str, path: &Path, files: Vec<ChartFile>, depth: usize) -> Resul
         let sub_path = path.join("charts").join(&group);
         let inner = if group.ends_with(".tgz") {
             match files.first() {
-                Some(f) if f.name == group => unpack(&sub_path, &f.data)?,
+                Some(f) if f.name == group => unpack(&sub_path, &f.data, left)?,
                 _ => {
                     let reason = format!("charts/{group} is a folder, but named as an archive");
                     return Err(ChartError::Invalid { chart: place.to_owned(), reason });
@@ -299,16 +327,23 @@ fn build(place: &str, path: &Path, files: Vec<ChartFile>, depth: usize) -> Resul
             };
             files.into_iter().filter_map(strip).collect()
         };
+        let parent = chart.metadata.name.clone();
+        let wrap = |source: ChartError| ChartError::Subchart {
+            name: group.clone(),
+            parent,
+            source: Box::new(source),
+        };
         if inner.is_empty() {
-            // A stray file in charts/; helm finds no Chart.yaml in it either and stops.
-            let reason = format!("charts/{group}: Chart.yaml file is missing");
-            return Err(ChartError::Invalid { chart: place.to_owned(), reason });
+            // A stray file in charts/.
+            let reason = "Chart.yaml file is missing".to_owned();
+            return Err(wrap(ChartError::NotAChart { path: sub_path, reason }));
         }
-        chart.dependencies.push(build(&sub_place, &sub_path, inner, depth + 1)?);
+        chart.dependencies.push(build(&sub_place, &sub_path, inner, depth + 1, left).map_err(wrap)?);
     }
     Ok(chart)
 }
 
+/// What Helm checks when a chart is loaded, in its order and words.
 fn check(place: &str, m: &Metadata) -> Result<(), ChartError> {
     let invalid = |reason: &str| ChartError::Invalid {
         chart: place.to_owned(),
@@ -317,14 +352,34 @@ fn check(place: &str, m: &Metadata) -> Result<(), ChartError> {
     if m.name.is_empty() {
         return Err(invalid("chart.metadata.name is required"));
     }
-    if m.name.contains('/') || m.name == ".." || m.name == "." {
+    if m.name == ".." || m.name == "." {
+        return Err(invalid(&format!("chart.metadata.name {:?} is not allowed", m.name)));
+    }
+    if m.name.contains('/') {
         return Err(invalid(&format!("chart.metadata.name {:?} is invalid", m.name)));
     }
     if m.version.is_empty() {
         return Err(invalid("chart.metadata.version is required"));
     }
+    if semver_order(&m.version, &m.version).is_none() {
+        return Err(invalid(&format!("chart.metadata.version {:?} is invalid", m.version)));
+    }
     if !matches!(m.chart_type.as_str(), "" | "application" | "library") {
         return Err(invalid("chart.metadata.type must be application or library"));
+    }
+    let mut keys = HashSet::new();
+    for dep in &m.dependencies {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if !dep.alias.chars().all(plain) {
+            return Err(invalid(&format!(
+                "dependency {:?} has disallowed characters in the alias",
+                dep.name
+            )));
+        }
+        let key = if dep.alias.is_empty() { &dep.name } else { &dep.alias };
+        if !keys.insert(key) {
+            return Err(invalid(&format!("more than one dependency with name or alias {key:?}")));
+        }
     }
     Ok(())
 }

@@ -149,7 +149,8 @@ impl Metadata {
     }
 }
 
-fn dependencies(node: &Node) -> Vec<Dependency> {
+/// The entries of `dependencies`, in `Chart.yaml` and in lock files.
+pub(crate) fn dependencies(node: &Node) -> Vec<Dependency> {
     let entries = node.get("dependencies").and_then(Node::as_seq).unwrap_or_default();
     entries.iter().filter(|d| d.as_map().is_some()).map(dependency).collect()
 }

@@ -10,6 +10,7 @@
 mod capabilities;
 mod dependencies;
 mod error;
+pub mod fetch;
 mod ignore;
 mod load;
 mod manifests;
@@ -25,7 +26,7 @@ pub use error::ChartError;
 pub use load::{MAX_CHART_BYTES, MAX_FILE_BYTES, load, load_archive};
 pub use manifests::{Rendered, RenderedDoc};
 pub use metadata::{Dependency, Metadata};
-pub use render::{RenderOptions, render, render_with};
+pub use render::{RenderOptions, is_release_name, release_name, render, render_with};
 pub use values::{Setting, Tree, ValuesInput};
 
 /// A file of a chart.
@@ -34,7 +35,7 @@ pub struct ChartFile {
     /// Path below the chart's folder, with `/`.
     pub name: String,
     /// Content.
-    pub data: Vec<u8>,
+    pub data: std::sync::Arc<[u8]>,
 }
 
 /// A loaded chart with the charts in its `charts/` folder.
@@ -46,6 +47,8 @@ pub struct Chart {
     pub values: Tree,
     /// `values.schema.json`, which the values have to meet.
     pub schema: Option<Vec<u8>>,
+    /// `Chart.lock` or `requirements.lock`: the versions that were chosen for the dependencies.
+    pub lock: Vec<Dependency>,
     /// What stands under `templates/`.
     pub templates: Vec<ChartFile>,
     /// Everything else, as `.Files` gives it, `crds/` included.

@@ -21,7 +21,7 @@ fn arg<'a>(args: &'a [Value], name: &str) -> Result<&'a str, FnError> {
 
 /// `.Files`: the chart's files outside `templates/`.
 pub(crate) fn files(files: &[ChartFile]) -> Value {
-    from_map(files.iter().map(|f| (Arc::from(f.name.as_str()), Value::from_bytes(f.data.clone()))).collect())
+    from_map(files.iter().map(|f| (Arc::from(f.name.as_str()), Value::from_bytes(f.data.to_vec()))).collect())
 }
 
 fn from_map(fields: Map) -> Value {

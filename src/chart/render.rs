@@ -32,8 +32,6 @@ pub struct RenderOptions {
     pub no_hooks: bool,
     /// Leaves out hooks that are tests.
     pub skip_tests: bool,
-    /// Takes values that do not meet a chart's `values.schema.json`.
-    pub skip_schema_validation: bool,
     /// The user's values.
     pub values: ValuesInput,
     /// Bounds on the templates.
@@ -51,7 +49,6 @@ impl Default for RenderOptions {
             is_upgrade: false,
             no_hooks: false,
             skip_tests: false,
-            skip_schema_validation: false,
             values: ValuesInput::default(),
             limits: Limits::default(),
         }
@@ -72,6 +69,26 @@ impl Env for System {
         // Weak bytes would look like any others, so the render thread ends here, and with it the rendering.
         assert!(getrandom::fill(buffer).is_ok(), "the system gives no random bytes");
     }
+}
+
+/// Gives the name of a release by a Go template, as `--name-template` does.
+///
+/// # Errors
+///
+/// [`ChartError::Template`] for a template that fails.
+pub fn release_name(template: &str) -> Result<String, ChartError> {
+    let mut engine = Engine::new(Arc::new(System), Limits::default());
+    engine.add("name-template", template)?;
+    Ok(engine.render("name-template", &crate::template::value::nil())?)
+}
+
+/// Whether Helm takes this for the name of a release: at most 53 characters, lower-case DNS labels.
+pub fn is_release_name(name: &str) -> bool {
+    let label = |part: &str| {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        part.starts_with(plain) && part.ends_with(plain) && part.chars().all(|c| plain(c) || c == '-')
+    };
+    name.len() <= 53 && name.split('.').all(label)
 }
 
 /// Renders a chart as `helm template` does.
@@ -111,10 +128,13 @@ pub fn render_with(
 fn render_here(chart: &Chart, options: &RenderOptions, env: Arc<dyn Env>) -> Result<Rendered, ChartError> {
     let name = &chart.metadata.name;
     if chart.metadata.is_library() {
-        let reason = "library charts are not installable".to_owned();
+        let reason = format!("{} charts are not installable", chart.metadata.chart_type);
         return Err(ChartError::Invalid { chart: name.clone(), reason });
     }
     dependencies::check(chart)?;
+    if !is_release_name(&options.release_name) {
+        return Err(ChartError::ReleaseName(options.release_name.clone()));
+    }
     let Tree::Object(user) = options.values.merge()? else {
         return Err(ChartError::Values { name: "values".into(), reason: "they are not a mapping".into() });
     };
@@ -134,7 +154,7 @@ fn render_here(chart: &Chart, options: &RenderOptions, env: Arc<dyn Env>) -> Res
     }
     let values = coalesce(&chart, user, false)
         .map_err(|reason| ChartError::Invalid { chart: name.clone(), reason })?;
-    if !options.skip_schema_validation {
+    if !options.values.skip_schema {
         warnings.extend(schema::check(&chart, &values)?);
     }
     let values = as_value(&values);

@@ -14,6 +14,30 @@ pub type Tree = serde_json::Value;
 
 type Table = Map<String, Tree>;
 
+/// Values of a chart with all that is copied into its dependencies; long texts count more than once.
+pub(crate) const MAX_WEIGHT: usize = 1_000_000;
+
+/// How much a table holds, in nodes.
+pub(crate) fn weight(table: &Table) -> usize {
+    fn of(tree: &Tree) -> usize {
+        1 + match tree {
+            Tree::String(s) => s.len() / 64,
+            Tree::Array(items) => items.iter().map(of).sum(),
+            Tree::Object(m) => weight(m),
+            _ => 0,
+        }
+    }
+    table.iter().map(|(k, v)| k.len() / 64 + of(v)).sum()
+}
+
+/// Takes from what may still be copied: a chart can ask for more than any machine has.
+pub(crate) fn spend(left: &mut usize, table: &Table) -> Result<(), String> {
+    *left = left
+        .checked_sub(weight(table))
+        .ok_or_else(|| format!("more than {MAX_WEIGHT} values once they are copied into all dependencies"))?;
+    Ok(())
+}
+
 /// Where the user's values come from.
 #[derive(Debug, Clone, Default)]
 pub struct ValuesInput {
@@ -21,6 +45,8 @@ pub struct ValuesInput {
     pub files: Vec<(String, String)>,
     /// Settings, applied after the files in this order.
     pub settings: Vec<Setting>,
+    /// Takes values that do not meet a chart's `values.schema.json`.
+    pub skip_schema: bool,
 }
 
 /// A value given on the command line.
@@ -66,7 +92,7 @@ impl ValuesInput {
 
 /// Reads a values file: the mappings of all of its documents, merged.
 pub(crate) fn read_file(text: &str) -> Result<Tree, YamlError> {
-    let limits = Limits { allow_duplicate_keys: true, ..Limits::default() };
+    let limits = Limits { allow_duplicate_keys: true, max_nodes: MAX_WEIGHT / 2, ..Limits::default() };
     let mut out = Tree::Object(Map::new());
     for doc in yaml::parse_stream(text, &limits) {
         let node = doc.result?;
@@ -123,7 +149,14 @@ pub(crate) fn overlay(base: &mut Tree, over: Tree) {
 ///
 /// If a dependency's values are not a mapping.
 pub(crate) fn coalesce(chart: &Chart, dest: Table, merge: bool) -> Result<Table, String> {
+    coalesce_within(chart, dest, merge, &mut { MAX_WEIGHT })
+}
+
+fn coalesce_within(chart: &Chart, dest: Table, merge: bool, left: &mut usize) -> Result<Table, String> {
     let mut dest = dest;
+    if let Tree::Object(defaults) = &chart.values {
+        spend(left, defaults)?;
+    }
     coalesce_own(chart, &mut dest, merge);
     for sub in &chart.dependencies {
         let name = &sub.metadata.name;
@@ -139,8 +172,11 @@ pub(crate) fn coalesce(chart: &Chart, dest: Table, merge: bool) -> Result<Table,
                 ));
             }
         };
+        if let Some(Tree::Object(global)) = dest.get("global") {
+            spend(left, global)?;
+        }
         coalesce_globals(&mut below, &dest);
-        dest.insert(name.clone(), Tree::Object(coalesce(sub, below, merge)?));
+        dest.insert(name.clone(), Tree::Object(coalesce_within(sub, below, merge, left)?));
     }
     Ok(dest)
 }

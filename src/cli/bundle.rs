@@ -114,8 +114,9 @@ async fn build(args: BuildArgs, context: Context) -> Outcome {
     let platforms = platforms(&args.platform)?;
     let form = if args.format == FormArg::Tar { Form::Tar } else { Form::Folder };
     bundle::check_output(&args.output, form, args.sources.paths()).map_err(|e| build_error(&e))?;
-    let registry = Registry::new(args.registry.options()?)?;
-    let found = args.sources.discover(&context).await?;
+    let options = args.registry.options()?;
+    let registry = Registry::new(options.clone())?;
+    let found = args.sources.discover(&context, options).await?;
     tell(&found);
     let code = code(&found);
     if code == exit::FAILED {

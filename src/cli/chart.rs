@@ -5,9 +5,18 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{CliError, Outcome, OutputFormat, exit, output, say};
-use crate::chart::{self, KubeVersion, RenderOptions, Setting, ValuesInput};
+use super::{CliError, Context, Outcome, OutputFormat, exit, output, say, warn};
+use crate::chart::{self, Chart, KubeVersion, RenderOptions, ValuesInput};
 use crate::template::{Function, Source, functions};
+
+mod files;
+mod refused;
+pub(super) mod source;
+mod values;
+
+pub use refused::HelmArgs;
+pub use source::FetchArgs;
+pub use values::ValueArgs;
 
 /// Subcommands of `omk chart`.
 #[derive(Debug, Subcommand)]
@@ -16,65 +25,6 @@ pub enum Command {
     Template(Box<TemplateArgs>),
     /// List the functions that templates may call, and where each comes from
     Functions(FunctionsArgs),
-}
-
-/// Where a chart's values come from, as Helm names them.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Chart options")]
-pub struct ValueArgs {
-    /// Values file; later ones win
-    #[arg(short = 'f', long = "values", value_name = "FILE")]
-    values: Vec<PathBuf>,
-    /// Value, such as image.tag=1.2,hosts={a,b}
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// The same, but always text
-    #[arg(long, value_name = "KEY=VALUE")]
-    set_string: Vec<String>,
-    /// Value in JSON
-    #[arg(long, value_name = "KEY=JSON")]
-    set_json: Vec<String>,
-    /// Value that is a file's content
-    #[arg(long, value_name = "KEY=FILE")]
-    set_file: Vec<String>,
-    /// Value that is taken as it stands
-    #[arg(long, value_name = "KEY=TEXT")]
-    set_literal: Vec<String>,
-}
-
-impl ValueArgs {
-    /// Reads the files that are named.
-    ///
-    /// # Errors
-    ///
-    /// If one of them cannot be read, or a setting has no `=`.
-    pub fn read(&self) -> Result<ValuesInput, CliError> {
-        let read = |path: &PathBuf| {
-            std::fs::read_to_string(path)
-                .map_err(|e| CliError::failed(format!("cannot read {}: {e}", path.display())))
-        };
-        let pair = |text: &str| match text.split_once('=') {
-            Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
-            None => Err(CliError::usage(format!("{text:?} has no value; write KEY=VALUE"))),
-        };
-        let mut input = ValuesInput::default();
-        for path in &self.values {
-            input.files.push((path.display().to_string(), read(path)?));
-        }
-        // Helm applies them in this order, whatever the order on the command line.
-        input.settings.extend(self.set_json.iter().cloned().map(Setting::Json));
-        input.settings.extend(self.set.iter().cloned().map(Setting::Set));
-        input.settings.extend(self.set_string.iter().cloned().map(Setting::SetString));
-        for text in &self.set_file {
-            let (key, path) = pair(text)?;
-            input.settings.push(Setting::File(key, read(&PathBuf::from(path))?));
-        }
-        for text in &self.set_literal {
-            let (key, value) = pair(text)?;
-            input.settings.push(Setting::Literal(key, value));
-        }
-        Ok(input)
-    }
 }
 
 /// What a chart is told about its release and its cluster, as Helm names it.
@@ -129,25 +79,45 @@ impl RenderArgs {
 
 /// Arguments of `omk chart template`.
 #[derive(Debug, Args)]
+#[command(disable_version_flag = true, allow_missing_positional = true)]
 #[command(after_help = "\
 Examples:
   omk chart template web ./web-chart -f values.prod.yaml --set web.replicas=3
-  omk chart template web web-1.2.3.tgz --include-crds --kube-version 1.30")]
+  omk chart template web web-1.2.3.tgz --include-crds --kube-version 1.30
+  omk chart template web oci://registry.example.com/charts/web --version ^1.2
+  omk chart template web web --repo https://charts.example.com --output-dir out")]
 pub struct TemplateArgs {
-    /// Name of the release
-    name: String,
-    /// Folder or .tgz of the chart
-    chart: PathBuf,
+    /// Name of the release [default: release-name]
+    #[arg(conflicts_with_all = ["generate_name", "name_template"])]
+    name: Option<String>,
+    /// Folder or .tgz of the chart, oci://HOST/PATH:VERSION, https://….tgz, or with --repo its name there
+    chart: String,
     #[command(flatten)]
     values: ValueArgs,
     #[command(flatten)]
     render: RenderArgs,
+    /// Leave out NAME: the release is called release-name, as helm template does
+    #[arg(short, long)]
+    generate_name: bool,
+    /// Go template that gives the name of the release
+    #[arg(long, value_name = "TEMPLATE")]
+    name_template: Option<String>,
     /// Print the custom resource definitions under crds/ too
     #[arg(long)]
     include_crds: bool,
     /// Only print what comes from this template, such as templates/deployment.yaml
     #[arg(short, long, value_name = "TEMPLATE")]
     show_only: Vec<String>,
+    /// Write a file for each template into this folder instead of printing
+    #[arg(long, value_name = "FOLDER", conflicts_with = "show_only")]
+    output_dir: Option<PathBuf>,
+    /// Put a folder with the name of the release below --output-dir
+    #[arg(long, requires = "output_dir")]
+    release_name: bool,
+    #[command(flatten)]
+    fetch: FetchArgs,
+    #[command(flatten)]
+    helm: HelmArgs,
 }
 
 /// Arguments of `omk chart functions`.
@@ -190,15 +160,25 @@ fn list(output: OutputFormat) -> Result<(), CliError> {
     Ok(())
 }
 
-pub(super) async fn run(command: Command) -> Outcome {
+pub(super) async fn run(command: Command, context: Context) -> Outcome {
     match command {
         Command::Functions(args) => {
             list(args.output)?;
             Ok(exit::OK)
         }
         Command::Template(args) => {
+            args.helm.check()?;
+            if args.values.reads_stdin() && args.fetch.reads_stdin() {
+                return Err(CliError::usage("standard input cannot be both values and a password"));
+            }
+            let source = args.fetch.source(&args.chart)?;
+            let fetcher = args.fetch.fetcher(&source)?;
+            let dependencies = args.fetch.dependencies();
+            let chart = fetcher.load(&source, dependencies, &context.events, &context.cancel).await;
+            let chart = chart
+                .map_err(|e| if context.cancel.is_cancelled() { CliError::cancelled() } else { e.into() })?;
             // Rendering is work for one core and may take a while.
-            let text = tokio::task::spawn_blocking(move || template(&args))
+            let text = tokio::task::spawn_blocking(move || template(&args, &chart))
                 .await
                 .map_err(|e| CliError::failed(format!("rendering stopped: {e}")))??;
             output::text(&text);
@@ -207,13 +187,33 @@ pub(super) async fn run(command: Command) -> Outcome {
     }
 }
 
-fn template(args: &TemplateArgs) -> Result<String, CliError> {
+fn template(args: &TemplateArgs, chart: &Chart) -> Result<String, CliError> {
+    let name = match (&args.name, &args.name_template) {
+        (Some(name), _) => name.clone(),
+        (None, Some(text)) => chart::release_name(text)?,
+        (None, None) => RenderOptions::default().release_name,
+    };
     let options = RenderOptions {
-        release_name: args.name.clone(),
+        release_name: name,
         include_crds: args.include_crds,
         ..args.render.options(args.values.read()?)?
     };
-    let rendered = chart::render(&chart::load(&args.chart)?, &options)?;
+    let rendered = chart::render(chart, &options).map_err(|e| {
+        let missing = matches!(e, chart::ChartError::MissingDependencies { .. });
+        let schema = matches!(e, chart::ChartError::Schema(_));
+        let error = CliError::from(e);
+        match (missing, schema) {
+            (true, _) => error
+                .with_hint("--dependency-update fetches them, into a cache beside the chart's own folder"),
+            (_, true) => error.with_hint("--skip-schema-validation renders without this check"),
+            _ => error,
+        }
+    })?;
+    rendered.warnings.iter().for_each(|w| warn(&format!("warning: {w}")));
+    if let Some(dir) = &args.output_dir {
+        let dir = if args.release_name { dir.join(&options.release_name) } else { dir.clone() };
+        return files::write(&rendered, &dir);
+    }
     if args.show_only.is_empty() {
         return Ok(rendered.to_manifest());
     }

@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+use super::registry::RegistryArgs;
 use super::sources::{SourceArgs, code, tell};
 use super::{CliError, Context, Outcome, OutputFormat, exit, output, say};
 use crate::discover::{Findings, ImagePattern};
@@ -28,6 +29,8 @@ Exit code 3 says that something could not be read and images may be missing.")]
 pub struct DiscoverArgs {
     #[command(flatten)]
     sources: SourceArgs,
+    #[command(flatten)]
+    registry: RegistryArgs,
     /// Show every place that names this image, and nothing else: a name without tag stands for all its tags, the end of
     /// a name for the whole
     #[arg(long, value_name = "IMAGE")]
@@ -44,7 +47,7 @@ pub(super) async fn run(command: Command, context: Context) -> Outcome {
 }
 
 async fn run_discover(args: DiscoverArgs, context: Context) -> Outcome {
-    let mut found = args.sources.discover(&context).await?;
+    let mut found = args.sources.discover(&context, args.registry.options()?).await?;
     let code = code(&found);
     let mut near = Vec::new();
     if let Some(why) = &args.why {

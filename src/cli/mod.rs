@@ -124,7 +124,7 @@ async fn run(cli: Cli) -> u8 {
 async fn dispatch(command: Command, context: Context) -> Outcome {
     match command {
         Command::Bundle(command) => bundle::run(command, context).await,
-        Command::Chart(command) => chart::run(command).await,
+        Command::Chart(command) => chart::run(command, context).await,
         Command::Image(command) => image::run(command, context).await,
         Command::Preheat(args) => preheat::run(*args, context).await,
         Command::Demo(args) => demo::run(args, context).await,

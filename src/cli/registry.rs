@@ -81,26 +81,34 @@ impl RegistryArgs {
     }
 
     fn password(&self) -> Result<Secret, CliError> {
-        let text = if self.password_stdin {
-            let mut text = String::new();
-            let read = std::io::stdin().lock().take(MAX_PASSWORD).read_to_string(&mut text);
-            read.map_err(|e| CliError::usage(format!("cannot read the password from standard input: {e}")))?;
-            // One newline is the one that `echo` and editors add; others could belong to it.
-            let text = text.strip_suffix('\n').unwrap_or(&text);
-            text.strip_suffix('\r').unwrap_or(text).to_owned()
-        } else {
-            std::env::var(PASSWORD_ENV).unwrap_or_default()
-        };
-        if text.is_empty() {
-            let message = format!("--username needs a password: pass --password-stdin or set {PASSWORD_ENV}");
-            return Err(CliError::usage(message));
-        }
-        Ok(Secret::new(text))
+        read_password(self.password_stdin)
     }
 }
 
+/// The password for `--username`, from standard input or the environment.
+///
+/// # Errors
+/// If there is none.
+pub(super) fn read_password(stdin: bool) -> Result<Secret, CliError> {
+    let text = if stdin {
+        let mut text = String::new();
+        let read = std::io::stdin().lock().take(MAX_PASSWORD).read_to_string(&mut text);
+        read.map_err(|e| CliError::usage(format!("cannot read the password from standard input: {e}")))?;
+        // One newline is the one that `echo` and editors add; others could belong to it.
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        text.strip_suffix('\r').unwrap_or(text).to_owned()
+    } else {
+        std::env::var(PASSWORD_ENV).unwrap_or_default()
+    };
+    if text.is_empty() {
+        let message = format!("--username needs a password: pass --password-stdin or set {PASSWORD_ENV}");
+        return Err(CliError::usage(message));
+    }
+    Ok(Secret::new(text))
+}
+
 /// The one that Podman and Skopeo are told by, else Docker's.
-fn default_auth_files(env: impl Fn(&str) -> Option<std::ffi::OsString>) -> Vec<PathBuf> {
+pub(super) fn default_auth_files(env: impl Fn(&str) -> Option<std::ffi::OsString>) -> Vec<PathBuf> {
     if let Some(path) = env("REGISTRY_AUTH_FILE") {
         return vec![path.into()];
     }

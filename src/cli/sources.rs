@@ -6,13 +6,16 @@ use clap::Args;
 
 use super::chart::{RenderArgs, ValueArgs};
 use super::{CliError, Context, exit, warn};
+use crate::chart::fetch::Loader;
 use crate::discover::{Documents, Findings, Inputs, Scope, discover};
 use crate::oci::ImageRef;
+use crate::registry::RegistryOptions;
 
 /// Where to look for images; flatten it into the arguments of a command.
 #[derive(Debug, Clone, Args)]
 pub struct SourceArgs {
-    /// Manifests, folders of manifests, charts (folder or .tgz); - is standard input
+    /// Manifests, folders of manifests, charts (folder, .tgz, oci://HOST/PATH:VERSION, https://….tgz); - is standard
+    /// input
     #[arg(value_name = "SOURCES", required_unless_present = "images")]
     paths: Vec<PathBuf>,
     /// An image that is needed whatever the sources say
@@ -21,6 +24,9 @@ pub struct SourceArgs {
     /// Name of the release that charts are rendered for [default: that of the chart]
     #[arg(long, value_name = "NAME", help_heading = "Chart options")]
     release_name: Option<String>,
+    /// Fetch no charts and no dependencies of charts: take what was fetched before, and say what is missing
+    #[arg(long, env = "OMK_OFFLINE", help_heading = "Chart options")]
+    offline: bool,
     #[command(flatten)]
     render: RenderArgs,
     #[command(flatten)]
@@ -37,14 +43,16 @@ impl SourceArgs {
     ///
     /// # Errors
     /// When it was cancelled. What cannot be read is in [`Findings::problems`]; see [`tell`].
-    pub async fn discover(&self, context: &Context) -> Result<Findings, CliError> {
+    pub async fn discover(&self, context: &Context, registry: RegistryOptions) -> Result<Findings, CliError> {
+        let fetcher = super::chart::source::fetcher(registry, None, self.offline)?;
+        let charts = Loader::new(fetcher, context.events.clone(), context.cancel.clone());
         let inputs = Inputs {
             paths: self.paths.clone(),
             charts: self.render.options(self.values.read()?)?,
             release_name: self.release_name.clone(),
             images: self.images.clone(),
         };
-        let scope = Scope { cancel: context.cancel.clone(), ..Scope::default() };
+        let scope = Scope { cancel: context.cancel.clone(), charts: Some(charts), ..Scope::default() };
         let work = tokio::task::spawn_blocking(move || discover(&inputs, &scope));
         tokio::select! {
             // Reading from a terminal ends with the next line only.

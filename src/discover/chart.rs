@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::{Cause, Findings, Scope, SourceError, SourceName, scan};
+use super::{Cause, Findings, Problem, Scope, Severity, SourceError, SourceName, scan};
 use crate::chart::{self, ChartError, RenderOptions};
 
 /// What a chart (folder or archive) renders to, its custom resource definitions included: whatever
@@ -20,14 +20,25 @@ pub(super) fn chart(
         column: None,
         cause: Cause::Chart { text: told(&error, path), source: Box::new(error) },
     };
-    let loaded = chart::load(path).map_err(failed)?;
+    let loaded = match &scope.charts {
+        Some(loader) => loader.load(path),
+        None => chart::load(path),
+    };
+    let loaded = loaded.map_err(failed)?;
+    // A chart may be called what a release may not.
+    let own = Some(loaded.metadata.name.as_str()).filter(|name| chart::is_release_name(name));
     let options = RenderOptions {
-        release_name: release_name.unwrap_or(&loaded.metadata.name).to_owned(),
+        release_name: release_name.or(own).unwrap_or(&options.release_name).to_owned(),
         include_crds: true,
         ..options.clone()
     };
     let rendered = chart::render(&loaded, &options).map_err(failed)?;
     let mut all = Findings { charts: 1, ..Findings::default() };
+    let warning = |w: &String| {
+        let name = SourceName::Chart { path: path.into(), template: None };
+        Problem::of_source(Severity::Warning, name, w.clone())
+    };
+    all.problems.extend(rendered.warnings.iter().map(warning));
     for document in rendered.documents {
         scope.check(path)?;
         let template = Some(document.source.as_str().into());

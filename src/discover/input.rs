@@ -12,7 +12,7 @@ use super::{Cause, Problem, Scope, Severity, SourceError, SourceName};
 pub(super) enum Entry {
     /// A file of documents.
     Manifest(PathBuf),
-    /// A chart's folder or archive.
+    /// A chart's folder or archive, or where it is fetched from.
     Chart(PathBuf),
     /// A kustomization's folder. What it reads is listed too.
     Kustomization(PathBuf),
@@ -46,6 +46,10 @@ const ARCHIVES: [&str; 2] = [".tgz", ".tar.gz"];
 /// # Errors
 /// If `path` is not there or cannot be read, or there is more below it than `scope` allows.
 pub(super) fn list(path: &Path, scope: &Scope) -> Result<Listing, SourceError> {
+    if ["oci://", "http://", "https://"].iter().any(|scheme| path.to_string_lossy().starts_with(scheme)) {
+        let entries = vec![Entry::Chart(path.into())];
+        return Ok(Listing { entries, problems: Vec::new() });
+    }
     let meta = fs::metadata(path).map_err(|e| SourceError::file(path, Cause::Read(e)))?;
     let mut listing = Listing::default();
     if !meta.is_dir() {

@@ -59,6 +59,7 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::chart::fetch::Loader;
 use crate::chart::{ChartError, RenderOptions};
 use crate::oci::ImageRef;
 
@@ -104,6 +105,9 @@ pub struct Scope {
     pub max_entries: usize,
     /// Levels of folders. Default 64.
     pub max_depth: usize,
+    /// Fetches charts and dependencies of charts; without it, charts are those on this machine with what they bring
+    /// along.
+    pub charts: Option<Loader>,
     /// Asks to stop between two files.
     pub cancel: CancellationToken,
 }
@@ -114,6 +118,7 @@ impl Default for Scope {
             max_file_bytes: 64 << 20,
             max_entries: 1_000_000,
             max_depth: 64,
+            charts: None,
             cancel: CancellationToken::new(),
         }
     }

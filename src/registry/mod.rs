@@ -30,7 +30,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use reqwest::Method;
-use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, LINK};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Events;
@@ -56,6 +56,9 @@ use retry::Failure;
 
 /// The largest image config that is read. Real ones have some kilobytes.
 pub const MAX_CONFIG_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Tags of one repository.
+pub const MAX_TAGS: usize = 20_000;
 
 /// Documents of one image. The largest real index has about 60 entries, so 2 documents each and itself.
 const MAX_DOCUMENTS: usize = 1024;
@@ -164,6 +167,44 @@ impl Registry {
         cancel: &CancellationToken,
     ) -> Result<ImageGraph, RegistryError> {
         until_cancelled(cancel, self.walk(image, platforms, events)).await
+    }
+
+    /// The tags of the image's repository, at most [`MAX_TAGS`], in the registry's order.
+    ///
+    /// # Errors
+    /// Any [`RegistryError`]; passing failures were tried again before.
+    pub async fn tags(
+        &self,
+        image: &ImageRef,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<String>, RegistryError> {
+        #[derive(serde::Deserialize)]
+        struct Page {
+            tags: Option<Vec<String>>,
+        }
+        until_cancelled(cancel, async {
+            let what = format!("tags of {}", image.name());
+            let target = self.http.target(image, &what);
+            let mut all: Vec<String> = Vec::new();
+            loop {
+                let query = all.last().map(|last| format!("&last={last}")).unwrap_or_default();
+                let path = format!("tags/list?n=1000{query}");
+                let (headers, bytes) = self.fetch(&target, path, MAX_MANIFEST_BYTES, events).await?;
+                let page: Page = serde_json::from_slice(&bytes)
+                    .map_err(|e| target.protocol(format!("a list of tags that is not JSON: {e}")))?;
+                let page = page.tags.unwrap_or_default();
+                // A tag is part of the next request: what is none could be anything.
+                let fresh = page.into_iter().filter(|t| is_tag(t) && all.last() != Some(t));
+                let before = all.len();
+                all.extend(fresh.collect::<Vec<_>>());
+                if all.len() == before || all.len() >= MAX_TAGS || !headers.contains_key(LINK) {
+                    all.truncate(MAX_TAGS);
+                    return Ok(all);
+                }
+            }
+        })
+        .await
     }
 
     /// The image's repository as a source of blobs. `events` hears of retries.
@@ -294,6 +335,11 @@ impl Registry {
         };
         self.http.retrying(target.what, events, attempt).await
     }
+}
+
+fn is_tag(text: &str) -> bool {
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    text.len() <= 128 && !text.is_empty() && text.chars().all(known)
 }
 
 async fn until_cancelled<T>(

@@ -34,6 +34,11 @@ pub(crate) fn semver_satisfies(constraint: &str, version: &str) -> bool {
     funcs::satisfies(constraint, version)
 }
 
+/// How two versions stand to each other; none if one of them is no version.
+pub(crate) fn semver_order(a: &str, b: &str) -> Option<std::cmp::Ordering> {
+    funcs::semver_order(a, b)
+}
+
 /// Stack that a thread needs for templates that include each other as deep as [`Limits`] allows by default.
 pub const STACK_BYTES: usize = 1 << 30;
 

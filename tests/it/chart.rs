@@ -24,7 +24,7 @@ fn run(chart: &str, args: &str) -> Result<String, ChartError> {
             "--kube-version" => options.kube_version = KubeVersion::parse(&next()).unwrap(),
             "--no-hooks" => options.no_hooks = true,
             "--skip-tests" => options.skip_tests = true,
-            "--skip-schema-validation" => options.skip_schema_validation = true,
+            "--skip-schema-validation" => options.values.skip_schema = true,
             "--is-upgrade" => options.is_upgrade = true,
             "--include-crds" => options.include_crds = true,
             other => panic!("the test does not know {other}"),

@@ -6,6 +6,8 @@
 
 mod bundle;
 mod chart;
+mod chart_fetch;
+mod chart_hostile;
 mod conformance;
 mod demo;
 mod discover;

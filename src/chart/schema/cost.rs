@@ -71,7 +71,12 @@ impl<'a> Walk<'a> {
     }
 
     fn target(&self, base: &str, reference: &str) -> Result<Vec<(&'a Tree, String)>, String> {
-        let lost = || format!("schema refers to {reference:?}, which is not in it");
+        let lost = || match reference.split_once('#') {
+            Some(("", pointer)) if pointer.starts_with('/') => {
+                format!("json-pointer in \"file:///values.schema.json#{pointer}\" not found")
+            }
+            _ => format!("schema refers to {reference:?}, which is not in it"),
+        };
         let (url, fragment) = resolve(base, reference).ok_or_else(lost)?;
         if is_standard(&url) && !self.places.contains_key(&url) {
             return Ok(Vec::new());

@@ -29,6 +29,10 @@ use super::value::{Dict, as_dict, as_float, as_int, as_list, is_nil, type_name};
 pub(super) use super::value::nil;
 pub(crate) use encoding::to_yaml;
 
+pub(super) fn semver_order(a: &str, b: &str) -> Option<std::cmp::Ordering> {
+    semver::order(a, b)
+}
+
 /// Whether `version` meets `constraint`.
 pub(super) fn satisfies(constraint: &str, version: &str) -> bool {
     semver::Version::parse(version).is_ok_and(|v| semver::satisfies(constraint, &v).unwrap_or(false))

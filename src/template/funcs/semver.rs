@@ -77,6 +77,11 @@ fn compare(a: &Version, b: &Version) -> Ordering {
     a.numbers.cmp(&b.numbers).then_with(|| a.pre.cmp(&b.pre))
 }
 
+/// How two versions stand to each other.
+pub(super) fn order(a: &str, b: &str) -> Option<Ordering> {
+    Some(compare(&Version::parse(a).ok()?, &Version::parse(b).ok()?))
+}
+
 fn canonical(v: &Version) -> String {
     let [major, minor, patch] = v.numbers;
     let pre = if v.pre.is_empty() { String::new() } else { format!("-{}", v.pre) };

@@ -1,0 +1,199 @@
+//! Charts from people who mean harm: each ends with an error that says why. The bounds are on counts and sizes, so
+//! that what they hold back does not depend on how fast this machine is.
+
+use std::path::Path;
+
+use omk::chart::{ChartError, RenderOptions, Setting, load, load_archive, render};
+
+fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    for (name, data) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(data.len() as u64);
+        header.set_mode(0o644);
+        // Written past the checks of the crate: a hostile archive has not been through them.
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_cksum();
+        tar.append(&header, *data).unwrap();
+    }
+    tar.into_inner().unwrap().finish().unwrap()
+}
+
+const CHART: &[u8] = b"apiVersion: v2\nname: x\nversion: 1.0.0\n";
+
+fn refused(files: &[(&str, &[u8])]) -> String {
+    match load_archive("x.tgz", &archive(files)) {
+        Ok(chart) => render(&chart, &RenderOptions::default()).unwrap_err().to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    dir
+}
+
+fn rendered(dir: &Path) -> Result<String, ChartError> {
+    Ok(render(&load(dir)?, &RenderOptions::default())?.to_manifest())
+}
+
+#[test]
+fn archives_do_not_lead_out_and_do_not_grow_without_bounds() {
+    for name in ["x/../../etc/passwd", "x//etc/x", "x/a/../../../b"] {
+        let error = refused(&[("x/Chart.yaml", CHART), (name, b"")]);
+        assert!(error.contains("chart"), "{name}: {error}");
+    }
+    let large = vec![0; 6 << 20];
+    assert!(refused(&[("x/Chart.yaml", CHART), ("x/big", &large)]).contains("maximum file size"));
+    let part = vec![0; 5 << 20];
+    let names: Vec<String> = (0..21).map(|i| format!("x/{i}")).collect();
+    let mut files: Vec<(&str, &[u8])> = names.iter().map(|n| (n.as_str(), &part[..])).collect();
+    files.push(("x/Chart.yaml", CHART));
+    assert!(refused(&files).contains("maximum size"));
+    // Packed within each other, they count together.
+    let inner = archive(&files[..10].iter().copied().chain([("x/Chart.yaml", CHART)]).collect::<Vec<_>>());
+    let error = refused(&[
+        ("x/Chart.yaml", CHART),
+        ("x/charts/a.tgz", &inner),
+        ("x/charts/b.tgz", &inner),
+        ("x/charts/c.tgz", &inner),
+    ]);
+    assert!(error.contains("maximum size"), "{error}");
+    let mut nested = archive(&[("x/Chart.yaml", CHART)]);
+    for _ in 0..30 {
+        nested = archive(&[("x/Chart.yaml", CHART), ("x/charts/x.tgz", &nested)]);
+    }
+    assert!(load_archive("x.tgz", &nested).unwrap_err().to_string().contains("nested deeper"));
+    let names: Vec<String> = (0..50_001).map(|i| format!("x/{i}")).collect();
+    let many: Vec<(&str, &[u8])> = names.iter().map(|n| (n.as_str(), &b""[..])).collect();
+    assert!(refused(&many).contains("files"));
+}
+
+#[test]
+fn links_do_not_lead_out_and_circles_end() {
+    let chart = ("Chart.yaml", "apiVersion: v2\nname: x\nversion: 1.0.0\n");
+    let dir = folder(&[chart]);
+    std::os::unix::fs::symlink("/etc/hostname", dir.path().join("name")).unwrap();
+    assert!(rendered(dir.path()).unwrap_err().to_string().contains("leads out of the chart"));
+    let dir = folder(&[chart]);
+    for name in ["a", "b", "c"] {
+        std::os::unix::fs::symlink(".", dir.path().join(name)).unwrap();
+    }
+    let error = rendered(dir.path()).unwrap_err().to_string();
+    assert!(["nested deeper", "files", "Too many levels"].iter().any(|e| error.contains(e)), "{error}");
+}
+
+#[test]
+fn yaml_that_grows_is_refused() {
+    let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+    for i in 1..12 {
+        bomb += &format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 10].join(","));
+    }
+    let metadata =
+        format!("apiVersion: v2\nname: x\nversion: 1.0.0\nannotations:\n  {}", bomb.replace('\n', "\n  "));
+    for (file, text) in [("values.yaml", &bomb), ("Chart.yaml", &metadata), ("Chart.lock", &bomb)] {
+        let mut files = vec![("x/Chart.yaml", CHART)];
+        files.retain(|(name, _)| *name != format!("x/{file}"));
+        let name = format!("x/{file}");
+        files.push((&name, text.as_bytes()));
+        let error = refused(&files);
+        assert!(error.contains(file), "{file}: {error}");
+    }
+    let deep = format!("a: {}1{}", "[".repeat(5000), "]".repeat(5000));
+    assert!(refused(&[("x/Chart.yaml", CHART), ("x/values.yaml", deep.as_bytes())]).contains("values.yaml"));
+    let mut options = RenderOptions::default();
+    options.values.files.push(("mine".into(), bomb));
+    let chart = load_archive("x.tgz", &archive(&[("x/Chart.yaml", CHART)])).unwrap();
+    assert!(render(&chart, &options).unwrap_err().to_string().contains("mine"));
+    for huge in ["a[65537]=1", "a[60000][60000][60000][60000]=1", &"a.".repeat(40)] {
+        let mut options = RenderOptions::default();
+        options.values.settings.push(Setting::Set(huge.to_owned()));
+        assert!(render(&chart, &options).is_err() || huge.contains("60000"), "{huge}");
+    }
+}
+
+#[test]
+fn dependencies_that_multiply_are_refused() {
+    // Every level has the one below it twice.
+    let mut files: Vec<(String, String)> = Vec::new();
+    let mut path = String::new();
+    for i in 0..18 {
+        let deps = "dependencies: [{name: n, version: '*', alias: a}, {name: n, version: '*', alias: b}]";
+        let name = if i == 0 { "x" } else { "n" };
+        files.push((
+            format!("{path}Chart.yaml"),
+            format!("apiVersion: v2\nname: {name}\nversion: 1.0.0\n{deps}\n"),
+        ));
+        path += "charts/n/";
+    }
+    files.push((format!("{path}Chart.yaml"), "apiVersion: v2\nname: n\nversion: 1.0.0\n".into()));
+    let files: Vec<(&str, &str)> = files.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect();
+    let error = rendered(folder(&files).path()).unwrap_err().to_string();
+    assert!(error.contains("charts once every alias is followed"), "{error}");
+    // Every level takes over all of the values below it, twenty times.
+    let imports: Vec<String> = (0..20).map(|i| format!("{{child: all, parent: 'all.k{i}'}}")).collect();
+    let mut files: Vec<(String, String)> = Vec::new();
+    let mut path = String::new();
+    for i in 0..10 {
+        let name = if i == 0 { "x" } else { "n" };
+        let deps =
+            format!("dependencies: [{{name: n, version: '*', import-values: [{}]}}]", imports.join(","));
+        files.push((
+            format!("{path}Chart.yaml"),
+            format!("apiVersion: v2\nname: {name}\nversion: 1.0.0\n{deps}\n"),
+        ));
+        path += "charts/n/";
+    }
+    files.push((format!("{path}Chart.yaml"), "apiVersion: v2\nname: n\nversion: 1.0.0\n".into()));
+    files.push((format!("{path}values.yaml"), "all: {a: 1, b: 2, c: 3}\n".into()));
+    let files: Vec<(&str, &str)> = files.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect();
+    let error = rendered(folder(&files).path()).unwrap_err().to_string();
+    assert!(error.contains("values"), "{error}");
+    // A large global table for many charts.
+    let mut files = vec![("Chart.yaml".to_owned(), "apiVersion: v2\nname: x\nversion: 1.0.0\n".to_owned())];
+    let table: Vec<String> = (0..20_000).map(|i| format!("k{i}: 1")).collect();
+    files.push(("values.yaml".into(), format!("global: {{{}}}\n", table.join(", "))));
+    for i in 0..200 {
+        files.push((
+            format!("charts/c{i}/Chart.yaml"),
+            format!("apiVersion: v2\nname: c{i}\nversion: 1.0.0\n"),
+        ));
+    }
+    let files: Vec<(&str, &str)> = files.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect();
+    let error = rendered(folder(&files).path()).unwrap_err().to_string();
+    assert!(error.contains("copied into all dependencies"), "{error}");
+}
+
+#[test]
+fn patterns_and_templates_that_explode_end() {
+    let chart = ("Chart.yaml", "apiVersion: v2\nname: x\nversion: 1.0.0\n");
+    let long = format!("{}b", "a".repeat(3000));
+    let file = ("files/".to_owned() + &"a".repeat(200), "x");
+    for pattern in ["*a".repeat(500), "**/".repeat(500), "{a,".repeat(200), "[a-".repeat(300), long] {
+        let template =
+            format!("{{{{ range $p, $_ := .Files.Glob {pattern:?} }}}}- {{{{ $p }}}}\n{{{{ end }}}}");
+        let dir = folder(&[chart, ("templates/x.yaml", &template), (&file.0, file.1)]);
+        let out = rendered(dir.path());
+        assert!(out.is_ok() || out.as_ref().is_err_and(|e| !e.to_string().is_empty()), "{out:?}");
+    }
+    for (template, reason) in [
+        (r#"{{ define "a" }}{{ include "a" . }}{{ end }}{{ include "a" . }}"#, "nested"),
+        (r#"{{ tpl "{{ tpl .t . }}" (dict "t" "{{ tpl .t . }}") }}"#, ""),
+        (r#"{{ repeat 100000000 "x" }}"#, ""),
+        (r#"{{ range until 100000000 }}x{{ end }}"#, "until"),
+        (r#"{{ range $i := until 99999 }}{{ range $j := until 99999 }}x{{ end }}{{ end }}"#, ""),
+        (r#"{{ $x := "x" }}{{ range until 60 }}{{ $x = printf "%s%s" $x $x }}{{ end }}{{ $x }}"#, ""),
+        (r#"{{ $x := list 1 }}{{ range until 60 }}{{ $x = concat $x $x }}{{ end }}{{ len $x }}"#, ""),
+        (r#"{{ printf "%1000000000d" 1 }}"#, ""),
+        (r#"{{ regexMatch "((a{1000}){1000}){1000}" "a" }}"#, ""),
+    ] {
+        let dir = folder(&[chart, ("templates/x.yaml", template)]);
+        let error = rendered(dir.path()).map(|t| t.len()).unwrap_err().to_string();
+        assert!(error.contains(reason), "{template}: {error}");
+    }
+}
