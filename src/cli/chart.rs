@@ -88,7 +88,6 @@ Examples:
   omk chart template web web --repo https://charts.example.com --output-dir out")]
 pub struct TemplateArgs {
     /// Name of the release [default: release-name]
-    #[arg(conflicts_with_all = ["generate_name", "name_template"])]
     name: Option<String>,
     /// Folder or .tgz of the chart, oci://HOST/PATH:VERSION, https://….tgz, or with --repo its name there
     chart: String,
@@ -168,6 +167,10 @@ pub(super) async fn run(command: Command, context: Context) -> Outcome {
         }
         Command::Template(args) => {
             args.helm.check()?;
+            if args.name.is_some() && (args.generate_name || args.name_template.is_some()) {
+                let flag = if args.generate_name { "--generate-name" } else { "--name-template" };
+                return Err(CliError::usage(format!("cannot set {flag} and also specify a name")));
+            }
             if args.values.reads_stdin() && args.fetch.reads_stdin() {
                 return Err(CliError::usage("standard input cannot be both values and a password"));
             }

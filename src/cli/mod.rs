@@ -151,3 +151,13 @@ async fn cancel_on_signal(cancel: CancellationToken) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn no_two_options_of_a_command_are_at_odds() {
+        super::Cli::command().debug_assert();
+    }
+}

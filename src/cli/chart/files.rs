@@ -31,5 +31,6 @@ pub(super) fn write(rendered: &Rendered, dir: &Path) -> Result<String, CliError>
         staged.as_file().sync_all().map_err(failed)?;
         staged.persist(&path).map_err(|e| failed(e.error))?;
     }
-    Ok(told)
+    // Helm ends with an empty line: what it would print without a folder.
+    Ok(told + "\n")
 }

@@ -69,8 +69,6 @@ pub struct HelmArgs {
     cert_file: Option<String>,
     #[arg(long, hide = true)]
     key_file: Option<String>,
-    #[arg(long, hide = true)]
-    password: Option<String>,
 }
 
 impl HelmArgs {
@@ -124,11 +122,6 @@ impl HelmArgs {
                 self.cert_file.is_some() || self.key_file.is_some(),
                 "--cert-file and --key-file",
                 "client certificates are not supported; log in with --username",
-            ),
-            (
-                self.password.is_some(),
-                "--password",
-                "other users of the machine could read it; pass --password-stdin or set OMK_REGISTRY_PASSWORD",
             ),
         ];
         match refused.iter().find(|(given, ..)| *given) {
