@@ -98,10 +98,10 @@ pub struct NodePlan {
     pub blobs: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Bytes that are not sent.
+    /// Bytes that are not sent because the node has them for good.
     pub bytes_skipped: u64,
-    /// Bytes of blobs and parts of blobs that an earlier run staged on the node: complete ones are among those that are
-    /// not sent, parts are sent again as far as they cannot be proved.
+    /// Bytes of blobs and parts of blobs that an earlier run staged on the node: complete ones are not sent, parts are
+    /// sent again as far as they cannot be proved.
     pub bytes_resumed: u64,
     /// What is not sent and why.
     pub skipped: Vec<SkippedBlob>,
@@ -211,8 +211,11 @@ impl NodePlan {
         skipped.retain(|digest, _| !on_the_way.contains(digest));
         plan.blobs = on_the_way.len() as u64;
         plan.bytes = plan.to_send().map(Descriptor::size).sum();
-        plan.bytes_skipped = skipped.values().map(|s| s.size).sum();
-        let staged = skipped.values().filter(|s| s.reason == Have::Staged).map(|s| s.size).sum::<u64>();
+        let of = |staged: bool| {
+            skipped.values().filter(move |s| (s.reason == Have::Staged) == staged).map(|s| s.size)
+        };
+        plan.bytes_skipped = of(false).sum();
+        let staged: u64 = of(true).sum();
         let part = |b: &Descriptor| facts.partials.get(b.digest().hex()).map_or(0, |&n| n.min(b.size()));
         plan.bytes_resumed = staged + plan.to_send().map(part).sum::<u64>();
         plan.skipped = skipped.into_values().collect();

@@ -28,7 +28,7 @@ pub struct NodeReport {
     pub bytes_sent: u64,
     /// Blobs that were sent, whole or in part.
     pub blobs_sent: u64,
-    /// Bytes of blobs that were not sent because the node had them.
+    /// Bytes of blobs that were not sent because the node had them for good.
     pub bytes_skipped: u64,
     /// Bytes of blobs that were not sent because an earlier run had staged them, whole or in part.
     pub bytes_resumed: u64,
