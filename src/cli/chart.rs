@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::{CliError, Context, Outcome, OutputFormat, exit, output, say, warn};
+use crate::chart::fetch::ChartSource;
 use crate::chart::{self, Chart, KubeVersion, RenderOptions, ValuesInput};
 use crate::template::{Function, Source, functions};
 
@@ -175,19 +176,29 @@ pub(super) async fn run(command: Command, context: Context) -> Outcome {
                 return Err(CliError::usage("standard input cannot be both values and a password"));
             }
             let source = args.fetch.source(&args.chart)?;
-            let fetcher = args.fetch.fetcher(&source)?;
-            let dependencies = args.fetch.dependencies();
-            let chart = fetcher.load(&source, dependencies, &context.events, &context.cancel).await;
-            let chart = chart
-                .map_err(|e| if context.cancel.is_cancelled() { CliError::cancelled() } else { e.into() })?;
+            let fetched = match &source {
+                // Setting up for a network takes longer than rendering most charts.
+                ChartSource::Path(_) if !args.fetch.dependencies() => None,
+                source => Some(fetch(&args.fetch, source, &context).await?),
+            };
             // Rendering is work for one core and may take a while.
-            let text = tokio::task::spawn_blocking(move || template(&args, &chart))
+            let work = move || match (fetched, source) {
+                (None, ChartSource::Path(path)) => template(&args, &chart::load(&path)?),
+                (fetched, _) => template(&args, &fetched.ok_or_else(CliError::cancelled)?),
+            };
+            let text = tokio::task::spawn_blocking(work)
                 .await
                 .map_err(|e| CliError::failed(format!("rendering stopped: {e}")))??;
             output::text(&text);
             Ok(exit::OK)
         }
     }
+}
+
+async fn fetch(args: &FetchArgs, source: &ChartSource, context: &Context) -> Result<Chart, CliError> {
+    let fetcher = args.fetcher(source)?;
+    let chart = fetcher.load(source, args.dependencies(), &context.events, &context.cancel).await;
+    chart.map_err(|e| if context.cancel.is_cancelled() { CliError::cancelled() } else { e.into() })
 }
 
 fn template(args: &TemplateArgs, chart: &Chart) -> Result<String, CliError> {

@@ -44,8 +44,8 @@ impl SourceArgs {
     /// # Errors
     /// When it was cancelled. What cannot be read is in [`Findings::problems`]; see [`tell`].
     pub async fn discover(&self, context: &Context, registry: RegistryOptions) -> Result<Findings, CliError> {
-        let fetcher = super::chart::source::fetcher(registry, None, self.offline)?;
-        let charts = Loader::new(fetcher, context.events.clone(), context.cancel.clone());
+        let options = super::chart::source::fetch_options(registry, None, self.offline)?;
+        let charts = Loader::new(options, context.events.clone(), context.cancel.clone());
         let inputs = Inputs {
             paths: self.paths.clone(),
             charts: self.render.options(self.values.read()?)?,

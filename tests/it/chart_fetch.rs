@@ -116,12 +116,16 @@ impl World {
         Self { dir: tempfile::tempdir().unwrap(), registry, host }
     }
 
-    fn fetcher(&self, offline: bool, login: Option<Login>) -> Fetcher {
+    fn options(&self, offline: bool, login: Option<Login>) -> FetchOptions {
         let retries = RetryOptions { attempts: 1, ..RetryOptions::default() };
         let registry =
             RegistryOptions { plain_http: vec![self.host.clone()], retries, ..RegistryOptions::default() };
         let cache = self.dir.path().join("cache");
-        Fetcher::new(FetchOptions { registry, login, cache, offline }).unwrap()
+        FetchOptions { registry, login, cache, offline }
+    }
+
+    fn fetcher(&self, offline: bool, login: Option<Login>) -> Fetcher {
+        Fetcher::new(self.options(offline, login)).unwrap()
     }
 
     fn oci(&self, name: &str, version: &str) -> ChartSource {
@@ -305,7 +309,7 @@ async fn images_are_found_in_charts_that_are_fetched() {
     );
     let top = world.folder("top", &chart, "");
     let paths = vec![PathBuf::from(format!("oci://{}/charts/web:1.10.0", world.host)), top];
-    let loader = Loader::new(world.fetcher(false, None), silent(), CancellationToken::new());
+    let loader = Loader::new(world.options(false, None), silent(), CancellationToken::new());
     let found = tokio::task::spawn_blocking(move || {
         let scope = Scope { charts: Some(loader), ..Scope::default() };
         discover(&Inputs { paths, ..Inputs::default() }, &scope).unwrap()

@@ -9,7 +9,7 @@
 //! Nothing is written into a chart's own folder, other than by `helm dependency build`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use reqwest::Url;
@@ -398,7 +398,9 @@ fn check_provenance(chart: &str, text: &str, found: &Digest) -> Result<(), Fetch
 /// Loads charts for code that blocks, such as [`crate::discover`]: not to be called from an asynchronous task.
 #[derive(Clone)]
 pub struct Loader {
-    fetcher: Fetcher,
+    options: FetchOptions,
+    /// Made for the first chart that needs it: setting up for a network takes longer than rendering most charts.
+    fetcher: Arc<OnceLock<Fetcher>>,
     handle: Handle,
     events: Events,
     cancel: CancellationToken,
@@ -406,23 +408,37 @@ pub struct Loader {
 
 impl Loader {
     /// Must be called within a Tokio runtime, which then does the fetching.
-    pub fn new(fetcher: Fetcher, events: Events, cancel: CancellationToken) -> Self {
-        Self { fetcher, handle: Handle::current(), events, cancel }
+    pub fn new(options: FetchOptions, events: Events, cancel: CancellationToken) -> Self {
+        Self { options, fetcher: Arc::default(), handle: Handle::current(), events, cancel }
     }
 
     /// A chart with its dependencies.
     ///
     /// # Errors
-    /// As [`Fetcher::load`].
+    /// As [`Fetcher::new`] and [`Fetcher::load`].
     pub fn load(&self, place: &Path) -> Result<Chart, ChartError> {
         let source = ChartSource::parse(&place.to_string_lossy(), None, "")?;
-        self.handle.block_on(self.fetcher.load(&source, true, &self.events, &self.cancel))
+        if let ChartSource::Path(path) = &source {
+            let chart = load(path)?;
+            let there = |d: &Dependency| chart.dependencies.iter().any(|c| c.metadata.name == d.name);
+            if chart.metadata.dependencies.iter().all(there) {
+                return Ok(chart);
+            }
+        }
+        let fetcher = match self.fetcher.get() {
+            Some(fetcher) => fetcher.clone(),
+            None => {
+                let made = Fetcher::new(self.options.clone())?;
+                self.fetcher.get_or_init(|| made).clone()
+            }
+        };
+        self.handle.block_on(fetcher.load(&source, true, &self.events, &self.cancel))
     }
 }
 
 impl std::fmt::Debug for Loader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Loader").field(&self.fetcher).finish()
+        f.debug_struct("Loader").field("cache", &self.options.cache).finish_non_exhaustive()
     }
 }
 

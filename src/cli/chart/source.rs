@@ -96,7 +96,7 @@ impl FetchArgs {
         let plain_http = if self.plain_http { vec![source.host()] } else { Vec::new() };
         let ca_files = self.ca_file.iter().cloned().collect();
         let registry = RegistryOptions { plain_http, ca_files, credentials, ..RegistryOptions::default() };
-        fetcher(registry, login, self.offline)
+        Ok(Fetcher::new(fetch_options(registry, login, self.offline)?)?)
     }
 }
 
@@ -111,18 +111,18 @@ fn auth_files() -> Vec<PathBuf> {
     default_auth_files(env).into_iter().chain(helm).collect()
 }
 
-/// What fetches charts for any command.
+/// How charts are fetched by any command.
 ///
 /// # Errors
-/// A CA file that cannot be read, nowhere to keep charts.
-pub(in crate::cli) fn fetcher(
+/// When there is nowhere to keep charts.
+pub(in crate::cli) fn fetch_options(
     registry: RegistryOptions,
     login: Option<Login>,
     offline: bool,
-) -> Result<Fetcher, CliError> {
+) -> Result<FetchOptions, CliError> {
     let env = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
     let cache = default_cache(env).ok_or_else(|| {
         CliError::usage("there is nowhere to keep fetched charts: set OMK_HOME or HOME to a folder")
     })?;
-    Ok(Fetcher::new(FetchOptions { registry, login, cache, offline })?)
+    Ok(FetchOptions { registry, login, cache, offline })
 }
