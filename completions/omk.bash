@@ -101,7 +101,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__bundle__subcmd__build)
-            opts="-n -a -f -o -h -V --image --release-name --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --values --set --set-string --set-json --set-file --set-literal --platform --output --format --summary --parallel --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --progress --help --version"
+            opts="-n -a -f -o -h -V --image --release-name --offline --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --values --set --set-string --set-json --set-file --set-literal --skip-schema-validation --platform --output --format --summary --parallel --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -315,7 +315,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__chart__subcmd__template)
-            opts="-f -n -a -s -h -V --values --set --set-string --set-json --set-file --set-literal --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --include-crds --show-only --progress --help --version"
+            opts="-f -n -a -g -s -l -h --values --set --set-string --set-json --set-file --set-literal --skip-schema-validation --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --generate-name --name-template --include-crds --show-only --output-dir --release-name --repo --version --devel --dependency-update --offline --username --password --password-stdin --ca-file --plain-http --create-namespace --description --disable-openapi-validation --force --force-conflicts --force-replace --labels --replace --rollback-on-failure --atomic --server-side --take-ownership --timeout --wait --wait-for-jobs --hide-notes --render-subchart-notes --skip-crds --debug --dry-run --validate --post-renderer --post-renderer-args --enable-dns --verify --keyring --insecure-skip-tls-verify --pass-credentials --cert-file --key-file --progress --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -369,11 +369,87 @@ _omk() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --name-template)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --show-only)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 -s)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --repo)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --version)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --username)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --password)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --description)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --labels)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -l)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --server-side)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dry-run)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --post-renderer)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --post-renderer-args)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keyring)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cert-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -461,7 +537,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__image__subcmd__discover)
-            opts="-n -a -f -o -h -V --image --release-name --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --values --set --set-string --set-json --set-file --set-literal --why --output --progress --help --version"
+            opts="-n -a -f -o -h -V --image --release-name --offline --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --values --set --set-string --set-json --set-file --set-literal --skip-schema-validation --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --why --output --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -520,6 +596,26 @@ _omk() {
                     return 0
                     ;;
                 --set-literal)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --plain-http)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --username)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --auth-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -53,7 +53,7 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcomma
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s n -l namespace -d 'Namespace of the release' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l kube-version -d 'Version of Kubernetes that the chart is told' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s a -l api-versions -d 'API versions that the chart is told besides those of Kubernetes itself' -r
-complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s f -l values -d 'Values file; later ones win' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s f -l values -d 'Values file, - for standard input; may be given more than once, later ones win' -r -F
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l set -d 'Value, such as image.tag=1.2,hosts={a,b}' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l set-string -d 'The same, but always text' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l set-json -d 'Value in JSON' -r
@@ -76,9 +76,11 @@ bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l offline -d 'Fetch no charts and no dependencies of charts: take what was fetched before, and say what is missing'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l no-hooks -d 'Leave out hooks'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l skip-tests -d 'Leave out tests'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l is-upgrade -d 'Render as for an upgrade'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l skip-schema-validation -d 'Do not check values against the chart\'s values.schema.json'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l password-stdin -d 'Read the password for --username from standard input'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s V -l version -d 'Print version'
@@ -109,7 +111,7 @@ complete -c omk -n "__fish_omk_using_subcommand chart; and not __fish_seen_subco
 complete -c omk -n "__fish_omk_using_subcommand chart; and not __fish_seen_subcommand_from template functions" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand chart; and not __fish_seen_subcommand_from template functions" -f -a "template" -d 'Render a chart\'s manifests, as `helm template` does'
 complete -c omk -n "__fish_omk_using_subcommand chart; and not __fish_seen_subcommand_from template functions" -f -a "functions" -d 'List the functions that templates may call, and where each comes from'
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s f -l values -d 'Values file; later ones win' -r -F
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s f -l values -d 'Values file, - for standard input; may be given more than once, later ones win' -r -F
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l set -d 'Value, such as image.tag=1.2,hosts={a,b}' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l set-string -d 'The same, but always text' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l set-json -d 'Value in JSON' -r
@@ -118,18 +120,62 @@ complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s n -l namespace -d 'Namespace of the release' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l kube-version -d 'Version of Kubernetes that the chart is told' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s a -l api-versions -d 'API versions that the chart is told besides those of Kubernetes itself' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l name-template -d 'Go template that gives the name of the release' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s s -l show-only -d 'Only print what comes from this template, such as templates/deployment.yaml' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l output-dir -d 'Write a file for each template into this folder instead of printing' -r -F
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l repo -d 'Repository that has the chart: where its index.yaml is' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l version -d 'Version of the chart, or a constraint such as ^1.2; the latest if it is not given' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l username -d 'Log in at the repository or registry with this name' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l password -d 'Password for --username; other users of the machine can read it, --password-stdin is better' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l ca-file -d 'Trust the certificates in this PEM file beside the system\'s' -r -F
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l description -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s l -l labels -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l server-side -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l timeout -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l wait -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l dry-run -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l post-renderer -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l post-renderer-args -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l keyring -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l cert-file -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l key-file -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l skip-schema-validation -d 'Do not check values against the chart\'s values.schema.json'
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l no-hooks -d 'Leave out hooks'
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l skip-tests -d 'Leave out tests'
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l is-upgrade -d 'Render as for an upgrade'
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s g -l generate-name -d 'Leave out NAME: the release is called release-name, as helm template does'
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l include-crds -d 'Print the custom resource definitions under crds/ too'
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l release-name -d 'Put a folder with the name of the release below --output-dir'
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l devel -d 'Take development versions too, as --version \'>0.0.0-0\' does'
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l dependency-update -d 'Fetch the dependencies that charts/ lacks, as Chart.lock or Chart.yaml says'
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l offline -d 'Fetch nothing: take what was fetched before, and say what is missing'
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l password-stdin -d 'Read the password for --username from standard input'
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l plain-http -d 'Speak plain HTTP to the registry'
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l create-namespace
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l disable-openapi-validation
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l force
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l force-conflicts
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l force-replace
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l replace
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l rollback-on-failure
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l atomic
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l take-ownership
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l wait-for-jobs
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l hide-notes
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l render-subchart-notes
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l skip-crds
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l debug
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l validate
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l enable-dns
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l verify
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l insecure-skip-tls-verify
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l pass-credentials
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from functions" -s o -l output -d 'How to print them' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'"
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from functions" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
@@ -153,12 +199,17 @@ complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s n -l namespace -d 'Namespace of the release' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l kube-version -d 'Version of Kubernetes that the chart is told' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s a -l api-versions -d 'API versions that the chart is told besides those of Kubernetes itself' -r
-complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s f -l values -d 'Values file; later ones win' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s f -l values -d 'Values file, - for standard input; may be given more than once, later ones win' -r -F
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l set -d 'Value, such as image.tag=1.2,hosts={a,b}' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l set-string -d 'The same, but always text' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l set-json -d 'Value in JSON' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l set-file -d 'Value that is a file\'s content' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l set-literal -d 'Value that is taken as it stands' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l plain-http -d 'Speak plain HTTP to this registry; may be given more than once' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l registry-ca -d 'Trust the certificates in this PEM file beside the system\'s; may be given more than once' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l registry-host -d 'The registry that --username is for; the login is never sent to another one' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l username -d 'Log in to --registry-host with this name; the password comes from --password-stdin or the environment variable OMK_REGISTRY_PASSWORD' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l auth-file -d 'Read logins from this file, in the format of Docker\'s config.json [default: REGISTRY_AUTH_FILE, else DOCKER_CONFIG/config.json, else ~/.docker/config.json]' -r -F
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l why -d 'Show every place that names this image, and nothing else: a name without tag stands for all its tags, the end of a name for the whole' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'"
@@ -167,9 +218,12 @@ bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l offline -d 'Fetch no charts and no dependencies of charts: take what was fetched before, and say what is missing'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l no-hooks -d 'Leave out hooks'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l skip-tests -d 'Leave out tests'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l is-upgrade -d 'Render as for an upgrade'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l skip-schema-validation -d 'Do not check values against the chart\'s values.schema.json'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l password-stdin -d 'Read the password for --username from standard input'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l image -d 'An image that is needed whatever the sources say' -r
@@ -177,12 +231,17 @@ complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s n -l namespace -d 'Namespace of the release' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l kube-version -d 'Version of Kubernetes that the chart is told' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s a -l api-versions -d 'API versions that the chart is told besides those of Kubernetes itself' -r
-complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s f -l values -d 'Values file; later ones win' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s f -l values -d 'Values file, - for standard input; may be given more than once, later ones win' -r -F
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l set -d 'Value, such as image.tag=1.2,hosts={a,b}' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l set-string -d 'The same, but always text' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l set-json -d 'Value in JSON' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l set-file -d 'Value that is a file\'s content' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l set-literal -d 'Value that is taken as it stands' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l plain-http -d 'Speak plain HTTP to this registry; may be given more than once' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l registry-ca -d 'Trust the certificates in this PEM file beside the system\'s; may be given more than once' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l registry-host -d 'The registry that --username is for; the login is never sent to another one' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l username -d 'Log in to --registry-host with this name; the password comes from --password-stdin or the environment variable OMK_REGISTRY_PASSWORD' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l auth-file -d 'Read logins from this file, in the format of Docker\'s config.json [default: REGISTRY_AUTH_FILE, else DOCKER_CONFIG/config.json, else ~/.docker/config.json]' -r -F
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l why -d 'Show every place that names this image, and nothing else: a name without tag stands for all its tags, the end of a name for the whole' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'"
@@ -191,9 +250,12 @@ bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l offline -d 'Fetch no charts and no dependencies of charts: take what was fetched before, and say what is missing'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l no-hooks -d 'Leave out hooks'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l skip-tests -d 'Leave out tests'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l is-upgrade -d 'Render as for an upgrade'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l skip-schema-validation -d 'Do not check values against the chart\'s values.schema.json'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l password-stdin -d 'Read the password for --username from standard input'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l nodes -d 'The inventory: which nodes there are and how they are reached' -r -F
