@@ -89,7 +89,7 @@ fn places(found: &Findings, why: &ImagePattern) {
 /// A line an image: its name, the first place that names it, and how many more there are.
 fn table(found: &Findings) -> String {
     let row = |image: crate::discover::Needed<'_>| {
-        let mut place = image.origins[0].to_string();
+        let mut place = image.origins[0].origin.to_string();
         if image.origins.len() > 1 {
             place += &format!(" (+{} more)", image.origins.len() - 1);
         }

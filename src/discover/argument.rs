@@ -1,6 +1,6 @@
 use crate::oci::ImageRef;
 
-use super::{Confidence, Finding, Findings, Origin, Scope, Source, SourceError};
+use super::{Finding, Findings, Origin, Scope, Source, SourceError, SourceName, rules};
 
 /// Images that a user named.
 #[derive(Debug, Clone, Copy)]
@@ -11,10 +11,8 @@ pub struct ArgumentSource<'a> {
 
 impl Source for ArgumentSource<'_> {
     fn findings(&self, _: &Scope) -> Result<Findings, SourceError> {
-        let finding = |image: &ImageRef| Finding {
-            image: image.clone(),
-            origin: Origin::argument(),
-            confidence: Confidence::Certain,
+        let finding = |image: &ImageRef| {
+            Finding::new(image.clone(), &rules::ARGUMENT, Origin::of_source(SourceName::Argument))
         };
         Ok(Findings { findings: self.images.iter().map(finding).collect(), ..Findings::default() })
     }

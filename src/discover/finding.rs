@@ -1,9 +1,11 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
+use super::Rule;
 use crate::oci::ImageRef;
 
 /// An image that an input needs, and why.
@@ -14,8 +16,16 @@ pub struct Finding {
     /// Where it is said.
     #[serde(flatten)]
     pub origin: Origin,
-    /// How sure it is that the text names an image that will run.
+    /// How sure it is that the text names an image that will run: that of the rule which saw it.
     pub confidence: Confidence,
+}
+
+impl Finding {
+    /// What `rule` saw at `origin`, which takes over the rule's name.
+    pub fn new(image: ImageRef, rule: &'static Rule, origin: Origin) -> Self {
+        let origin = Origin { rule: Cow::Borrowed(rule.name), ..origin };
+        Self { image, origin, confidence: rule.confidence }
+    }
 }
 
 /// How sure a finding is; greater is surer.
@@ -23,8 +33,45 @@ pub struct Finding {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Confidence {
+    /// An image that the input can ask for and, set up as it is, does not: a value that is switched off. Looked for
+    /// only when asked to ([`super::Inputs::include_disabled`]).
+    Possible,
+    /// A text that is an image by its name or its form, at a place where nothing defines what the text is: an
+    /// environment variable, an argument, a file in a `ConfigMap`, what a chart says about itself.
+    Likely,
+    /// A field of a custom resource whose schema or name says image: its operator will run it.
+    Strong,
     /// The field is defined as an image that the cluster pulls, or a user named the image.
     Certain,
+}
+
+impl Confidence {
+    /// From the least sure to the surest.
+    pub const ALL: [Self; 4] = [Self::Possible, Self::Likely, Self::Strong, Self::Certain];
+}
+
+impl fmt::Display for Confidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Possible => "possible",
+            Self::Likely => "likely",
+            Self::Strong => "strong",
+            Self::Certain => "certain",
+        })
+    }
+}
+
+/// The text is none of the four levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is not one of possible, likely, strong, certain")]
+pub struct NoConfidence;
+
+impl FromStr for Confidence {
+    type Err = NoConfidence;
+
+    fn from_str(text: &str) -> Result<Self, NoConfidence> {
+        Self::ALL.into_iter().find(|c| c.to_string() == text).ok_or(NoConfidence)
+    }
 }
 
 /// Where a document came from.
@@ -86,15 +133,17 @@ pub struct Origin {
     pub name: Option<String>,
     /// The way from the root of the document: `items[1].spec.containers[0].image`.
     pub field: Option<String>,
-    /// The rule that saw it: `container`, `init-container`, `ephemeral-container`, `image-volume`, `argument`.
+    /// The name of the rule that saw it: one of [`super::RULES`].
     pub rule: Cow<'static, str>,
+    /// The value that switches the image on, as `metrics.enabled=true`, where it is switched off and that can be told.
+    pub switch: Option<String>,
 }
 
 impl Origin {
-    /// The origin of an image that a user named.
-    pub fn argument() -> Self {
+    /// A place in `source` of which nothing more is known; fill in what is.
+    pub fn of_source(source: SourceName) -> Self {
         Self {
-            source: SourceName::Argument,
+            source,
             document: None,
             line: None,
             column: None,
@@ -102,7 +151,8 @@ impl Origin {
             namespace: None,
             name: None,
             field: None,
-            rule: Cow::Borrowed("argument"),
+            rule: Cow::Borrowed(""),
+            switch: None,
         }
     }
 }
@@ -194,8 +244,25 @@ pub struct Needed<'a> {
     pub image: &'a ImageRef,
     /// That of its surest finding.
     pub confidence: Confidence,
-    /// At least one, sorted by place.
-    pub origins: Vec<&'a Origin>,
+    /// At least one, the surest first, then by place.
+    pub origins: Vec<Place<'a>>,
+}
+
+/// A place that names an image, and how sure that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Place<'a> {
+    /// Where.
+    #[serde(flatten)]
+    pub origin: &'a Origin,
+    /// How sure.
+    pub confidence: Confidence,
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [{}, {}]", self.origin, self.origin.rule, self.confidence)?;
+        self.origin.switch.iter().try_for_each(|s| write!(f, ", switched on by {}", Clean(s)))
+    }
 }
 
 impl Findings {
@@ -238,10 +305,11 @@ impl Findings {
     pub fn by_image(&self) -> Vec<Needed<'_>> {
         self.findings
             .chunk_by(|a, b| a.image == b.image)
-            .map(|same| Needed {
-                image: &same[0].image,
-                confidence: same.iter().map(|f| f.confidence).max().unwrap_or(same[0].confidence),
-                origins: same.iter().map(|f| &f.origin).collect(),
+            .map(|same| {
+                let mut origins: Vec<Place<'_>> =
+                    same.iter().map(|f| Place { origin: &f.origin, confidence: f.confidence }).collect();
+                origins.sort_by_key(|p| std::cmp::Reverse(p.confidence));
+                Needed { image: &same[0].image, confidence: origins[0].confidence, origins }
             })
             .collect()
     }

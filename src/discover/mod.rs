@@ -5,7 +5,7 @@
 //! costs only itself. [`discover`] runs all sources of a command and sorts what they found.
 //!
 //! The walk over a parsed document is pure and driven by data: which kinds run pods, which of a pod's fields name
-//! images. Reading is in one file at the edge.
+//! images, what each kind of evidence is worth ([`RULES`]). Reading is in one file at the edge.
 //!
 //! # Report
 //!
@@ -28,7 +28,9 @@
 //!           "namespace": "shop",
 //!           "name": "web",
 //!           "field": "spec.template.spec.containers[0].image",
-//!           "rule": "container"
+//!           "rule": "container",
+//!           "switch": null,
+//!           "confidence": "certain"
 //!         }
 //!       ]
 //!     }
@@ -76,10 +78,12 @@ mod walk;
 
 pub use argument::ArgumentSource;
 pub use finding::{
-    Confidence, Documents, Finding, Findings, Needed, Origin, Problem, Report, Severity, SourceName,
+    Confidence, Documents, Finding, Findings, Needed, NoConfidence, Origin, Place, Problem, Report, Severity,
+    SourceName,
 };
 pub use manifest::{ManifestSource, StdinSource};
 pub use pattern::ImagePattern;
+pub use rules::{RULES, Rule};
 pub use walk::scan;
 
 /// What a command was given to look for images in.

@@ -94,7 +94,7 @@ impl ImagePattern {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::discover::{Confidence, Finding, Origin};
+    use crate::discover::{Finding, Origin, SourceName, rules};
 
     const HAVE: [&str; 6] = [
         "nginx:1.27",
@@ -108,11 +108,8 @@ mod tests {
     fn kept(pattern: &str) -> Vec<String> {
         let mut found = Findings::default();
         for image in HAVE {
-            found.findings.push(Finding {
-                image: image.parse().unwrap(),
-                origin: Origin::argument(),
-                confidence: Confidence::Certain,
-            });
+            let origin = Origin::of_source(SourceName::Argument);
+            found.findings.push(Finding::new(image.parse().unwrap(), &rules::ARGUMENT, origin));
         }
         pattern.parse::<ImagePattern>().unwrap().keep_in(&mut found);
         found.images().iter().map(|i| i.familiar().split('@').next().unwrap().to_owned()).collect()

@@ -1,13 +1,11 @@
 //! From a document to the images it names. Pure: text in, findings out.
 
-use std::borrow::Cow;
-
 use crate::oci::ImageRef;
 use crate::yaml::{self, Node, Value, YamlError};
 
 use super::json;
 use super::rules::{self, PodField, Required, Workload};
-use super::{Confidence, Finding, Findings, Origin, Problem, Severity, SourceName};
+use super::{Finding, Findings, Origin, Problem, Severity, SourceName};
 
 /// Problems that are told one by one; the rest of a file's are counted.
 const MAX_PROBLEMS: usize = 1000;
@@ -174,11 +172,8 @@ impl Walk<'_> {
             return self.report(Severity::Warning, node, path, *advice);
         }
         match text.parse::<ImageRef>() {
-            Ok(image) => self.out.findings.push(Finding {
-                image,
-                confidence: Confidence::Certain,
-                origin: Origin {
-                    source: self.source.clone(),
+            Ok(image) => {
+                let origin = Origin {
                     document: Some(self.document),
                     line: Some(self.line(node.line)),
                     column: Some(node.column),
@@ -186,9 +181,10 @@ impl Walk<'_> {
                     namespace: object.namespace.map(bounded),
                     name: object.name.map(bounded),
                     field: Some(path),
-                    rule: Cow::Borrowed(field.rule),
-                },
-            }),
+                    ..Origin::of_source(self.source.clone())
+                };
+                self.out.findings.push(Finding::new(image, field.rule, origin));
+            }
             Err(error) => self.problem(node, path, error.to_string()),
         }
     }

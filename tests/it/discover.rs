@@ -74,7 +74,9 @@ fn json_is_for_programs() {
               "namespace": null,
               "name": null,
               "field": null,
-              "rule": "argument"
+              "rule": "argument",
+              "switch": null,
+              "confidence": "certain"
             }
           ]
         },
@@ -92,7 +94,9 @@ fn json_is_for_programs() {
               "namespace": null,
               "name": "wrong",
               "field": "spec.containers[2].image",
-              "rule": "container"
+              "rule": "container",
+              "switch": null,
+              "confidence": "certain"
             }
           ]
         },
@@ -110,7 +114,9 @@ fn json_is_for_programs() {
               "namespace": null,
               "name": "first",
               "field": "spec.containers[0].image",
-              "rule": "container"
+              "rule": "container",
+              "switch": null,
+              "confidence": "certain"
             }
           ]
         },
@@ -128,7 +134,9 @@ fn json_is_for_programs() {
               "namespace": null,
               "name": "last",
               "field": "spec.containers[0].image",
-              "rule": "container"
+              "rule": "container",
+              "switch": null,
+              "confidence": "certain"
             }
           ]
         }

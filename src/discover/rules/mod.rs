@@ -1,4 +1,54 @@
-//! Where images stand, as data: a new kind or field is a line here, not code.
+//! Where images stand and what that is worth, as data: a new rule, kind or field is a line in a table, not code.
+//! `docs/discovery.md` explains the rules to users; a test holds it to [`RULES`].
+
+use super::Confidence;
+
+/// A kind of evidence: what sees an image, and how sure it makes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its name, as in [`super::Origin::rule`] and on the command line; never changes its meaning.
+    pub name: &'static str,
+    /// What its findings are worth.
+    pub confidence: Confidence,
+    /// What it looks at, as a lowercase fragment.
+    pub sees: &'static str,
+}
+
+macro_rules! rules {
+    ($($id:ident $confidence:ident $name:literal $sees:literal;)*) => {
+        $(pub(super) static $id: Rule =
+            Rule { name: $name, confidence: Confidence::$confidence, sees: $sees };)*
+        /// Every rule, the surest first.
+        pub static RULES: &[&Rule] = &[$(&$id),*];
+    };
+}
+
+rules! {
+    ARGUMENT Certain "argument" "an image that the user named";
+    CONTAINER Certain "container" "a container of a pod spec";
+    INIT_CONTAINER Certain "init-container" "an init container of a pod spec";
+    EPHEMERAL_CONTAINER Certain "ephemeral-container" "an ephemeral container of a pod spec";
+    IMAGE_VOLUME Certain "image-volume" "an image that a pod mounts as a volume";
+    KNOWN_CONTAINER Certain "known-container" "a container or pod spec at a known place of a well-known custom resource";
+    KNOWN_FIELD Strong "known-field" "an image field of a well-known custom resource";
+    KNOWN_SPLIT Strong "known-split" "an image that a well-known custom resource names in parts";
+    SCHEMA Strong "schema" "a field that a CustomResourceDefinition of the same input describes as an image";
+    CUSTOM_CONTAINER Strong "custom-container" "a container list within a custom resource";
+    CUSTOM_FIELD Strong "custom-field" "a field of a custom resource that is called an image and holds one with tag, digest or registry";
+    CUSTOM_SPLIT Strong "custom-split" "registry, repository, tag and digest side by side in a custom resource";
+    CUSTOM_BARE Likely "custom-bare" "a field of a custom resource that is called an image and holds a mere name";
+    CUSTOM_VALUE Likely "custom-value" "any other text of a custom resource that has the form of a complete image name";
+    KNOWN_DEFAULT Likely "known-default" "the image that a well-known operator takes when its resource names only a version";
+    CRD_DEFAULT Likely "crd-default" "the default of an image field in a CustomResourceDefinition";
+    ENV Likely "env" "the value of an environment variable";
+    ARG Likely "arg" "a command line: a flag that says image, or a complete image name within it";
+    ANNOTATION Likely "annotation" "an annotation of an object or of a pod template";
+    CONFIG Likely "config" "a file or value in a ConfigMap or Secret";
+    CHART_ANNOTATION Likely "chart-annotation" "what Chart.yaml says about the chart's images";
+    IMAGES_LOCK Likely "images-lock" "an Images.lock beside Chart.yaml";
+    VALUES Possible "values" "a chart's value that holds an image which this rendering does not use";
+    VALUES_SPLIT Possible "values-split" "a chart's values that name an image in parts which this rendering does not use";
+}
 
 /// A built-in kind that runs pods.
 pub(super) struct Workload {
@@ -36,8 +86,8 @@ pub(super) struct PodField {
     pub(super) list: &'static str,
     /// The way from an item to the image.
     pub(super) image: &'static [&'static str],
-    /// Goes into [`super::Origin::rule`].
-    pub(super) rule: &'static str,
+    /// What sees it.
+    pub(super) rule: &'static Rule,
     /// When the API server refuses the object without it (`pkg/apis/core/validation`).
     pub(super) required: Required,
 }
@@ -54,23 +104,18 @@ pub(super) enum Required {
 
 /// `image` of an image volume is KEP-4639 (alpha in 1.31).
 pub(super) const POD_FIELDS: &[PodField] = &[
-    PodField {
-        list: "initContainers",
-        image: &["image"],
-        rule: "init-container",
-        required: Required::Always,
-    },
-    PodField { list: "containers", image: &["image"], rule: "container", required: Required::Always },
+    PodField { list: "initContainers", image: &["image"], rule: &INIT_CONTAINER, required: Required::Always },
+    PodField { list: "containers", image: &["image"], rule: &CONTAINER, required: Required::Always },
     PodField {
         list: "ephemeralContainers",
         image: &["image"],
-        rule: "ephemeral-container",
+        rule: &EPHEMERAL_CONTAINER,
         required: Required::Always,
     },
     PodField {
         list: "volumes",
         image: &["image", "reference"],
-        rule: "image-volume",
+        rule: &IMAGE_VOLUME,
         required: Required::InPods,
     },
 ];
@@ -108,6 +153,13 @@ pub(super) fn workload(api_version: Option<&str>, kind: &str) -> Option<&'static
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rules_have_names_of_their_own_and_stand_in_order() {
+        let names: std::collections::BTreeSet<_> = RULES.iter().map(|r| r.name).collect();
+        assert_eq!(names.len(), RULES.len());
+        assert!(RULES.is_sorted_by(|a, b| a.confidence >= b.confidence));
+    }
 
     #[test]
     fn kinds_belong_to_groups() {
