@@ -101,7 +101,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__bundle__subcmd__build)
-            opts="-n -a -f -o -h -V --image --release-name --offline --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --values --set --set-string --set-json --set-file --set-literal --skip-schema-validation --platform --output --format --summary --parallel --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --progress --help --version"
+            opts="-n -a -f -o -h -V --image --release-name --offline --source-path --variable --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --values --set --set-string --set-json --set-file --set-literal --skip-schema-validation --platform --output --format --summary --parallel --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -112,6 +112,14 @@ _omk() {
                     return 0
                     ;;
                 --release-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --source-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --variable)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -537,7 +545,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__image__subcmd__discover)
-            opts="-n -a -f -o -h -V --image --release-name --offline --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --values --set --set-string --set-json --set-file --set-literal --skip-schema-validation --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --why --output --progress --help --version"
+            opts="-n -a -f -o -h -V --image --release-name --offline --source-path --variable --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --values --set --set-string --set-json --set-file --set-literal --skip-schema-validation --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --why --output --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -548,6 +556,14 @@ _omk() {
                     return 0
                     ;;
                 --release-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --source-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --variable)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -50,6 +50,8 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subc
 complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build verify inspect" -f -a "inspect" -d 'Say what is in a bundle'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l image -d 'An image that is needed whatever the sources say' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l release-name -d 'Name of the release that charts are rendered for [default: that of the chart]' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l source-path -d 'Folder that stands in for a Git repository, an artifact or the charts of a repository: NAME is that of the Flux object, namespace/name, or the address' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l variable -d 'Value of a variable that a Flux object, Compose file or Zarf package leaves open' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s n -l namespace -d 'Namespace of the release' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l kube-version -d 'Version of Kubernetes that the chart is told' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s a -l api-versions -d 'API versions that the chart is told besides those of Kubernetes itself' -r
@@ -196,6 +198,8 @@ complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subco
 complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls" -f -a "ls" -d 'List the images that manifests and charts need, and where they are named'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l image -d 'An image that is needed whatever the sources say' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l release-name -d 'Name of the release that charts are rendered for [default: that of the chart]' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l source-path -d 'Folder that stands in for a Git repository, an artifact or the charts of a repository: NAME is that of the Flux object, namespace/name, or the address' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l variable -d 'Value of a variable that a Flux object, Compose file or Zarf package leaves open' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s n -l namespace -d 'Namespace of the release' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l kube-version -d 'Version of Kubernetes that the chart is told' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s a -l api-versions -d 'API versions that the chart is told besides those of Kubernetes itself' -r
@@ -228,6 +232,8 @@ complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l image -d 'An image that is needed whatever the sources say' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l release-name -d 'Name of the release that charts are rendered for [default: that of the chart]' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l source-path -d 'Folder that stands in for a Git repository, an artifact or the charts of a repository: NAME is that of the Flux object, namespace/name, or the address' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l variable -d 'Value of a variable that a Flux object, Compose file or Zarf package leaves open' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s n -l namespace -d 'Namespace of the release' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l kube-version -d 'Version of Kubernetes that the chart is told' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s a -l api-versions -d 'API versions that the chart is told besides those of Kubernetes itself' -r

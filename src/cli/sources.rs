@@ -27,6 +27,13 @@ pub struct SourceArgs {
     /// Fetch no charts and no dependencies of charts: take what was fetched before, and say what is missing
     #[arg(long, env = "OMK_OFFLINE", help_heading = "Chart options")]
     offline: bool,
+    /// Folder that stands in for a Git repository, an artifact or the charts of a repository: NAME is that of the Flux
+    /// object, namespace/name, or the address
+    #[arg(long = "source-path", value_name = "NAME=DIR", value_parser = source_path)]
+    source_paths: Vec<(String, PathBuf)>,
+    /// Value of a variable that a Flux object, Compose file or Zarf package leaves open
+    #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = variable)]
+    variables: Vec<(String, String)>,
     #[command(flatten)]
     render: RenderArgs,
     #[command(flatten)]
@@ -52,7 +59,13 @@ impl SourceArgs {
             release_name: self.release_name.clone(),
             images: self.images.clone(),
         };
-        let scope = Scope { cancel: context.cancel.clone(), charts: Some(charts), ..Scope::default() };
+        let scope = Scope {
+            cancel: context.cancel.clone(),
+            charts: Some(charts),
+            source_paths: self.source_paths.clone(),
+            variables: self.variables.iter().cloned().collect(),
+            ..Scope::default()
+        };
         let work = tokio::task::spawn_blocking(move || discover(&inputs, &scope));
         tokio::select! {
             // Reading from a terminal ends with the next line only.
@@ -61,6 +74,22 @@ impl SourceArgs {
                 .map_err(|_| CliError::cancelled()),
         }
     }
+}
+
+/// `NAME=DIR`; an address may have equals signs of its own.
+fn source_path(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) =
+        text.rsplit_once('=').filter(|(n, p)| !n.is_empty() && !p.is_empty()).ok_or("write NAME=DIR")?;
+    let path = PathBuf::from(path);
+    if !path.exists() {
+        return Err(format!("{} is not there", path.display()));
+    }
+    Ok((name.to_owned(), path))
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').filter(|(n, _)| !n.is_empty()).ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// Tells the problems and the summary on standard error.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-use super::Rule;
+use super::{Held, Rule};
 use crate::oci::ImageRef;
 
 /// An image that an input needs, and why.
@@ -75,7 +75,7 @@ impl FromStr for Confidence {
 }
 
 /// Where a document came from.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(tag = "source", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum SourceName {
@@ -108,6 +108,84 @@ pub enum SourceName {
     Argument,
     /// Values, a namespace and the like, which are for charts.
     ChartOptions,
+    /// What other documents led to: a chart that a release names, a folder that an application deploys.
+    #[serde(untagged)]
+    Expanded(Box<Expanded>),
+}
+
+impl SourceName {
+    /// Whether it is a rendered chart, however it was come by.
+    pub fn is_chart(&self) -> bool {
+        matches!(self.inner(), Self::Chart { .. })
+    }
+
+    /// What was read, without the way that led to it.
+    pub fn inner(&self) -> &Self {
+        match self {
+            Self::Expanded(expanded) => &expanded.source,
+            plain => plain,
+        }
+    }
+
+    /// The documents that led to it, the outermost first.
+    pub fn through(&self) -> &[Outer] {
+        match self {
+            Self::Expanded(expanded) => &expanded.through,
+            _ => &[],
+        }
+    }
+}
+
+/// Something that other documents led to.
+///
+/// In JSON it is what was read in the end, with the documents on the way there under `through`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Expanded {
+    /// What was read in the end; never expanded itself.
+    pub source: SourceName,
+    /// The documents on the way there, the outermost first; at least one.
+    pub through: Vec<Outer>,
+}
+
+impl Serialize for Expanded {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // By way of a value: a derived implementation would be of a type that contains itself without end.
+        let failed = serde::ser::Error::custom;
+        let mut value = serde_json::to_value(&self.source).map_err(failed)?;
+        if let Some(map) = value.as_object_mut() {
+            map.insert("through".into(), serde_json::to_value(&self.through).map_err(failed)?);
+        }
+        value.serialize(serializer)
+    }
+}
+
+/// A document that leads to others.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Outer {
+    /// Where it stands; never expanded itself.
+    #[serde(flatten)]
+    pub source: SourceName,
+    /// As in [`Origin`].
+    pub document: Option<usize>,
+    /// Where the object begins; as in [`Origin`].
+    pub line: Option<u32>,
+    /// As in [`Origin`]; empty where a document has none.
+    pub kind: String,
+    /// As in [`Origin`].
+    pub namespace: Option<String>,
+    /// As in [`Origin`].
+    pub name: Option<String>,
+}
+
+/// `web.yaml:12 HelmRelease shop/web`.
+impl fmt::Display for Outer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        place(f, &self.source, self.line, None)?;
+        if colon(&self.source) && !self.kind.is_empty() {
+            f.write_str(":")?;
+        }
+        object(f, Some(self.kind.as_str()).filter(|k| !k.is_empty()), &self.namespace, &self.name)
+    }
 }
 
 /// Why an image is needed: the place that names it.
@@ -235,6 +313,8 @@ pub struct Findings {
     pub documents: Documents,
     /// Charts that were rendered.
     pub charts: usize,
+    /// Documents that lead to others, which [`super::discover`] follows.
+    pub held: Vec<Held>,
 }
 
 /// An image and every place that needs it; see [`Findings::by_image`].
@@ -281,6 +361,7 @@ impl Findings {
         self.documents.skipped += other.documents.skipped;
         self.documents.failed += other.documents.failed;
         self.charts += other.charts;
+        self.held.extend(other.held);
     }
 
     /// Brings findings and problems into an order that depends on nothing but themselves, each once.
@@ -293,7 +374,7 @@ impl Findings {
 
     /// Whether images may be missing because something could not be read.
     pub fn is_partial(&self) -> bool {
-        self.documents.failed > 0 || self.problems.iter().any(|p| p.severity == Severity::Error)
+        self.problems.iter().any(|p| p.severity == Severity::Error)
     }
 
     /// Whether there was something to read and nothing of it could be read.
@@ -377,6 +458,10 @@ impl fmt::Display for SourceName {
             Self::Stdin => f.write_str("standard input"),
             Self::Argument => f.write_str("--image"),
             Self::ChartOptions => f.write_str("chart options"),
+            Self::Expanded(expanded) => {
+                expanded.through.iter().try_for_each(|outer| write!(f, "{outer} → "))?;
+                expanded.source.fmt(f)
+            }
         }
     }
 }
@@ -388,7 +473,7 @@ fn place(
     column: Option<u32>,
 ) -> fmt::Result {
     fmt::Display::fmt(source, f)?;
-    if let SourceName::Chart { .. } = source {
+    if source.is_chart() {
         line.iter().try_for_each(|l| write!(f, ", rendered line {l}"))?;
         return column.iter().filter(|_| line.is_some()).try_for_each(|c| write!(f, ", column {c}"));
     }
@@ -396,20 +481,34 @@ fn place(
     column.iter().filter(|_| line.is_some()).try_for_each(|c| write!(f, ":{c}"))
 }
 
+/// Whether what follows the place would run into it.
+fn colon(source: &SourceName) -> bool {
+    matches!(source.inner(), SourceName::Chart { .. } | SourceName::Kustomization { .. })
+}
+
+fn object(
+    f: &mut fmt::Formatter<'_>,
+    kind: Option<&str>,
+    namespace: &Option<String>,
+    name: &Option<String>,
+) -> fmt::Result {
+    kind.iter().try_for_each(|k| write!(f, " {}", Clean(k)))?;
+    match (namespace, name) {
+        (Some(namespace), Some(name)) => write!(f, " {}/{}", Clean(namespace), Clean(name)),
+        (None, Some(name)) => write!(f, " {}", Clean(name)),
+        _ => Ok(()),
+    }
+}
+
 /// `web.yaml:12 Deployment shop/web spec.template.spec.containers[0].image`, in one line; for a chart
 /// `./web: web/templates/deploy.yaml, rendered line 12: Deployment …`.
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         place(f, &self.source, self.line, None)?;
-        if let SourceName::Chart { .. } | SourceName::Kustomization { .. } = self.source {
+        if colon(&self.source) {
             f.write_str(":")?;
         }
-        self.kind.iter().try_for_each(|k| write!(f, " {}", Clean(k)))?;
-        match (&self.namespace, &self.name) {
-            (Some(namespace), Some(name)) => write!(f, " {}/{}", Clean(namespace), Clean(name))?,
-            (None, Some(name)) => write!(f, " {}", Clean(name))?,
-            _ => {}
-        }
+        object(f, self.kind.as_deref(), &self.namespace, &self.name)?;
         self.field.iter().try_for_each(|field| write!(f, " {}", Clean(field)))
     }
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use super::{Cause, Findings, Problem, Scope, Severity, SourceError, SourceName, scan};
+use super::{Cause, Findings, Held, Problem, Scope, Severity, SourceError, SourceName, scan};
 use crate::kustomize::{self, Built};
 
 /// What kustomizations are made of, by real paths: no inputs of their own.
@@ -45,7 +45,11 @@ pub(super) fn all(folders: Vec<PathBuf>, scope: &Scope) -> Result<(Findings, Par
             continue;
         }
         match built {
-            Ok(built) => all.merge(needed(&folder, built)),
+            Ok(built) => {
+                let name =
+                    |file: &Path| SourceName::Kustomization { path: folder.clone(), file: Some(file.into()) };
+                all.merge(needed(built, &name));
+            }
             Err(error) => {
                 let name = SourceName::Kustomization { path: folder, file: Some(short(&error.file)) };
                 let problem = Problem::of_source(Severity::Error, name, error.reason);
@@ -71,11 +75,11 @@ fn short(path: &Path) -> PathBuf {
     out
 }
 
-fn needed(folder: &Path, built: Built) -> Findings {
-    let name = |file: PathBuf| SourceName::Kustomization { path: folder.into(), file: Some(short(&file)) };
+/// What the objects of a build need; `name` says where a file's are from.
+pub(super) fn needed(built: Built, name: &dyn Fn(&Path) -> SourceName) -> Findings {
     let mut all = Findings::default();
     for object in built.objects {
-        let mut found = scan(&object.value.to_string(), &name(object.origin));
+        let mut found = scan(&object.value.to_string(), &name(&short(&object.origin)));
         // Places in a text that nobody ever sees.
         for finding in &mut found.findings {
             let origin = &mut finding.origin;
@@ -84,9 +88,11 @@ fn needed(folder: &Path, built: Built) -> Findings {
         for problem in &mut found.problems {
             (problem.document, problem.line, problem.column) = (None, None, None);
         }
+        found.held.iter_mut().for_each(Held::displace);
         all.merge(found);
     }
-    let gaps = built.gaps.into_iter().map(|g| Problem::of_source(Severity::Error, name(g.file), g.reason));
+    let gaps =
+        built.gaps.into_iter().map(|g| Problem::of_source(Severity::Error, name(&short(&g.file)), g.reason));
     all.problems.extend(gaps);
     all
 }

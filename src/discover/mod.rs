@@ -57,6 +57,7 @@
 //! printed. `severity` is `error` when images
 //! may be missing because of it, else `warning`. The four counts are explained at [`Documents`].
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
@@ -67,8 +68,11 @@ use crate::oci::ImageRef;
 
 mod argument;
 mod chart;
+mod expand;
 mod finding;
+mod held;
 mod input;
+mod interpolate;
 mod json;
 mod kustomization;
 mod manifest;
@@ -78,9 +82,10 @@ mod walk;
 
 pub use argument::ArgumentSource;
 pub use finding::{
-    Confidence, Documents, Finding, Findings, Needed, NoConfidence, Origin, Place, Problem, Report, Severity,
-    SourceName,
+    Confidence, Documents, Expanded, Finding, Findings, Needed, NoConfidence, Origin, Outer, Place, Problem,
+    Report, Severity, SourceName,
 };
+pub use held::Held;
 pub use manifest::{ManifestSource, StdinSource};
 pub use pattern::ImagePattern;
 pub use rules::{RULES, Rule};
@@ -112,6 +117,15 @@ pub struct Scope {
     /// Fetches charts and dependencies of charts; without it, charts are those on this machine with what they bring
     /// along.
     pub charts: Option<Loader>,
+    /// Folders that stand in for what is not fetched: the work tree of a Git repository, unpacked artifacts, packed or
+    /// unpacked charts of a repository. Looked up by name, namespace/name or address; see `docs/sources.md`.
+    pub source_paths: Vec<(String, PathBuf)>,
+    /// Values of variables that a document leaves to its environment: Compose, Zarf, Flux.
+    pub variables: BTreeMap<String, String>,
+    /// Objects that are followed to what they lead to, in all. Default 5,000.
+    pub max_expansions: usize,
+    /// Objects that lead to each other in a row. Default 8.
+    pub max_expansion_depth: usize,
     /// Asks to stop between two files.
     pub cancel: CancellationToken,
 }
@@ -123,6 +137,10 @@ impl Default for Scope {
             max_entries: 1_000_000,
             max_depth: 64,
             charts: None,
+            source_paths: Vec::new(),
+            variables: BTreeMap::new(),
+            max_expansions: 5_000,
+            max_expansion_depth: 8,
             cancel: CancellationToken::new(),
         }
     }
@@ -233,12 +251,12 @@ pub fn discover(inputs: &Inputs, scope: &Scope) -> Result<Findings, Cancelled> {
             Err(error) => all.problems.push(error.into()),
         }
     }
-    let any_chart =
-        all.charts > 0 || all.problems.iter().any(|p| matches!(p.source, SourceName::Chart { .. }));
+    let any_chart = all.charts > 0 || all.problems.iter().any(|p| p.source.is_chart());
     if let (false, Some(given)) = (any_chart, chart_options(inputs)) {
         let reason = format!("{given} given, but none of the sources is a chart, so nothing comes of it");
         all.problems.push(Problem::of_source(Severity::Warning, SourceName::ChartOptions, reason));
     }
+    let mut all = expand::follow(all, inputs, scope)?;
     all.sort();
     Ok(all)
 }

@@ -3,6 +3,7 @@
 use crate::oci::ImageRef;
 use crate::yaml::{self, Node, Value, YamlError};
 
+use super::held::{self, Held};
 use super::json;
 use super::rules::{self, PodField, Required, Workload};
 use super::{Finding, Findings, Origin, Problem, Severity, SourceName};
@@ -96,8 +97,13 @@ impl Walk<'_> {
         let text = |key| node.get(key).and_then(Node::as_str);
         let api_version = text("apiVersion").or(item_of.and_then(|i| i.api_version));
         let Some(kind) = text("kind").or(item_of.map(|i| i.kind)) else {
-            return Seen::Nothing;
+            let Some(like) = held::untyped(node) else { return Seen::Nothing };
+            self.hold(node, path, None, like);
+            return Seen::Object;
         };
+        if held::leads_on(api_version, kind) {
+            self.hold(node, path, api_version, kind);
+        }
         if let (Some(item_kind), Some(items)) = (kind.strip_suffix("List"), node.get("items")) {
             let items_of = (!item_kind.is_empty()).then_some(ItemKind { api_version, kind: item_kind });
             self.list(items, &join(path, "items"), items_of);
@@ -108,6 +114,12 @@ impl Walk<'_> {
             self.workload(node, path, workload, &object);
         }
         Seen::Object
+    }
+
+    fn hold(&mut self, node: &Node, path: &str, api_version: Option<&str>, kind: &str) {
+        let place =
+            held::Place { source: self.source, document: self.document, lines_before: self.lines_before };
+        self.out.held.push(Held::new(&place, path, api_version, kind, node));
     }
 
     fn list(&mut self, items: &Node, path: &str, item_kind: Option<ItemKind<'_>>) {

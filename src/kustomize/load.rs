@@ -45,8 +45,13 @@ impl<'a> Loader<'a> {
         if !folder.is_dir() {
             return Err(KustomizeError::new(folder, "is no folder"));
         }
+        Ok(Self::detached(cancel))
+    }
+
+    /// For what has no folder of its own.
+    pub(super) fn detached(cancel: &'a CancellationToken) -> Self {
         let (gaps, used, open) = (Vec::new(), BTreeSet::new(), Vec::new());
-        Ok(Self { gaps, used, cancel, open, bytes: 0, targets: 0 })
+        Self { gaps, used, cancel, open, bytes: 0, targets: 0 }
     }
 
     /// Enters a kustomization's folder and reads its file; [`Loader::leave`] must follow.

@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 pub use error::KustomizeError;
 pub use load::FILES;
 pub use object::Object;
+pub(crate) use object::tree;
 
 /// A kustomization's outcome.
 #[derive(Debug, Default)]
@@ -64,6 +65,51 @@ pub fn is_component(file: &Path) -> bool {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let node = crate::yaml::parse_one(&text, &crate::yaml::Limits::default());
     node.is_ok_and(|n| n.get("kind").and_then(crate::yaml::Node::as_str) == Some("Component"))
+}
+
+/// What is done to objects that come from elsewhere: `postRenderers` of a Flux release, `kustomize` of an Argo CD
+/// application, the fields of a Flux `Kustomization`.
+#[derive(Debug, Default)]
+pub(crate) struct Overlay<'a> {
+    /// A kustomization without resources, as JSON; names no files.
+    pub(crate) kustomization: Option<&'a crate::chart::Tree>,
+    /// Folders of components, put on before.
+    pub(crate) components: Vec<PathBuf>,
+}
+
+/// [`build`], or with objects of one's own instead of a folder, with an overlay on it.
+///
+/// # Errors
+/// As [`build`].
+pub(crate) fn build_with(
+    base: Result<&Path, Vec<Object>>,
+    overlay: &Overlay<'_>,
+    cancel: &CancellationToken,
+) -> Result<Built, KustomizeError> {
+    let mut loader = load::Loader::detached(cancel);
+    let mut vars = Vec::new();
+    let mut objects = Vec::new();
+    match base {
+        Ok(folder) => target::run(&mut loader, folder, target::Parent::default(), &mut objects, &mut vars)?,
+        Err(own) => objects = own,
+    }
+    for component in &overlay.components {
+        target::run(&mut loader, component, target::Parent::default(), &mut objects, &mut vars)?;
+    }
+    if let Some(kustomization) = overlay.kustomization {
+        target::overlay(&mut loader, &kustomization.to_string(), &mut objects)?;
+    }
+    vars::substitute(&mut objects, &vars)?;
+    objects.retain(|o| !o.is_local_config());
+    Ok(Built { objects, gaps: loader.gaps, used: loader.used })
+}
+
+/// The objects in a text of manifests that came from `origin`.
+///
+/// # Errors
+/// When a document is no YAML or no object.
+pub(crate) fn objects(text: &str, origin: &Path) -> Result<Vec<Object>, KustomizeError> {
+    load::objects(text, origin)
 }
 
 /// Builds the kustomization in `folder`.

@@ -147,7 +147,7 @@ pub(super) fn is_cluster_wide(id: &Id) -> bool {
 }
 
 /// A parsed document as JSON.
-pub(super) fn tree(node: &Node) -> Tree {
+pub(crate) fn tree(node: &Node) -> Tree {
     match &node.value {
         Value::Null => Tree::Null,
         Value::Bool(b) => Tree::Bool(*b),

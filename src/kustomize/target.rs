@@ -34,6 +34,19 @@ pub(super) fn run(
     Ok(())
 }
 
+/// Does to `objects` what a kustomization without resources says.
+pub(super) fn overlay(
+    loader: &mut Loader<'_>,
+    text: &str,
+    objects: &mut Vec<Object>,
+) -> Result<(), KustomizeError> {
+    let file = PathBuf::new();
+    let k = Kustomization::parse(&file, text)?;
+    // A folder that is not there: an overlay that names files is refused.
+    let target = Target { folder: Path::new(""), file, parent: Parent::default() };
+    target.transform(loader, &k, objects, &mut Vec::new())
+}
+
 struct Target<'a> {
     folder: &'a Path,
     file: PathBuf,

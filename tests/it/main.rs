@@ -11,6 +11,7 @@ mod chart_hostile;
 mod conformance;
 mod demo;
 mod discover;
+mod expand;
 mod house;
 mod images;
 mod kustomize;

@@ -417,8 +417,15 @@ impl Loader {
     /// # Errors
     /// As [`Fetcher::new`] and [`Fetcher::load`].
     pub fn load(&self, place: &Path) -> Result<Chart, ChartError> {
-        let source = ChartSource::parse(&place.to_string_lossy(), None, "")?;
-        if let ChartSource::Path(path) = &source {
+        self.load_from(&ChartSource::parse(&place.to_string_lossy(), None, "")?)
+    }
+
+    /// [`Loader::load`] of what is known to stand for a chart.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_from(&self, source: &ChartSource) -> Result<Chart, ChartError> {
+        if let ChartSource::Path(path) = source {
             let chart = load(path)?;
             let there = |d: &Dependency| chart.dependencies.iter().any(|c| c.metadata.name == d.name);
             if chart.metadata.dependencies.iter().all(there) {
@@ -432,7 +439,7 @@ impl Loader {
                 self.fetcher.get_or_init(|| made).clone()
             }
         };
-        self.handle.block_on(fetcher.load(&source, true, &self.events, &self.cancel))
+        self.handle.block_on(fetcher.load(source, true, &self.events, &self.cancel))
     }
 }
 

@@ -90,7 +90,8 @@ impl ChartSource {
         }
     }
 
-    pub(super) fn place(&self) -> String {
+    /// Where it has to be asked for, without a login.
+    pub fn place(&self) -> String {
         match self {
             Self::Path(path) => path.display().to_string(),
             Self::Oci { repository, .. } => format!("oci://{repository}"),

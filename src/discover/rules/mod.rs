@@ -30,6 +30,10 @@ rules! {
     EPHEMERAL_CONTAINER Certain "ephemeral-container" "an ephemeral container of a pod spec";
     IMAGE_VOLUME Certain "image-volume" "an image that a pod mounts as a volume";
     KNOWN_CONTAINER Certain "known-container" "a container or pod spec at a known place of a well-known custom resource";
+    RELATED_IMAGE Certain "related-image" "an image that an operator's ClusterServiceVersion lists";
+    CATALOG_SOURCE Certain "catalog-source" "the image that serves a catalogue of operators";
+    HELM_CHART_JOB Certain "helm-chart-job" "the image that installs a k3s HelmChart";
+    OPERATOR_IMAGE Strong "operator-image" "the annotation containerImage of a ClusterServiceVersion";
     KNOWN_FIELD Strong "known-field" "an image field of a well-known custom resource";
     KNOWN_SPLIT Strong "known-split" "an image that a well-known custom resource names in parts";
     SCHEMA Strong "schema" "a field that a CustomResourceDefinition of the same input describes as an image";

@@ -1,0 +1,180 @@
+//! Documents that lead to others: releases, applications, operators. Charts and repositories are folders here.
+
+use std::path::{Path, PathBuf};
+
+use omk::discover::{Findings, Inputs, Scope, discover};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/expand")
+}
+
+/// The sources, with folders that stand in for remote ones; `KEY=folder below the fixtures`.
+fn found(sources: &[&str], stand_ins: &[&str]) -> Findings {
+    let paths = sources.iter().map(|s| fixtures().join(s)).collect();
+    let pair = |s: &&str| s.rsplit_once('=').map(|(k, p)| (k.to_owned(), fixtures().join(p))).unwrap();
+    let scope = Scope { source_paths: stand_ins.iter().map(pair).collect(), ..Scope::default() };
+    discover(&Inputs { paths, ..Inputs::default() }, &scope).unwrap()
+}
+
+/// A line an image, with where it was found, then a line a problem.
+fn show(found: &Findings) -> String {
+    let finding =
+        |f: &omk::discover::Finding| format!("{} <- {} [{}]", f.image.familiar(), f.origin, f.origin.rule);
+    let problem = |p: &omk::discover::Problem| format!("{}: {p}", p.severity);
+    let lines = found.findings.iter().map(finding).chain(found.problems.iter().map(problem));
+    let text = lines.collect::<Vec<_>>().join("\n");
+    text.replace(&format!("{}/", fixtures().display()), "")
+}
+
+const PODINFO: &str = "https://stefanprodan.github.io/podinfo=charts";
+
+#[test]
+fn a_cluster_of_flux_is_followed_to_the_charts_of_its_releases() {
+    insta::assert_snapshot!(show(&found(&["flux/clusters"], &["flux-system/flux-system=flux", PODINFO])));
+}
+
+#[test]
+fn what_a_kustomization_deploys_is_told_by_the_way_that_leads_there() {
+    // The raw manifests have variables in them that only the Kustomization fills in.
+    let all = found(&["flux/clusters", "flux/apps"], &["flux-system=flux", PODINFO]);
+    let less = found(&["flux/clusters"], &["flux-system=flux", PODINFO]);
+    assert_eq!(show(&all), show(&less));
+    assert!(!all.is_partial());
+}
+
+#[test]
+fn what_flux_needs_and_is_not_here_is_a_gap_with_the_way_out() {
+    let found = found(&["flux/sources.yaml"], &[]);
+    insta::assert_snapshot!(show(&found));
+    assert!(found.is_partial());
+}
+
+#[test]
+fn applications_of_argo_cd_are_followed() {
+    let stand_ins =
+        ["https://git.example.com/shop/deploy=argo", PODINFO, "registry-1.docker.io/example=charts"];
+    insta::assert_snapshot!(show(&found(&["argo/applications.yaml"], &stand_ins)));
+}
+
+#[test]
+fn sets_of_applications_are_written_out() {
+    insta::assert_snapshot!(show(&found(&["argo/appset.yaml"], &[PODINFO])));
+}
+
+#[test]
+fn charts_of_k3s_are_rendered_with_their_configuration() {
+    insta::assert_snapshot!(show(&found(&["k3s"], &[PODINFO])));
+}
+
+#[test]
+fn operators_name_their_images() {
+    insta::assert_snapshot!(show(&found(&["olm"], &[])));
+}
+
+#[test]
+fn mirrors_are_left_out_and_it_is_said() {
+    let found = found(&["mirrors"], &[]);
+    insta::assert_snapshot!(show(&found));
+    assert!(!found.is_partial());
+}
+
+#[test]
+fn the_chain_stands_in_the_report() {
+    let found = found(&["flux/clusters"], &["flux-system=flux", PODINFO]);
+    let report = serde_json::to_value(found.report()).unwrap();
+    let images = report["images"].as_array().unwrap();
+    let image = images.iter().find(|i| i["image"] == "docker.io/bitnami/redis:7.4.1").unwrap();
+    let origin = &image["origins"][0];
+    assert_eq!(origin["source"], "chart");
+    assert_eq!(origin["kind"], "Deployment");
+    let kinds: Vec<_> =
+        origin["through"].as_array().unwrap().iter().map(|o| o["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["Kustomization", "HelmRelease"]);
+}
+
+fn written(files: &[(&str, String)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    dir
+}
+
+/// An application that deploys `path` of the repository.
+fn application(name: &str, path: &str) -> String {
+    format!(
+        "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {{name: {name}}}\nspec: {{source: {{repoURL: \
+         'https://git.example.com/a', path: '{path}'}}}}\n"
+    )
+}
+
+#[test]
+fn circles_and_endless_ways_end() {
+    let pod = "kind: Pod\nmetadata: {name: p}\nspec: {containers: [{image: 'a:1'}]}\n".to_owned();
+    let mut files = vec![("top/a.yaml", application("a", "top")), ("top/pod.yaml", pod)];
+    files.push(("top/b.yaml", application("b", "deep/0")));
+    let names: Vec<String> = (0..20).map(|n| format!("deep/{n}/app.yaml")).collect();
+    for (n, name) in names.iter().enumerate() {
+        files.push((name, application(&format!("d{n}"), &format!("deep/{}", n + 1))));
+    }
+    let dir = written(&files);
+    let scope = |max: usize| Scope {
+        source_paths: vec![("https://git.example.com/a.git".into(), dir.path().into())],
+        max_expansions: max,
+        ..Scope::default()
+    };
+    let inputs = Inputs { paths: vec![dir.path().join("top")], ..Inputs::default() };
+    let found = discover(&inputs, &scope(5_000)).unwrap();
+    assert_eq!(found.findings.len(), 1, "{}", show(&found));
+    assert!(show(&found).contains("more than 8 documents lead to each other"), "{}", show(&found));
+    let few = discover(&inputs, &scope(2)).unwrap();
+    assert!(show(&few).contains("more than 2 documents lead to others"), "{}", show(&few));
+}
+
+#[test]
+fn nothing_outside_of_a_repository_is_read() {
+    let secret = "kind: Pod\nmetadata: {name: p}\nspec: {containers: [{image: 'outside:1'}]}\n".to_owned();
+    let dir = written(&[
+        ("repo/apps/app.yaml", application("up", "../outside")),
+        ("repo/apps/link.yaml", application("link", "link")),
+        ("outside/pod.yaml", secret),
+    ]);
+    std::os::unix::fs::symlink(dir.path().join("outside"), dir.path().join("repo/link")).unwrap();
+    let scope = Scope {
+        source_paths: vec![("https://git.example.com/a".into(), dir.path().join("repo"))],
+        ..Scope::default()
+    };
+    let inputs = Inputs { paths: vec![dir.path().join("repo/apps")], ..Inputs::default() };
+    let found = discover(&inputs, &scope).unwrap();
+    assert_eq!(found.findings, [], "{}", show(&found));
+    assert!(show(&found).contains("leaves the repository"), "{}", show(&found));
+}
+
+#[test]
+fn the_tree_that_an_input_lies_in_is_taken_only_for_its_own_repository() {
+    let pod = "kind: Pod\nmetadata: {name: p}\nspec: {containers: [{image: 'a:1'}]}\n".to_owned();
+    let config = |url: &str| format!("[remote \"origin\"]\n\turl = {url}\n");
+    for (url, images, told) in [
+        ("git@git.example.com:a.git", 1, ""),
+        ("https://git.example.com/other", 0, "is not on this machine and is not fetched"),
+    ] {
+        let dir = written(&[
+            ("apps/app.yaml", application("app", "deploy")),
+            ("deploy/pod.yaml", pod.clone()),
+            (".git/config", config(url)),
+        ]);
+        let inputs = Inputs { paths: vec![dir.path().join("apps")], ..Inputs::default() };
+        let found = discover(&inputs, &Scope::default()).unwrap();
+        assert_eq!(found.findings.len(), images, "{}", show(&found));
+        assert!(show(&found).contains(told) && found.is_partial() == (images == 0), "{}", show(&found));
+    }
+}
+
+#[test]
+fn secrets_that_values_hold_are_told_nowhere() {
+    let found = found(&["flux/apps/plain"], &[PODINFO]);
+    assert!(show(&found).contains("bitnami/redis:7.4.1"));
+    assert!(!format!("{found:?}").contains("Ny40LjE="));
+}
