@@ -7,6 +7,7 @@ use regex::Regex;
 
 use super::ChartFile;
 use super::capabilities::{API_VERSIONS, KubeVersion};
+use crate::template::bytes::from_bytes;
 use crate::template::value::{Dict, FILES_TYPE, List, Map, Record, VERSION_SET};
 use crate::template::{FnError, to_yaml};
 
@@ -28,8 +29,8 @@ fn from_map(fields: Map) -> Value {
     Value::from_object(Record { type_name: FILES_TYPE, fields, text: None, methods: files_method })
 }
 
-fn lossy(v: &Value) -> String {
-    String::from_utf8_lossy(v.as_bytes().unwrap_or_default()).into_owned()
+fn text(v: &Value) -> String {
+    from_bytes(v.as_bytes().unwrap_or_default())
 }
 
 fn files_method(me: &Record, name: &str, args: &[Value]) -> Option<Result<Value, FnError>> {
@@ -42,7 +43,7 @@ fn files_method(me: &Record, name: &str, args: &[Value]) -> Option<Result<Value,
         Ok(Value::from(to_yaml(&Dict::value(map)).unwrap_or_default()))
     };
     Some(match name {
-        "Get" => arg(args, name).map(|n| Value::from(me.fields.get(n).map(lossy).unwrap_or_default())),
+        "Get" => arg(args, name).map(|n| Value::from(me.fields.get(n).map(text).unwrap_or_default())),
         "GetBytes" => arg(args, name)
             .map(|n| me.fields.get(n).cloned().unwrap_or_else(|| Value::from_bytes(Vec::new()))),
         "Glob" => arg(args, name).map(|pattern| {
@@ -52,13 +53,13 @@ fn files_method(me: &Record, name: &str, args: &[Value]) -> Option<Result<Value,
             from_map(me.fields.iter().filter(|(k, _)| hit(k)).map(|(k, v)| (k.clone(), v.clone())).collect())
         }),
         "Lines" => arg(args, name).map(|n| {
-            let text = me.fields.get(n).map(lossy).unwrap_or_default();
+            let text = me.fields.get(n).map(text).unwrap_or_default();
             if text.is_empty() {
                 return List::strings(Vec::<String>::new());
             }
             List::strings(text.strip_suffix('\n').unwrap_or(&text).split('\n'))
         }),
-        "AsConfig" => by_base(lossy),
+        "AsConfig" => by_base(text),
         "AsSecrets" => by_base(|v| {
             use base64::Engine as _;
             base64::engine::general_purpose::STANDARD.encode(v.as_bytes().unwrap_or_default())

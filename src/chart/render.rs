@@ -10,7 +10,8 @@ use super::{
     Chart, ChartError, KubeVersion, Rendered, RenderedDoc, ValuesInput, dependencies, manifests, objects,
     schema,
 };
-use crate::template::value::{Dict, Map, as_dict};
+use crate::template::bytes::{from_bytes, printable};
+use crate::template::value::{Dict, Map, VALUES_TYPE, as_dict};
 use crate::template::{Engine, Env, Limits, STACK_BYTES, TemplateError};
 
 /// How a chart is rendered.
@@ -181,7 +182,7 @@ fn render_here(chart: &Chart, options: &RenderOptions, env: Arc<dyn Env>) -> Res
 
 fn as_value(values: &Table<String, Tree>) -> Value {
     let map: Map = values.iter().map(|(k, v)| (Arc::from(k.as_str()), to_value(v))).collect();
-    Dict::typed("common.Values", map)
+    Dict::typed(VALUES_TYPE, map)
 }
 
 struct Shared {
@@ -210,12 +211,12 @@ fn gather<'a>(
     for sub in &chart.dependencies {
         let name = &sub.metadata.name;
         let below = as_dict(values).and_then(|d| d.get(name)).filter(|v| as_dict(v).is_some());
-        let below = below.unwrap_or_else(|| Dict::typed("common.Values", Map::new()));
+        let below = below.unwrap_or_else(|| Dict::typed(VALUES_TYPE, Map::new()));
         let top = gather(sub, &format!("{path}/charts/{name}"), false, &below, shared, out);
         subcharts.insert(name.as_str().into(), top);
     }
     let data = Dict::typed(
-        "common.Values",
+        VALUES_TYPE,
         Map::from([
             ("Chart".into(), chart.metadata.value(is_root)),
             ("Files".into(), objects::files(&chart.files)),
@@ -249,7 +250,7 @@ fn execute(
     templates.sort_by_cached_key(|t| std::cmp::Reverse((t.name.matches('/').count(), t.name.clone())));
     let mut engine = Engine::new(env, limits);
     for t in &templates {
-        engine.add(&t.name, &String::from_utf8_lossy(t.text))?;
+        engine.add(&t.name, &from_bytes(t.text))?;
     }
     let mut files = Vec::new();
     for t in &templates {
@@ -262,9 +263,9 @@ fn execute(
                 ("Name".into(), Value::from(t.name.as_str())),
                 ("BasePath".into(), Value::from(t.base_path.as_str())),
             ]);
-            d.set("Template", Dict::typed("common.Values", about));
+            d.set("Template", Dict::typed(VALUES_TYPE, about));
         }
-        let text = engine.render(&t.name, &t.data)?;
+        let text = printable(engine.render(&t.name, &t.data)?);
         if !t.name.ends_with("NOTES.txt") {
             files.push((t.name.clone(), text));
         }

@@ -11,7 +11,8 @@ use super::funcs::Builtin;
 use super::runtime::{Cx, Runtime, carry};
 use super::site::{Site, What};
 use super::value::{
-    Cell, FILES_TYPE, Record, VERSION_SET, as_dict, as_int, as_list, int, is_nil, nil, type_name,
+    Cell, Dict, FILES_TYPE, MAP_TYPE, Record, VALUES_TYPE, VERSION_SET, as_dict, as_int, as_list, int,
+    is_nil, nil, type_name,
 };
 use super::{check, fmt};
 
@@ -114,6 +115,20 @@ fn bounded(cx: &mut Cx<'_>, builtin: &Builtin, args: &[Value]) -> Result<Value, 
 /// `dynamic` says that Go knows the receiver as `interface {}` only.
 fn step(rt: &Runtime, site: &Site, receiver: &Value, name: &Arc<str>, dynamic: bool) -> Result<Value, Error> {
     if let Some(d) = as_dict(receiver) {
+        if d.type_name() == VALUES_TYPE {
+            match &**name {
+                "AsMap" => return Ok(d.typed_as(MAP_TYPE)),
+                "YAML" => {
+                    let text = super::to_yaml(receiver);
+                    let failed = |e: crate::yaml::YamlError| {
+                        method_failed(rt, site, name, FnError::text(e.to_string()))
+                    };
+                    return text.map(|text| Value::from(text + "\n")).map_err(failed);
+                }
+                "Table" => return Err(rt.text(site, "wrong number of args for Table: want 1 got 0")),
+                _ => {}
+            }
+        }
         return Ok(d.get(name).unwrap_or_else(nil));
     }
     if let Some(r) = receiver.downcast_object_ref::<Record>() {
@@ -190,6 +205,11 @@ fn method(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value, 
             return result.map_err(|error| method_failed(rt, &site, last, error));
         }
     }
+    if let Some(d) = as_dict(&value).filter(|d| d.type_name() == VALUES_TYPE && &**last == "Table") {
+        check::strings(rt, &site, last, 1, &args[2..])?;
+        let path = args[2].as_str().unwrap_or_default();
+        return table(d, path).map_err(|reason| method_failed(rt, &site, last, FnError::Text(reason)));
+    }
     if let Some(l) = as_list(&value)
         && l.type_name == VERSION_SET
         && &**last == "Has"
@@ -199,6 +219,16 @@ fn method(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value, 
     }
     step(rt, &site, &value, last, *element || !path.is_empty())?;
     Err(rt.text(&site, format!("{last} is not a method but has arguments")))
+}
+
+/// `Values.Table`: the map at a path with dots.
+fn table(values: &Dict, path: &str) -> Result<Value, String> {
+    let mut at = values.typed_as(MAP_TYPE);
+    for name in path.split('.') {
+        let next = as_dict(&at).and_then(|d| d.get(name));
+        at = next.filter(|v| as_dict(v).is_some()).ok_or_else(|| format!("{name:?} is not a table"))?;
+    }
+    Ok(as_dict(&at).map_or_else(nil, |d| d.typed_as(VALUES_TYPE)))
 }
 
 /// What a `for` loop goes over.

@@ -2,6 +2,7 @@
 
 use minijinja::value::{Value, ValueKind};
 
+use super::bytes::{stray, to_bytes};
 use super::value::{MAX_VALUE_DEPTH, Record, as_bool, as_dict, as_float, as_int, as_list, is_nil, type_name};
 use crate::yaml::shortest_float;
 
@@ -102,6 +103,7 @@ pub(crate) fn quote(s: &str) -> String {
             '\u{b}' => out.push_str("\\v"),
             '\u{c}' => out.push_str("\\f"),
             c if (c as u32) < 0x20 || c as u32 == 0x7f => out.push_str(&format!("\\x{:02x}", c as u32)),
+            c if stray(c).is_some() => out.push_str(&format!("\\x{:02x}", c as u32 & 0xff)),
             c if printable(c) => out.push(c),
             c if (c as u32) < 0x10000 => out.push_str(&format!("\\u{:04x}", c as u32)),
             c => out.push_str(&format!("\\U{:08x}", c as u32)),
@@ -241,7 +243,7 @@ fn one(out: &mut String, spec: &Spec, verb: char, v: &Value, depth: usize) {
     });
     let text = text.or_else(|| {
         let b = v.as_bytes().filter(|_| verb != 'v' && verb != 'd')?;
-        Some(String::from_utf8_lossy(b).into_owned())
+        Some(super::bytes::from_bytes(b))
     });
     if let Some(s) = text {
         let cut: String = match spec.precision {
@@ -254,8 +256,8 @@ fn one(out: &mut String, spec: &Spec, verb: char, v: &Value, depth: usize) {
                 pad(out, spec, &format!("`{cut}`"));
             }
             'q' => pad(out, spec, &quote(&cut)),
-            'x' => pad(out, spec, &cut.bytes().map(|b| format!("{b:02x}")).collect::<String>()),
-            'X' => pad(out, spec, &cut.bytes().map(|b| format!("{b:02X}")).collect::<String>()),
+            'x' => pad(out, spec, &to_bytes(&cut).iter().map(|b| format!("{b:02x}")).collect::<String>()),
+            'X' => pad(out, spec, &to_bytes(&cut).iter().map(|b| format!("{b:02X}")).collect::<String>()),
             _ => bad(out, verb, v),
         };
     }

@@ -290,5 +290,5 @@ pub(crate) fn unquote(text: &str) -> Option<String> {
         rest = &rest[i + skip + len..];
     }
     out.extend_from_slice(rest.as_bytes());
-    Some(String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    Some(super::bytes::from_bytes(&out))
 }

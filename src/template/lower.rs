@@ -377,7 +377,7 @@ impl Lowering<'_> {
                     if let Kind::Int(_, t) | Kind::Float(_, t) = &arg.kind
                         && matches!(
                             names.last().map(String::as_str),
-                            Some("Get" | "GetBytes" | "Glob" | "Lines" | "Has")
+                            Some("Get" | "GetBytes" | "Glob" | "Lines" | "Has" | "Table")
                         )
                     {
                         refused.get_or_insert((arg, format!("expected string; found {t}")));

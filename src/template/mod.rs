@@ -8,6 +8,7 @@
 //! are foreign code, so everything is bounded by [`Limits`].
 
 mod ast;
+pub(crate) mod bytes;
 mod check;
 mod clock;
 mod engine;
@@ -15,6 +16,7 @@ mod error;
 mod exec;
 mod fmt;
 mod funcs;
+mod goregex;
 mod lex;
 mod lower;
 mod parse;

@@ -233,13 +233,22 @@ pub(crate) fn carry(e: ExecError) -> Error {
 }
 
 impl Runtime {
-    /// A compiled regular expression; charts use the same few again and again.
-    pub(crate) fn regex(&self, pattern: &str) -> Result<regex::Regex, regex::Error> {
+    /// A compiled regular expression of Go's syntax, or what is wrong with it in Go's words; charts use the same few
+    /// again and again.
+    pub(crate) fn regex(&self, pattern: &str) -> Result<regex::Regex, String> {
         let mut cache = self.regexes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(re) = cache.get(pattern) {
             return Ok(re.clone());
         }
-        let re = regex::RegexBuilder::new(pattern).size_limit(4 << 20).build()?;
+        let translated = super::goregex::translate(pattern)?;
+        let re = regex::RegexBuilder::new(&translated).size_limit(4 << 20).build().map_err(|e| {
+            let text = e.to_string();
+            let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            match why {
+                "Unicode property not found" => format!("invalid character class range: `{pattern}`"),
+                _ => format!("{why}: `{pattern}`"),
+            }
+        })?;
         if cache.len() < 1000 {
             cache.insert(pattern.to_owned(), re.clone());
         }

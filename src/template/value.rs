@@ -30,8 +30,11 @@ pub type Map = BTreeMap<Arc<str>, Value>;
 #[derive(Debug)]
 pub struct Dict {
     type_name: &'static str,
-    map: RwLock<Map>,
+    map: Arc<RwLock<Map>>,
 }
+
+/// The type of `.Values`: Helm's `chartutil.Values`, which has methods.
+pub const VALUES_TYPE: &str = "common.Values";
 
 /// The type of maps that templates make and that YAML is read into.
 pub const MAP_TYPE: &str = "map[string]interface {}";
@@ -44,7 +47,17 @@ impl Dict {
 
     /// A new map that `typeOf` gives another name.
     pub fn typed(type_name: &'static str, map: Map) -> Value {
-        Value::from_object(Self { type_name, map: RwLock::new(map) })
+        Value::from_object(Self { type_name, map: Arc::new(RwLock::new(map)) })
+    }
+
+    /// The same map, known as one of another type.
+    pub fn typed_as(&self, type_name: &'static str) -> Value {
+        Value::from_object(Self { type_name, map: Arc::clone(&self.map) })
+    }
+
+    /// Go's name of the type.
+    pub fn type_name(&self) -> &'static str {
+        self.type_name
     }
 
     /// The entry under `key`.

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use minijinja::value::{Value, ValueKind};
 
+use super::super::bytes::to_bytes;
 use super::super::error::FnError;
 use super::super::fmt::{printable, sprintf, to_string};
 use super::super::runtime::Cx;
@@ -159,6 +160,8 @@ fn eq(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
         } else if kind == Basic::Other {
             if is_nil(&a[0]) || is_nil(other) {
                 is_nil(&a[0]) && is_nil(other)
+            } else if let Some(same) = super::dates::same_time(&a[0], other) {
+                same
             } else {
                 let reason = format!(
                     "non-comparable type {}: {}",
@@ -254,7 +257,7 @@ fn len(cx: &mut Cx<'_>, a: &[Value]) -> Outcome {
     } else if let Some(l) = as_list(&a[0]) {
         l.items.len()
     } else if let Some(s) = a[0].as_str() {
-        s.len()
+        to_bytes(s).len()
     } else if let Some(b) = a[0].as_bytes() {
         b.len()
     } else if is_nil(&a[0]) {

@@ -9,17 +9,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 
+use super::super::bytes::{from_bytes, to_bytes};
 use super::super::error::FnError;
 use super::super::runtime::Cx;
-use super::{Builtin, Outcome, func, int_arg, str_arg};
+use super::{Builtin, Outcome, bytes_arg, func, int_arg, str_arg};
 
 pub(super) const TABLE: &[Builtin] = &[
-    func("sha1sum", "s", |_, a| Ok(Value::from(hex(&sha1::Sha1::digest(str_arg(a, 0)?))))),
-    func("sha256sum", "s", |_, a| Ok(Value::from(hex(&sha2::Sha256::digest(str_arg(a, 0)?))))),
-    func("sha512sum", "s", |_, a| Ok(Value::from(hex(&sha2::Sha512::digest(str_arg(a, 0)?))))),
+    func("sha1sum", "s", |_, a| Ok(Value::from(hex(&sha1::Sha1::digest(bytes_arg(a, 0)?))))),
+    func("sha256sum", "s", |_, a| Ok(Value::from(hex(&sha2::Sha256::digest(bytes_arg(a, 0)?))))),
+    func("sha512sum", "s", |_, a| Ok(Value::from(hex(&sha2::Sha512::digest(bytes_arg(a, 0)?))))),
     func("adler32sum", "s", |_, a| {
         let (mut low, mut high) = (1u32, 0u32);
-        for b in str_arg(a, 0)?.bytes() {
+        for b in bytes_arg(a, 0)?.iter().copied() {
             low = (low + u32::from(b)) % 65521;
             high = (high + low) % 65521;
         }
@@ -61,7 +62,7 @@ pub(super) const TABLE: &[Builtin] = &[
         cx.rt.env.random(&mut iv);
         let cipher = cbc::Encryptor::<aes::Aes256>::new(&aes_key(str_arg(a, 0)?).into(), &iv.into());
         let mut out = iv.to_vec();
-        out.extend(cipher.encrypt_padded_vec::<Pkcs7>(text.as_bytes()));
+        out.extend(cipher.encrypt_padded_vec::<Pkcs7>(&to_bytes(text)));
         Ok(Value::from(STANDARD.encode(out)))
     }),
     func("decryptAES", "ss", |_, a| {
@@ -86,7 +87,7 @@ pub(super) const TABLE: &[Builtin] = &[
         // Sprig believes the last byte, whatever it is.
         let padding = plain.last().copied().map_or(0, usize::from);
         match plain.len().checked_sub(padding) {
-            Some(n) => Ok(Value::from(String::from_utf8_lossy(&plain[..n]).into_owned())),
+            Some(n) => Ok(Value::from(from_bytes(&plain[..n]))),
             None => Err(FnError::text(format!(
                 "runtime error: slice bounds out of range [:-{}]",
                 padding - plain.len()

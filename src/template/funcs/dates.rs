@@ -95,6 +95,13 @@ fn read(v: &Value) -> Result<(i128, Zone), FnError> {
     v.downcast_object_ref::<Record>().and_then(of_record).ok_or_else(|| super::wrong(v, TIME))
 }
 
+/// Go's `==` of two times, which looks at the zone too; none if one of them is no time.
+pub(super) fn same_time(a: &Value, b: &Value) -> Option<bool> {
+    let time = |v: &Value| v.downcast_object_ref::<Record>().and_then(of_record);
+    let ((a, in_a), (b, in_b)) = (time(a)?, time(b)?);
+    Some(a == b && in_a.offset == in_b.offset && in_a.name == in_b.name)
+}
+
 fn of_record(r: &Record) -> Option<(i128, Zone)> {
     let ns = r.fields.get(" ns")?.as_str()?.parse().ok()?;
     let offset = i32::try_from(as_int(r.fields.get(" offset")?)?).ok()?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use minijinja::value::Value;
 
 use super::super::error::FnError;
-use super::super::value::{Dict, List, MAX_VALUE_DEPTH, Map, as_dict, is_nil, type_name};
+use super::super::value::{Dict, List, MAX_VALUE_DEPTH, Map, VALUES_TYPE, as_dict, is_nil, type_name};
 use super::{Builtin, Outcome, dict_arg, dict_to_change, func, nil, str_arg, strval};
 
 pub(super) const TABLE: &[Builtin] = &[
@@ -110,7 +110,7 @@ fn dig(a: &[Value]) -> Outcome {
     let (path, tail) = a.split_at(a.len() - 2);
     let mut v = tail[1].clone();
     for (i, _) in path.iter().enumerate() {
-        let Some(d) = as_dict(&v) else {
+        let Some(d) = as_dict(&v).filter(|d| d.type_name() != VALUES_TYPE) else {
             let reason = format!(
                 "interface conversion: interface {{}} is {}, not map[string]interface {{}}",
                 if is_nil(&v) { "nil" } else { type_name(&v) }

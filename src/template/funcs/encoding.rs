@@ -11,7 +11,8 @@ use super::super::value::{
     Dict, List, MAX_VALUE_DEPTH, Map, Record, as_bool, as_dict, as_float, as_int, as_list, from_json,
     from_yaml, is_nil, nil, type_name,
 };
-use super::{Builtin, func, str_arg};
+use super::{Builtin, bytes_arg, func, str_arg};
+use crate::template::bytes::{from_bytes, shown, shown_text};
 use crate::yaml::{self, Sink, YamlError};
 
 pub(super) const TABLE: &[Builtin] = &[
@@ -29,18 +30,18 @@ pub(super) const TABLE: &[Builtin] = &[
     func("fromJson", "s", |_, a| Ok(parsed(read_json(str_arg(a, 0)?), true))),
     func("fromJsonArray", "s", |_, a| Ok(parsed(read_json(str_arg(a, 0)?), false))),
     func("mustFromJson", "s", |_, a| read_json(str_arg(a, 0)?).map_err(FnError::Text)),
-    func("b64enc", "s", |_, a| Ok(Value::from(STANDARD.encode(str_arg(a, 0)?)))),
+    func("b64enc", "s", |_, a| Ok(Value::from(STANDARD.encode(bytes_arg(a, 0)?)))),
     func("b64dec", "s", |_, a| {
         let packed: String = str_arg(a, 0)?.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
         Ok(Value::from(match STANDARD.decode(&packed) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Ok(bytes) => from_bytes(&bytes),
             Err(e) => super::crypto::illegal_base64(&packed, &e),
         }))
     }),
-    func("b32enc", "s", |_, a| Ok(Value::from(base32(str_arg(a, 0)?.as_bytes())))),
+    func("b32enc", "s", |_, a| Ok(Value::from(base32(&bytes_arg(a, 0)?)))),
     func("b32dec", "s", |_, a| {
         Ok(Value::from(match unbase32(str_arg(a, 0)?) {
-            Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Some(bytes) => from_bytes(&bytes),
             None => "illegal base32 data at input byte 0".to_owned(),
         }))
     }),
@@ -61,7 +62,7 @@ fn write_yaml(sink: &mut Sink<'_, '_>, v: &Value, depth: usize) -> Result<(), Ya
         return Err(YamlError { line: 0, column: 0, reason });
     }
     if let Some(s) = v.as_str() {
-        sink.str(s)
+        sink.str(&shown_text(s))
     } else if is_nil(v) {
         sink.null()
     } else if let Some(i) = as_int(v) {
@@ -77,7 +78,7 @@ fn write_yaml(sink: &mut Sink<'_, '_>, v: &Value, depth: usize) -> Result<(), Ya
         entries.sort_by(|a, b| yaml::compare_keys(a.0, b.0));
         sink.map(|s| {
             entries.into_iter().try_for_each(|(k, v)| {
-                s.str(k)?;
+                s.str(&shown_text(k))?;
                 write_yaml(s, v, depth + 1)
             })
         })
@@ -154,7 +155,7 @@ fn pretty(out: &mut String, v: &Value, depth: usize) -> Result<(), YamlError> {
         let scalar = |v: &Value| {
             yaml::emit_with(|sink| {
                 sink.map(|s| {
-                    s.str(k)?;
+                    s.str(&shown_text(k))?;
                     write_yaml(s, v, depth + 1)
                 })
             })
@@ -312,7 +313,7 @@ fn json_string(out: &mut String, s: &str, escape: bool) {
             '<' | '>' | '&' if escape => out.push_str(&format!("\\u{:04x}", c as u32)),
             '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", c as u32)),
             c if (c as u32) < 0x20 => out.push_str(&format!("\\u{:04x}", c as u32)),
-            c => out.push(c),
+            c => out.push(shown(c)),
         }
     }
     out.push('"');

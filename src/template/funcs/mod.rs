@@ -17,6 +17,8 @@ mod strings;
 mod toml;
 mod urls;
 
+use std::borrow::Cow;
+
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -162,6 +164,11 @@ fn str_arg(args: &[Value], i: usize) -> Result<&str, FnError> {
     args[i].as_str().ok_or_else(|| wrong(&args[i], "string"))
 }
 
+/// A string as the bytes that Go would see.
+fn bytes_arg(args: &[Value], i: usize) -> Result<Cow<'_, [u8]>, FnError> {
+    str_arg(args, i).map(super::bytes::to_bytes)
+}
+
 fn int_arg(args: &[Value], i: usize) -> Result<i64, FnError> {
     as_int(&args[i]).ok_or_else(|| wrong(&args[i], "int"))
 }
@@ -205,7 +212,7 @@ fn items<'a>(v: &'a Value, verb: &str) -> Result<&'a [Value], FnError> {
 /// Sprig's `strval`.
 fn strval(v: &Value) -> String {
     match v.as_bytes() {
-        Some(b) if v.as_str().is_none() => String::from_utf8_lossy(b).into_owned(),
+        Some(b) if v.as_str().is_none() => super::bytes::from_bytes(b),
         _ => super::fmt::to_string(v),
     }
 }

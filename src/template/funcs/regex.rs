@@ -1,4 +1,4 @@
-//! Sprig's regular expressions. Go's RE2 syntax and that of the `regex` crate agree on what charts use.
+//! Sprig's regular expressions.
 
 use minijinja::value::Value;
 use regex::Regex;
@@ -36,27 +36,13 @@ pub(super) const TABLE: &[Builtin] = &[
 
 fn compile(cx: &Cx<'_>, pattern: &str) -> Result<Regex, FnError> {
     cx.rt.regex(pattern).map_err(|e| {
-        let text = format!("error parsing regexp: {}", in_go(&e, pattern));
+        let text = format!("error parsing regexp: {e}");
         if cx.command().starts_with("must") || cx.site.node.starts_with("must") {
             return FnError::Text(text);
         }
         let shown = if pattern.contains('`') { quote(pattern) } else { format!("`{pattern}`") };
         FnError::Text(format!("regexp: Compile({shown}): {text}"))
     })
-}
-
-/// Why a pattern cannot be read, in Go's words where they are known.
-fn in_go(e: &regex::Error, pattern: &str) -> String {
-    let text = e.to_string();
-    let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-    let why = match why {
-        "unclosed group" => "missing closing )",
-        "unopened group" => "unexpected )",
-        "unclosed character class" => "missing closing ]",
-        "repetition operator missing expression" => "missing argument to repetition operator",
-        other => other,
-    };
-    format!("{why}: `{pattern}`")
 }
 
 fn matches(cx: &mut Cx<'_>, a: &[Value]) -> Outcome {

@@ -100,7 +100,7 @@ fn unescape(s: &str) -> Option<String> {
             i += 1;
         }
     }
-    Some(String::from_utf8_lossy(&out).into_owned())
+    Some(crate::template::bytes::from_bytes(&out))
 }
 
 fn url_parse(text: &str) -> Outcome {
