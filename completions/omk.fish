@@ -33,6 +33,7 @@ complete -c omk -n "__fish_omk_needs_command" -s h -l help -d 'Print help (see m
 complete -c omk -n "__fish_omk_needs_command" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_needs_command" -f -a "bundle" -d 'Build, check and look into bundles'
 complete -c omk -n "__fish_omk_needs_command" -f -a "chart" -d 'Render Helm charts'
+complete -c omk -n "__fish_omk_needs_command" -f -a "component" -d 'List the components whose images omk knows'
 complete -c omk -n "__fish_omk_needs_command" -f -a "image" -d 'Find the images that an input needs'
 complete -c omk -n "__fish_omk_needs_command" -f -a "preheat" -d 'Put a bundle\'s images onto nodes over SSH and prove that they are there'
 complete -c omk -n "__fish_omk_needs_command" -f -a "demo" -d 'Show the whole way on this machine: discover, bundle, preheat, patch'
@@ -49,6 +50,8 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subc
 complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build verify inspect" -f -a "verify" -d 'Hash every blob of a bundle and name each bad one'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build verify inspect" -f -a "inspect" -d 'Say what is in a bundle'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l image -d 'An image that is needed whatever the sources say' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l component -d 'Take the images of a component: its newest version, the newest of a line (cilium@1.18) or one (cilium@1.18.12)' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l catalogue -d 'Folder with more definitions of components' -r -F
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l release-name -d 'Name of the release that charts are rendered for [default: that of the chart]' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l source-path -d 'Folder that stands in for a Git repository, an artifact or the charts of a repository: NAME is that of the Flux object, namespace/name, or the address' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l variable -d 'Value of a variable that a Flux object, Compose file or Zarf package leaves open' -r
@@ -187,16 +190,48 @@ json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from functions" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from functions" -s V -l version -d 'Print version'
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+complete -c omk -n "__fish_omk_using_subcommand component; and not __fish_seen_subcommand_from list ls" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls" -s V -l version -d 'Print version'
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls" -f -a "discover" -d 'List the images that manifests and charts need, and where they are named'
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls" -f -a "ls" -d 'List the images that manifests and charts need, and where they are named'
+complete -c omk -n "__fish_omk_using_subcommand component; and not __fish_seen_subcommand_from list ls" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand component; and not __fish_seen_subcommand_from list ls" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand component; and not __fish_seen_subcommand_from list ls" -f -a "list" -d 'List the components whose images omk knows, and their versions'
+complete -c omk -n "__fish_omk_using_subcommand component; and not __fish_seen_subcommand_from list ls" -f -a "ls" -d 'List the components whose images omk knows, and their versions'
+complete -c omk -n "__fish_omk_using_subcommand component; and __fish_seen_subcommand_from list" -l catalogue -d 'Folder with more definitions of components' -r -F
+complete -c omk -n "__fish_omk_using_subcommand component; and __fish_seen_subcommand_from list" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand component; and __fish_seen_subcommand_from list" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand component; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand component; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand component; and __fish_seen_subcommand_from ls" -l catalogue -d 'Folder with more definitions of components' -r -F
+complete -c omk -n "__fish_omk_using_subcommand component; and __fish_seen_subcommand_from ls" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand component; and __fish_seen_subcommand_from ls" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand component; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand component; and __fish_seen_subcommand_from ls" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare" -f -a "discover" -d 'List the images that manifests and charts need, and where they are named'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare" -f -a "ls" -d 'List the images that manifests and charts need, and where they are named'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare" -f -a "compare" -d 'Compare a bundle with what a cluster runs'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l image -d 'An image that is needed whatever the sources say' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l component -d 'Take the images of a component: its newest version, the newest of a line (cilium@1.18) or one (cilium@1.18.12)' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l catalogue -d 'Folder with more definitions of components' -r -F
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l release-name -d 'Name of the release that charts are rendered for [default: that of the chart]' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l source-path -d 'Folder that stands in for a Git repository, an artifact or the charts of a repository: NAME is that of the Flux object, namespace/name, or the address' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l variable -d 'Value of a variable that a Flux object, Compose file or Zarf package leaves open' -r
@@ -231,6 +266,8 @@ complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l image -d 'An image that is needed whatever the sources say' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l component -d 'Take the images of a component: its newest version, the newest of a line (cilium@1.18) or one (cilium@1.18.12)' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l catalogue -d 'Folder with more definitions of components' -r -F
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l release-name -d 'Name of the release that charts are rendered for [default: that of the chart]' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l source-path -d 'Folder that stands in for a Git repository, an artifact or the charts of a repository: NAME is that of the Flux object, namespace/name, or the address' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l variable -d 'Value of a variable that a Flux object, Compose file or Zarf package leaves open' -r
@@ -264,6 +301,16 @@ complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l password-stdin -d 'Read the password for --username from standard input'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from compare" -l running -d 'What the cluster runs, as kubectl prints it in JSON or YAML; - is standard input' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from compare" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from compare" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from compare" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from compare" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l nodes -d 'The inventory: which nodes there are and how they are reached' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l known-hosts -d 'Trust the host keys of this file instead of those that `ssh` trusts' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l limit -d 'Only these nodes, by their names in the inventory' -r

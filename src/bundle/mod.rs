@@ -10,6 +10,7 @@
 
 mod build;
 mod check;
+mod compare;
 mod index;
 mod inspect;
 mod open;
@@ -18,6 +19,7 @@ mod write;
 
 pub use build::{BuildError, BuildReport, BuildRequest, BuiltImage, Form, Upstream, build};
 pub use check::{BadBlob, VerifyReport, verify};
+pub use compare::{Compared, State, compare};
 pub use index::{CONTAINERD_NAME, INDEX_FILE, Index, LAYOUT, LAYOUT_FILE, REF_NAME};
 pub use inspect::{InspectedImage, Inspection, Layer, Variant};
 pub use open::{Bundle, BundleError};

@@ -14,6 +14,8 @@ pub const SOME_NODES_FAILED: u8 = 4;
 pub const ALL_NODES_FAILED: u8 = 5;
 /// A bundle is damaged.
 pub const DAMAGED: u8 = 6;
+/// A cluster runs an image that the bundle lacks, or another digest of one.
+pub const DIFFERENT: u8 = 8;
 /// Stopped by Ctrl-C or SIGTERM; the same command goes on from there.
 pub const CANCELLED: u8 = 130;
 
@@ -27,4 +29,5 @@ Exit codes:
   4    some nodes are not ready, the others are
   5    no node is ready
   6    the bundle is damaged
+  8    the cluster runs what the bundle lacks, or another digest of it
   130  stopped by Ctrl-C or SIGTERM; the same command goes on from there";

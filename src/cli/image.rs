@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+use super::compare::{self, CompareArgs};
 use super::registry::RegistryArgs;
 use super::sources::{SourceArgs, code, tell};
 use super::{CliError, Context, Outcome, OutputFormat, exit, output, say};
@@ -13,6 +14,8 @@ pub enum Command {
     /// List the images that manifests and charts need, and where they are named
     #[command(visible_alias = "ls")]
     Discover(Box<DiscoverArgs>),
+    /// Compare a bundle with what a cluster runs
+    Compare(CompareArgs),
 }
 
 /// Arguments of `omk image discover`.
@@ -43,6 +46,7 @@ pub struct DiscoverArgs {
 pub(super) async fn run(command: Command, context: Context) -> Outcome {
     match command {
         Command::Discover(args) => run_discover(*args, context).await,
+        Command::Compare(args) => compare::run(args, &context).await,
     }
 }
 

@@ -10,6 +10,8 @@ use crate::event::Events;
 
 pub mod bundle;
 pub mod chart;
+pub mod compare;
+pub mod component;
 pub mod demo;
 pub mod error;
 pub mod exit;
@@ -52,6 +54,9 @@ enum Command {
     /// Render Helm charts
     #[command(subcommand)]
     Chart(chart::Command),
+    /// List the components whose images omk knows
+    #[command(subcommand)]
+    Component(component::Command),
     /// Find the images that an input needs
     #[command(subcommand)]
     Image(image::Command),
@@ -125,6 +130,7 @@ async fn dispatch(command: Command, context: Context) -> Outcome {
     match command {
         Command::Bundle(command) => bundle::run(command, context).await,
         Command::Chart(command) => chart::run(command, context).await,
+        Command::Component(command) => component::run(&command),
         Command::Image(command) => image::run(command, context).await,
         Command::Preheat(args) => preheat::run(*args, context).await,
         Command::Demo(args) => demo::run(args, context).await,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::chart::{RenderArgs, ValueArgs};
+use super::component::ComponentArgs;
 use super::{CliError, Context, exit, warn};
 use crate::chart::fetch::Loader;
 use crate::discover::{Documents, Findings, Inputs, Scope, discover};
@@ -16,11 +17,13 @@ use crate::registry::RegistryOptions;
 pub struct SourceArgs {
     /// Manifests, folders of manifests, charts (folder, .tgz, oci://HOST/PATH:VERSION, https://….tgz); - is standard
     /// input
-    #[arg(value_name = "SOURCES", required_unless_present = "images")]
+    #[arg(value_name = "SOURCES", required_unless_present_any = ["images", "components"])]
     paths: Vec<PathBuf>,
     /// An image that is needed whatever the sources say
     #[arg(long = "image", value_name = "REF")]
     images: Vec<ImageRef>,
+    #[command(flatten)]
+    components: ComponentArgs,
     /// Name of the release that charts are rendered for [default: that of the chart]
     #[arg(long, value_name = "NAME", help_heading = "Chart options")]
     release_name: Option<String>,
@@ -58,6 +61,7 @@ impl SourceArgs {
             charts: self.render.options(self.values.read()?)?,
             release_name: self.release_name.clone(),
             images: self.images.clone(),
+            components: self.components.picked()?,
         };
         let scope = Scope {
             cancel: context.cancel.clone(),

@@ -106,6 +106,13 @@ pub enum SourceName {
     Stdin,
     /// An image that the user named.
     Argument,
+    /// A component of the catalogue that the user named.
+    Component {
+        /// Its name.
+        component: String,
+        /// Its version.
+        version: String,
+    },
     /// Values, a namespace and the like, which are for charts.
     ChartOptions,
     /// What other documents led to: a chart that a release names, a folder that an application deploys.
@@ -457,6 +464,9 @@ impl fmt::Display for SourceName {
             }
             Self::Stdin => f.write_str("standard input"),
             Self::Argument => f.write_str("--image"),
+            Self::Component { component, version } => {
+                write!(f, "component {} {}", Clean(component), Clean(version))
+            }
             Self::ChartOptions => f.write_str("chart options"),
             Self::Expanded(expanded) => {
                 expanded.through.iter().try_for_each(|outer| write!(f, "{outer} → "))?;

@@ -22,6 +22,7 @@ const KINDS: &[(&str, &[&str])] = &[
     ("helm.cattle.io", &["HelmChart", "HelmChartConfig"]),
     ("helm.toolkit.fluxcd.io", &["HelmRelease"]),
     ("kustomize.toolkit.fluxcd.io", &["Kustomization"]),
+    ("omk", &["Component"]),
     ("operator.openshift.io", &["ImageContentSourcePolicy"]),
     ("operators.coreos.com", &["CatalogSource", "ClusterServiceVersion"]),
     (

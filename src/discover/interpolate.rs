@@ -11,7 +11,6 @@ pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// Whose variables they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
-    #[cfg_attr(not(test), expect(dead_code, reason = "Compose files come next"))]
     /// Also `$NAME`; `$$` is a dollar sign (Compose specification, "Interpolation").
     Compose,
     /// Only in braces (`envsubst` as Flux' `postBuild` has it).
@@ -151,7 +150,6 @@ fn short(text: &str) -> String {
 }
 
 /// Fills in `###NAME###`; names without a value stay, and are told.
-#[cfg_attr(not(test), expect(dead_code, reason = "Zarf packages come next"))]
 pub(super) fn fill_marks(text: &str, lookup: Lookup<'_>) -> Filled {
     let mut out = Filled::default();
     let mut rest = text;

@@ -2,7 +2,8 @@ use std::path::Path;
 
 use super::input::{self, Entry};
 use super::{
-    Cause, Findings, Problem, Scope, Severity, Source, SourceError, SourceName, chart, kustomization, scan,
+    Cause, Findings, Problem, Scope, Severity, Source, SourceError, SourceName, chart, kustomization, list,
+    scan,
 };
 use crate::chart::RenderOptions;
 
@@ -63,7 +64,14 @@ fn told_if_empty(mut found: Findings, source: SourceName, reason: &str) -> Findi
 
 fn file(path: &Path, scope: &Scope) -> Result<Findings, SourceError> {
     let text = input::read_file(path, scope)?;
-    Ok(scan(&text, &SourceName::File { path: path.into() }))
+    let name = SourceName::File { path: path.into() };
+    let suffix = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let list = match suffix.as_str() {
+        "yaml" | "yml" | "json" => false,
+        "txt" => list::is_list_file(&text),
+        _ => list::is_list(&text),
+    };
+    Ok(if list { list::read(&text, &name) } else { scan(&text, &name) })
 }
 
 /// Standard input, read to its end.
@@ -72,10 +80,8 @@ pub struct StdinSource;
 
 impl Source for StdinSource {
     fn findings(&self, scope: &Scope) -> Result<Findings, SourceError> {
-        Ok(told_if_empty(
-            scan(&input::read_stdin(scope)?, &SourceName::Stdin),
-            SourceName::Stdin,
-            NO_DOCUMENT,
-        ))
+        let text = input::read_stdin(scope)?;
+        let read = if list::is_list(&text) { list::read } else { scan };
+        Ok(told_if_empty(read(&text, &SourceName::Stdin), SourceName::Stdin, NO_DOCUMENT))
     }
 }

@@ -62,6 +62,7 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::catalogue::Picked;
 use crate::chart::fetch::Loader;
 use crate::chart::{ChartError, RenderOptions};
 use crate::oci::ImageRef;
@@ -75,12 +76,14 @@ mod input;
 mod interpolate;
 mod json;
 mod kustomization;
+mod list;
 mod manifest;
 mod pattern;
 mod rules;
+mod running;
 mod walk;
 
-pub use argument::ArgumentSource;
+pub use argument::{ArgumentSource, ComponentSource};
 pub use finding::{
     Confidence, Documents, Expanded, Finding, Findings, Needed, NoConfidence, Origin, Outer, Place, Problem,
     Report, Severity, SourceName,
@@ -89,6 +92,7 @@ pub use held::Held;
 pub use manifest::{ManifestSource, StdinSource};
 pub use pattern::ImagePattern;
 pub use rules::{RULES, Rule};
+pub use running::{Running, RunningImage, read_running, running};
 pub use walk::scan;
 
 /// What a command was given to look for images in.
@@ -103,6 +107,8 @@ pub struct Inputs {
     pub release_name: Option<String>,
     /// Images that are needed whatever the rest says.
     pub images: Vec<ImageRef>,
+    /// Components of the catalogue.
+    pub components: Vec<Picked>,
 }
 
 /// Bounds on what is read, and when to stop. The defaults are far above what real inputs need.
@@ -278,6 +284,7 @@ fn chart_options(inputs: &Inputs) -> Option<String> {
 
 fn sources(inputs: &Inputs) -> Vec<Box<dyn Source + '_>> {
     let mut all: Vec<Box<dyn Source + '_>> = vec![Box::new(ArgumentSource { images: &inputs.images })];
+    all.push(Box::new(ComponentSource { picked: &inputs.components }));
     let mut named: Vec<&Path> = Vec::new();
     for path in &inputs.paths {
         if named.contains(&path.as_path()) {

@@ -5,9 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 mod bundle;
+mod catalogue;
 mod chart;
 mod chart_fetch;
 mod chart_hostile;
+mod compare;
 mod conformance;
 mod demo;
 mod discover;
@@ -24,3 +26,4 @@ mod output;
 mod push;
 mod registry;
 mod registry_real;
+mod sources;

@@ -18,13 +18,17 @@ use crate::chart::{self, Chart, ChartError, RenderOptions, ValuesInput};
 
 mod appset;
 mod argo;
+mod component;
+mod compose;
 mod flux;
+mod hauler;
 mod k3s;
 mod mirrors;
 mod olm;
 mod place;
 mod release;
 mod tree;
+mod zarf;
 
 use place::Places;
 
@@ -81,6 +85,10 @@ impl From<Problem> for Halt {
     }
 }
 
+/// Kinds that lead to files and folders.
+const TREES: [&str; 6] =
+    ["Kustomization", "Application", "ApplicationSet", "ZarfInitConfig", "ZarfPackageConfig", held::COMPOSE];
+
 struct Expander<'a> {
     here: Here<'a>,
     out: Findings,
@@ -96,7 +104,7 @@ struct Expander<'a> {
 impl Expander<'_> {
     fn take_in(&mut self, held: Vec<Held>) {
         for object in held {
-            if matches!(object.kind.as_str(), "Kustomization" | "Application" | "ApplicationSet") {
+            if TREES.contains(&object.kind.as_str()) {
                 self.trees.push_back(object.clone());
             } else {
                 self.rest.push_back(object.clone());
@@ -203,6 +211,10 @@ fn step_of(object: &Held) -> Option<Follow> {
         ("kustomize.toolkit.fluxcd.io", _) => flux::kustomization,
         ("argoproj.io", "Application") => argo::application,
         ("argoproj.io", "ApplicationSet") => appset::set,
+        ("content.hauler.cattle.io" | "collection.hauler.cattle.io", _) => hauler::content,
+        ("omk", _) => component::newest,
+        (_, "ZarfInitConfig" | "ZarfPackageConfig") => zarf::package,
+        (_, held::COMPOSE) => compose::file,
         ("helm.cattle.io", "HelmChart") => k3s::chart,
         ("helm.cattle.io", "HelmChartConfig") => k3s::config,
         ("operators.coreos.com", "ClusterServiceVersion") => olm::version,

@@ -30,6 +30,11 @@ rules! {
     EPHEMERAL_CONTAINER Certain "ephemeral-container" "an ephemeral container of a pod spec";
     IMAGE_VOLUME Certain "image-volume" "an image that a pod mounts as a volume";
     KNOWN_CONTAINER Certain "known-container" "a container or pod spec at a known place of a well-known custom resource";
+    IMAGE_LIST Certain "image-list" "a line of a list of images";
+    COMPONENT Certain "component" "a component of the catalogue";
+    COMPOSE_SERVICE Certain "compose-service" "a service of a Compose file";
+    HAULER_IMAGE Certain "hauler-image" "an image of a hauler manifest";
+    ZARF_IMAGE Certain "zarf-image" "an image of a Zarf package";
     RELATED_IMAGE Certain "related-image" "an image that an operator's ClusterServiceVersion lists";
     CATALOG_SOURCE Certain "catalog-source" "the image that serves a catalogue of operators";
     HELM_CHART_JOB Certain "helm-chart-job" "the image that installs a k3s HelmChart";
