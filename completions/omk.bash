@@ -113,7 +113,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__bundle__subcmd__build)
-            opts="-n -a -f -o -h -V --image --component --catalogue --release-name --offline --source-path --variable --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --values --set --set-string --set-json --set-file --set-literal --skip-schema-validation --platform --output --format --summary --parallel --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --progress --help --version"
+            opts="-n -a -f -o -h -V --image --component --catalogue --min-confidence --include-disabled --exclude --without-rule --release-name --offline --source-path --variable --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --values --set --set-string --set-json --set-file --set-literal --skip-schema-validation --platform --output --format --summary --parallel --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -128,6 +128,18 @@ _omk() {
                     return 0
                     ;;
                 --catalogue)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --min-confidence)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exclude)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --without-rule)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -643,7 +655,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__image__subcmd__discover)
-            opts="-n -a -f -o -h -V --image --component --catalogue --release-name --offline --source-path --variable --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --values --set --set-string --set-json --set-file --set-literal --skip-schema-validation --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --why --output --progress --help --version"
+            opts="-n -a -f -o -h -V --image --component --catalogue --min-confidence --include-disabled --exclude --without-rule --release-name --offline --source-path --variable --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --values --set --set-string --set-json --set-file --set-literal --skip-schema-validation --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --why --output --fail-on-latest --fail-on-unpinned --lock --platform --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -658,6 +670,18 @@ _omk() {
                     return 0
                     ;;
                 --catalogue)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --min-confidence)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exclude)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --without-rule)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -746,11 +770,19 @@ _omk() {
                     return 0
                     ;;
                 --output)
-                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "table json yaml refs csv" -- "${cur}"))
                     return 0
                     ;;
                 -o)
-                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "table json yaml refs csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --lock)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --platform)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --progress)

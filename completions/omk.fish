@@ -52,6 +52,9 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subc
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l image -d 'An image that is needed whatever the sources say' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l component -d 'Take the images of a component: its newest version, the newest of a line (cilium@1.18) or one (cilium@1.18.12)' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l catalogue -d 'Folder with more definitions of components' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l min-confidence -d 'Leave out what is less sure than this: certain, strong, likely, possible' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l exclude -d 'Leave this image out, may be given more than once: a name without tag stands for all its tags, and * for any characters' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l without-rule -d 'Switch this kind of evidence off, may be given more than once: env, arg, config, chart-annotation …' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l release-name -d 'Name of the release that charts are rendered for [default: that of the chart]' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l source-path -d 'Folder that stands in for a Git repository, an artifact or the charts of a repository: NAME is that of the Flux object, namespace/name, or the address' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l variable -d 'Value of a variable that a Flux object, Compose file or Zarf package leaves open' -r
@@ -81,6 +84,7 @@ bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l include-disabled -d 'Also take the images that charts can use and, with these values, do not; the same as --min-confidence possible'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l offline -d 'Fetch no charts and no dependencies of charts: take what was fetched before, and say what is missing'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l no-hooks -d 'Leave out hooks'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l skip-tests -d 'Leave out tests'
@@ -232,6 +236,9 @@ complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subco
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l image -d 'An image that is needed whatever the sources say' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l component -d 'Take the images of a component: its newest version, the newest of a line (cilium@1.18) or one (cilium@1.18.12)' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l catalogue -d 'Folder with more definitions of components' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l min-confidence -d 'Leave out what is less sure than this: certain, strong, likely, possible' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l exclude -d 'Leave this image out, may be given more than once: a name without tag stands for all its tags, and * for any characters' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l without-rule -d 'Switch this kind of evidence off, may be given more than once: env, arg, config, chart-annotation …' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l release-name -d 'Name of the release that charts are rendered for [default: that of the chart]' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l source-path -d 'Folder that stands in for a Git repository, an artifact or the charts of a repository: NAME is that of the Flux object, namespace/name, or the address' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l variable -d 'Value of a variable that a Flux object, Compose file or Zarf package leaves open' -r
@@ -251,23 +258,34 @@ complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l auth-file -d 'Read logins from this file, in the format of Docker\'s config.json [default: REGISTRY_AUTH_FILE, else DOCKER_CONFIG/config.json, else ~/.docker/config.json]' -r -F
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l why -d 'Show every place that names this image, and nothing else: a name without tag stands for all its tags, the end of a name for the whole' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
-json\t'For programs; the schema only grows'"
+json\t'For programs; the schema only grows'
+yaml\t'The same as YAML'
+refs\t'Complete names, one a line'
+csv\t'A line for each place'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l lock -d 'Ask the registries what each name stands for, and write that to this file as YAML: name to digest' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l platform -d 'A platform that each image of --lock must have; may be given more than once' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l include-disabled -d 'Also take the images that charts can use and, with these values, do not; the same as --min-confidence possible'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l offline -d 'Fetch no charts and no dependencies of charts: take what was fetched before, and say what is missing'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l no-hooks -d 'Leave out hooks'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l skip-tests -d 'Leave out tests'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l is-upgrade -d 'Render as for an upgrade'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l skip-schema-validation -d 'Do not check values against the chart\'s values.schema.json'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l password-stdin -d 'Read the password for --username from standard input'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l fail-on-latest -d 'End with exit code 7 if an image has the tag latest, written or not, and no digest'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l fail-on-unpinned -d 'End with exit code 7 if an image has no digest'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l image -d 'An image that is needed whatever the sources say' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l component -d 'Take the images of a component: its newest version, the newest of a line (cilium@1.18) or one (cilium@1.18.12)' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l catalogue -d 'Folder with more definitions of components' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l min-confidence -d 'Leave out what is less sure than this: certain, strong, likely, possible' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l exclude -d 'Leave this image out, may be given more than once: a name without tag stands for all its tags, and * for any characters' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l without-rule -d 'Switch this kind of evidence off, may be given more than once: env, arg, config, chart-annotation …' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l release-name -d 'Name of the release that charts are rendered for [default: that of the chart]' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l source-path -d 'Folder that stands in for a Git repository, an artifact or the charts of a repository: NAME is that of the Flux object, namespace/name, or the address' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l variable -d 'Value of a variable that a Flux object, Compose file or Zarf package leaves open' -r
@@ -287,18 +305,26 @@ complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l auth-file -d 'Read logins from this file, in the format of Docker\'s config.json [default: REGISTRY_AUTH_FILE, else DOCKER_CONFIG/config.json, else ~/.docker/config.json]' -r -F
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l why -d 'Show every place that names this image, and nothing else: a name without tag stands for all its tags, the end of a name for the whole' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
-json\t'For programs; the schema only grows'"
+json\t'For programs; the schema only grows'
+yaml\t'The same as YAML'
+refs\t'Complete names, one a line'
+csv\t'A line for each place'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l lock -d 'Ask the registries what each name stands for, and write that to this file as YAML: name to digest' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l platform -d 'A platform that each image of --lock must have; may be given more than once' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l include-disabled -d 'Also take the images that charts can use and, with these values, do not; the same as --min-confidence possible'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l offline -d 'Fetch no charts and no dependencies of charts: take what was fetched before, and say what is missing'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l no-hooks -d 'Leave out hooks'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l skip-tests -d 'Leave out tests'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l is-upgrade -d 'Render as for an upgrade'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l skip-schema-validation -d 'Do not check values against the chart\'s values.schema.json'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l password-stdin -d 'Read the password for --username from standard input'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l fail-on-latest -d 'End with exit code 7 if an image has the tag latest, written or not, and no digest'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l fail-on-unpinned -d 'End with exit code 7 if an image has no digest'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from compare" -l running -d 'What the cluster runs, as kubectl prints it in JSON or YAML; - is standard input' -r -F

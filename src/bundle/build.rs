@@ -70,6 +70,8 @@ pub enum Form {
 pub struct BuildRequest {
     /// The images, in any order, also twice.
     pub images: Vec<ImageRef>,
+    /// Images that may be needed: one that cannot be had is left out and told, and the rest is built.
+    pub optional: Vec<ImageRef>,
     /// Which platforms to take of each; empty: all that it has.
     pub platforms: Vec<Platform>,
     /// The file or folder to write.
@@ -89,6 +91,8 @@ pub struct BuildReport {
     pub size: u64,
     /// Every image with what it resolved to.
     pub images: Vec<BuiltImage>,
+    /// Optional images that could not be had, sorted.
+    pub left_out: Vec<LeftOut>,
     /// Different blobs.
     pub blobs: usize,
     /// Bytes that were fetched in this run.
@@ -110,6 +114,15 @@ pub struct BuiltImage {
     pub platforms: Vec<Platform>,
     /// Bytes of its blobs, shared ones too.
     pub size: u64,
+}
+
+/// An image that a bundle lacks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct LeftOut {
+    /// As asked for, complete.
+    pub image: ImageRef,
+    /// Why; names the image.
+    pub reason: String,
 }
 
 /// Why a bundle was not built. What was fetched stays beside the output and is used by the next run.
@@ -180,7 +193,7 @@ const RESOLVE_PARALLEL: usize = 8;
 /// Resolves every image, then fetches every blob once, straight into its place.
 ///
 /// # Errors
-/// When any image cannot be had: nothing is fetched then. An interrupted fetch resumes when the same build is run
+/// When any image that is not optional cannot be had, or none at all can: nothing is fetched then. An interrupted fetch resumes when the same build is run
 /// again.
 pub async fn build(
     request: &BuildRequest,
@@ -189,13 +202,19 @@ pub async fn build(
     cancel: &CancellationToken,
 ) -> Result<BuildReport, BuildError> {
     let started = Instant::now();
-    let wanted: BTreeSet<&ImageRef> = request.images.iter().collect();
+    let wanted: BTreeSet<&ImageRef> = request.images.iter().chain(&request.optional).collect();
     if wanted.is_empty() {
         return Err(BuildError::Empty);
     }
     check_output(&request.output, request.form, &[])?;
     let seen = Stamp::of(&stamped(request)).map_err(BuildError::Begin)?;
-    let graphs = resolve(&wanted, &request.platforms, upstream, events, cancel).await?;
+    let (graphs, left_out) = resolve(&wanted, &request.platforms, upstream, events, cancel).await?;
+    let needed = |image: &ImageRef| request.images.contains(image);
+    if graphs.is_empty() || left_out.iter().any(|l| needed(&l.image)) {
+        let mut failed: Vec<String> = left_out.into_iter().map(|l| l.reason).collect();
+        failed.sort();
+        return Err(BuildError::Images { failed, asked: wanted.len() });
+    }
     let images = merge(graphs)?;
     let documents: BTreeMap<Digest, bytes::Bytes> =
         images.iter().flat_map(|i| i.graph.documents.clone()).collect();
@@ -213,6 +232,7 @@ pub async fn build(
         output: request.output.clone(),
         size,
         images: images.iter().flat_map(built).collect(),
+        left_out,
         blobs: blobs.len(),
         fetched: copied.moved,
         resumed: copied.resumed,
@@ -228,13 +248,14 @@ fn stamped(request: &BuildRequest) -> PathBuf {
     }
 }
 
-async fn resolve(
+/// What each image is, and those that cannot be had; both sorted.
+pub(super) async fn resolve(
     wanted: &BTreeSet<&ImageRef>,
     platforms: &[Platform],
     upstream: &dyn Upstream,
     events: &Events,
     cancel: &CancellationToken,
-) -> Result<Vec<(ImageRef, ImageGraph)>, BuildError> {
+) -> Result<(Vec<(ImageRef, ImageGraph)>, Vec<LeftOut>), BuildError> {
     events.emit(Event::Phase { name: "resolve", total: Some(wanted.len() as u64) });
     let one = |image: ImageRef| async move {
         let graph = upstream.graph(&image, platforms, events, cancel).await;
@@ -249,23 +270,19 @@ async fn resolve(
         done = all.collect() => done,
         () = cancel.cancelled() => return Err(BuildError::Cancelled),
     };
-    let asked = done.len();
     let (mut good, mut failed) = (Vec::new(), Vec::new());
     for (image, graph) in done {
         match graph {
             Ok(graph) => good.push((image, graph)),
-            Err(error) => failed.push(error.to_string()),
+            Err(error) => failed.push(LeftOut { image, reason: error.to_string() }),
         }
     }
     if cancel.is_cancelled() {
         return Err(BuildError::Cancelled);
     }
-    if !failed.is_empty() {
-        failed.sort();
-        return Err(BuildError::Images { failed, asked });
-    }
+    failed.sort();
     good.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(good)
+    Ok((good, failed))
 }
 
 /// Names that resolved to the same root are one image with several names.

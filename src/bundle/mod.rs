@@ -13,15 +13,17 @@ mod check;
 mod compare;
 mod index;
 mod inspect;
+mod lock;
 mod open;
 mod output;
 mod write;
 
-pub use build::{BuildError, BuildReport, BuildRequest, BuiltImage, Form, Upstream, build};
+pub use build::{BuildError, BuildReport, BuildRequest, BuiltImage, Form, LeftOut, Upstream, build};
 pub use check::{BadBlob, VerifyReport, verify};
 pub use compare::{Compared, State, compare};
 pub use index::{CONTAINERD_NAME, INDEX_FILE, Index, LAYOUT, LAYOUT_FILE, REF_NAME};
 pub use inspect::{InspectedImage, Inspection, Layer, Variant};
+pub use lock::{Lock, Locked, lock};
 pub use open::{Bundle, BundleError};
 pub use output::check_output;
 

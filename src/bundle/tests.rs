@@ -105,6 +105,7 @@ impl Fake {
         parallel: usize,
     ) -> Result<BuildReport, BuildError> {
         let request = BuildRequest {
+            optional: Vec::new(),
             images: images.iter().map(|i| i.parse().unwrap()).collect(),
             platforms: vec![Platform::linux_amd64()],
             output: output.to_owned(),
@@ -284,5 +285,26 @@ async fn a_name_that_promises_another_digest_is_refused() {
             .unwrap();
         let error = Bundle::open(&out).await.expect_err(&bad);
         assert!(matches!(error, BundleError::NotBundle { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn optional_images_that_cannot_be_had_are_left_out_and_needed_ones_are_not() {
+    let (fake, dir) = (Fake::standard(), tempfile::tempdir().unwrap());
+    let request = |images: &[&str], optional: &[&str]| BuildRequest {
+        images: images.iter().map(|i| i.parse().unwrap()).collect(),
+        optional: optional.iter().map(|i| i.parse().unwrap()).collect(),
+        platforms: vec![Platform::linux_amd64()],
+        output: dir.path().join("x.tar"),
+        form: Form::Tar,
+        parallel: 1,
+    };
+    let run = async |request| build(&request, &fake, &silent(), &CancellationToken::new()).await;
+    let report = run(request(&["web:1"], &["tool:2", "gone:1"])).await.unwrap();
+    assert_eq!(report.images.len(), 2);
+    assert_eq!(report.left_out.iter().map(|l| l.image.familiar()).collect::<Vec<_>>(), ["gone:1"]);
+    for (images, optional) in [(&["web:1", "gone:1"][..], &["gone:1"][..]), (&[], &["gone:1"])] {
+        let error = run(request(images, optional)).await.unwrap_err();
+        assert!(matches!(error, BuildError::Images { .. }), "{error}");
     }
 }

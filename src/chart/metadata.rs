@@ -26,6 +26,8 @@ pub struct Metadata {
     pub deprecated: bool,
     /// Charts that this one needs, as far as they are enabled.
     pub dependencies: Vec<Dependency>,
+    /// `annotations`.
+    pub annotations: std::collections::BTreeMap<String, String>,
     /// The remaining fields, by their name in Go.
     pub(crate) other: Vec<(&'static str, V)>,
 }
@@ -96,6 +98,13 @@ impl Metadata {
             chart_type: text(node.get("type")),
             deprecated: node.get("deprecated").and_then(Node::as_bool).unwrap_or(false),
             dependencies: dependencies(node),
+            annotations: node
+                .get("annotations")
+                .and_then(Node::as_map)
+                .into_iter()
+                .flatten()
+                .map(|(k, v)| (k.clone(), text(Some(v))))
+                .collect(),
             other: vec![
                 ("Annotations", annotations),
                 ("Condition", V::from(text(node.get("condition")))),

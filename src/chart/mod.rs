@@ -10,6 +10,7 @@
 mod capabilities;
 mod dependencies;
 mod error;
+mod every;
 pub mod fetch;
 mod ignore;
 mod load;
@@ -23,6 +24,7 @@ mod values;
 
 pub use capabilities::KubeVersion;
 pub use error::ChartError;
+pub use every::{ChartValues, every_values};
 pub use load::{MAX_CHART_BYTES, MAX_FILE_BYTES, load, load_archive};
 pub use manifests::{Rendered, RenderedDoc};
 pub use metadata::{Dependency, Metadata};

@@ -9,6 +9,7 @@ use super::registry::RegistryArgs;
 use super::sources::{SourceArgs, code, tell};
 use super::{CliError, Context, Outcome, exit};
 use crate::bundle::{self, BuildError, BuildReport, BuildRequest, Bundle, BundleError, Form, Inspection};
+use crate::discover::{Confidence, Needed};
 use crate::oci::Platform;
 use crate::registry::Registry;
 use crate::store::StoreError;
@@ -118,12 +119,17 @@ async fn build(args: BuildArgs, context: Context) -> Outcome {
     let registry = Registry::new(options.clone())?;
     let found = args.sources.discover(&context, options).await?;
     tell(&found);
-    let code = code(&found);
+    let mut code = code(&found);
     if code == exit::FAILED {
         return Ok(code);
     }
+    // Without an image that is missing a pod does not start; an image that is none must not keep the rest from coming.
+    let (needed, likely): (Vec<_>, Vec<_>) =
+        found.by_image().into_iter().partition(|n| n.confidence >= Confidence::Strong);
+    let images = |all: &[Needed<'_>]| all.iter().map(|n| n.image.clone()).collect::<Vec<_>>();
     let request = BuildRequest {
-        images: found.images(),
+        images: images(&needed),
+        optional: images(&likely),
         platforms,
         output: args.output,
         form,
@@ -132,6 +138,11 @@ async fn build(args: BuildArgs, context: Context) -> Outcome {
     let report = bundle::build(&request, &registry, &context.events, &context.cancel)
         .await
         .map_err(|e| build_error(&e))?;
+    for left_out in &report.left_out {
+        let named = likely.iter().find(|n| *n.image == left_out.image).map(|n| n.origins[0].to_string());
+        warn(&format!("warning: left out: {}\n  named by {}", left_out.reason, named.unwrap_or_default()));
+        code = exit::PARTIAL;
+    }
     match args.summary {
         OutputFormat::Json => output::json(&report)?,
         OutputFormat::Table => say(&build_summary(&report)),

@@ -6,7 +6,7 @@ pub const OK: u8 = 0;
 pub const FAILED: u8 = 1;
 /// The command line is wrong (clap's own code).
 pub const USAGE: u8 = 2;
-/// Some documents could not be read; everything else was done.
+/// Some documents could not be read, or an image that may be needed could not be had; everything else was done.
 pub const PARTIAL: u8 = 3;
 /// Some nodes are not ready; the others are.
 pub const SOME_NODES_FAILED: u8 = 4;
@@ -14,6 +14,8 @@ pub const SOME_NODES_FAILED: u8 = 4;
 pub const ALL_NODES_FAILED: u8 = 5;
 /// A bundle is damaged.
 pub const DAMAGED: u8 = 6;
+/// An image is not pinned as `--fail-on-latest` or `--fail-on-unpinned` asks.
+pub const UNPINNED: u8 = 7;
 /// A cluster runs an image that the bundle lacks, or another digest of one.
 pub const DIFFERENT: u8 = 8;
 /// Stopped by Ctrl-C or SIGTERM; the same command goes on from there.
@@ -25,9 +27,10 @@ Exit codes:
   0    done
   1    failed; standard error says why
   2    wrong usage
-  3    some documents could not be read, everything else was done
+  3    some documents could not be read, or an image that is likely needed could not be had; everything else was done
   4    some nodes are not ready, the others are
   5    no node is ready
   6    the bundle is damaged
+  7    an image is not pinned as --fail-on-latest or --fail-on-unpinned asks
   8    the cluster runs what the bundle lacks, or another digest of it
   130  stopped by Ctrl-C or SIGTERM; the same command goes on from there";

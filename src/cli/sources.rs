@@ -8,7 +8,7 @@ use super::chart::{RenderArgs, ValueArgs};
 use super::component::ComponentArgs;
 use super::{CliError, Context, exit, warn};
 use crate::chart::fetch::Loader;
-use crate::discover::{Documents, Findings, Inputs, Scope, discover};
+use crate::discover::{Confidence, Documents, Exclusion, Findings, Inputs, RULES, Scope, discover};
 use crate::oci::ImageRef;
 use crate::registry::RegistryOptions;
 
@@ -24,6 +24,19 @@ pub struct SourceArgs {
     images: Vec<ImageRef>,
     #[command(flatten)]
     components: ComponentArgs,
+    /// Leave out what is less sure than this: certain, strong, likely, possible
+    #[arg(long, value_name = "LEVEL", default_value = "likely", value_parser = level, help_heading = "Which images")]
+    min_confidence: Confidence,
+    /// Also take the images that charts can use and, with these values, do not; the same as --min-confidence possible
+    #[arg(long, help_heading = "Which images")]
+    include_disabled: bool,
+    /// Leave this image out, may be given more than once: a name without tag stands for all its tags, and * for any
+    /// characters
+    #[arg(long, value_name = "PATTERN", help_heading = "Which images")]
+    exclude: Vec<Exclusion>,
+    /// Switch this kind of evidence off, may be given more than once: env, arg, config, chart-annotation …
+    #[arg(long, value_name = "RULE", value_parser = rule, help_heading = "Which images")]
+    without_rule: Vec<String>,
     /// Name of the release that charts are rendered for [default: that of the chart]
     #[arg(long, value_name = "NAME", help_heading = "Chart options")]
     release_name: Option<String>,
@@ -41,6 +54,16 @@ pub struct SourceArgs {
     render: RenderArgs,
     #[command(flatten)]
     values: ValueArgs,
+}
+
+fn level(text: &str) -> Result<Confidence, String> {
+    text.parse().map_err(|e: crate::discover::NoConfidence| e.to_string())
+}
+
+fn rule(name: &str) -> Result<String, String> {
+    let known = RULES.iter().any(|r| r.name == name);
+    let names = || RULES.iter().map(|r| r.name).collect::<Vec<_>>().join(", ");
+    if known { Ok(name.to_owned()) } else { Err(format!("there is no such rule; there are {}", names())) }
 }
 
 impl SourceArgs {
@@ -63,20 +86,26 @@ impl SourceArgs {
             images: self.images.clone(),
             components: self.components.picked()?,
         };
+        let least = if self.include_disabled { Confidence::Possible } else { self.min_confidence };
         let scope = Scope {
             cancel: context.cancel.clone(),
             charts: Some(charts),
             source_paths: self.source_paths.clone(),
             variables: self.variables.iter().cloned().collect(),
+            include_disabled: least == Confidence::Possible,
+            without_rules: self.without_rule.clone(),
             ..Scope::default()
         };
         let work = tokio::task::spawn_blocking(move || discover(&inputs, &scope));
-        tokio::select! {
+        let mut found = tokio::select! {
             // Reading from a terminal ends with the next line only.
-            () = context.cancel.cancelled() => Err(CliError::cancelled()),
+            () = context.cancel.cancelled() => return Err(CliError::cancelled()),
             done = work => done.map_err(|e| CliError::failed(format!("reading broke off: {e}")))?
-                .map_err(|_| CliError::cancelled()),
-        }
+                .map_err(|_| CliError::cancelled())?,
+        };
+        found.keep(least);
+        self.exclude.iter().for_each(|pattern| pattern.take_from(&mut found));
+        Ok(found)
     }
 }
 

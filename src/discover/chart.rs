@@ -1,13 +1,14 @@
 use std::path::Path;
 
-use super::{Cause, Findings, Problem, Scope, Severity, SourceError, SourceName, scan};
+use super::{Cause, Findings, Problem, Scope, Severity, SourceError, SourceName, one_line, scan, unused};
 use crate::chart::{self, Chart, ChartError, RenderOptions};
 
 /// What a chart (folder or archive) renders to, its custom resource definitions included: whatever
 /// `helm install --include-crds` would send to a cluster; the release has the chart's name unless another is given.
 ///
 /// # Errors
-/// When the chart cannot be loaded or rendered: then nothing is known about its images.
+/// When the chart cannot be loaded: then nothing is known about its images. One that cannot be rendered is a problem
+/// among the findings.
 pub(super) fn chart(
     path: &Path,
     options: &RenderOptions,
@@ -34,7 +35,6 @@ pub(super) fn rendered(
     release_name: Option<&str>,
     scope: &Scope,
 ) -> Result<Findings, SourceError> {
-    let failed = |error: ChartError| failed(path, error);
     // A chart may be called what a release may not.
     let own = Some(loaded.metadata.name.as_str()).filter(|name| chart::is_release_name(name));
     let options = RenderOptions {
@@ -42,8 +42,36 @@ pub(super) fn rendered(
         include_crds: true,
         ..options.clone()
     };
-    let rendered = chart::render(loaded, &options).map_err(failed)?;
+    let name = |file: &str| SourceName::Chart { path: path.into(), template: Some(file.into()) };
     let mut all = Findings { charts: 1, ..Findings::default() };
+    match chart::render(loaded, &options) {
+        Ok(rendered) => documents(rendered, path, scope, &mut all)?,
+        // What the chart says about itself is known all the same.
+        Err(error) => all.problems.push(failed(path, error).into()),
+    }
+    let rendered = all.findings.iter().map(|f| f.image.clone()).collect();
+    if scope.include_disabled {
+        match chart::every_values(loaded, &options.values) {
+            Ok(values) => {
+                let chart = &loaded.metadata.name;
+                all.findings.extend(unused::in_values(chart, &values, &rendered, &name));
+            }
+            Err(error) => {
+                let reason = format!("what is switched off cannot be told: {}", one_line(&error.to_string()));
+                all.problems.push(Problem::of_source(Severity::Warning, name("values"), reason));
+            }
+        }
+    }
+    all.findings.extend(unused::stated(loaded, &rendered, &name));
+    Ok(all)
+}
+
+fn documents(
+    rendered: chart::Rendered,
+    path: &Path,
+    scope: &Scope,
+    all: &mut Findings,
+) -> Result<(), SourceError> {
     let warning = |w: &String| {
         let name = SourceName::Chart { path: path.into(), template: None };
         Problem::of_source(Severity::Warning, name, w.clone())
@@ -54,14 +82,10 @@ pub(super) fn rendered(
         let template = Some(document.source.as_str().into());
         let mut found = scan(&document.text, &SourceName::Chart { path: path.into(), template });
         let above = document.line.saturating_sub(1);
-        let lines = found.findings.iter_mut().map(|f| &mut f.origin.line);
-        found.held.iter_mut().for_each(|h| h.shift(above));
-        for line in lines.chain(found.problems.iter_mut().map(|p| &mut p.line)).flatten() {
-            *line = line.saturating_add(above);
-        }
+        found.move_down(above);
         all.merge(found);
     }
-    Ok(all)
+    Ok(())
 }
 
 /// Nothing is known of the chart at `path`.

@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
+use super::conflict::{Conflict, conflicts};
+use super::evidence::Pending;
+use super::schema::Schemas;
 use super::{Held, Rule};
 use crate::oci::ImageRef;
 
@@ -322,6 +325,10 @@ pub struct Findings {
     pub charts: usize,
     /// Documents that lead to others, which [`super::discover`] follows.
     pub held: Vec<Held>,
+    /// What definitions of custom resources say; see [`Findings::settle`].
+    pub(super) schemas: Schemas,
+    /// Fields that are images if some definition says so.
+    pub(super) pending: Vec<Pending>,
 }
 
 /// An image and every place that needs it; see [`Findings::by_image`].
@@ -369,6 +376,39 @@ impl Findings {
         self.documents.failed += other.documents.failed;
         self.charts += other.charts;
         self.held.extend(other.held);
+        self.schemas.merge(other.schemas);
+        self.pending.extend(other.pending);
+    }
+
+    /// Takes in the fields that a definition of a custom resource in the same input calls images: it may be read after
+    /// the resource, and from another source. To be called once all sources are merged.
+    pub(super) fn settle(&mut self) {
+        let schemas = std::mem::take(&mut self.schemas);
+        let mut pending = std::mem::take(&mut self.pending);
+        pending
+            .retain(|p| schemas.has(&p.group, p.finding.origin.kind.as_deref().unwrap_or_default(), &p.way));
+        let place = |f: &Finding| {
+            let o = &f.origin;
+            (f.image.clone(), o.source.clone(), o.document, o.field.clone())
+        };
+        let sure: std::collections::BTreeSet<_> = pending.iter().map(|p| place(&p.finding)).collect();
+        let bare = super::rules::CUSTOM_BARE.name;
+        self.findings.retain(|f| f.origin.rule != bare || !sure.contains(&place(f)));
+        self.findings.extend(pending.into_iter().map(|p| p.finding));
+    }
+
+    /// Every place that names an image, or may turn out to.
+    pub(super) fn origins_mut(&mut self) -> impl Iterator<Item = &mut Origin> {
+        let pending = self.pending.iter_mut().map(|p| &mut p.finding);
+        self.findings.iter_mut().chain(pending).map(|f| &mut f.origin)
+    }
+
+    /// Counts every line from `above` lines further down: the text that was read is the end of another.
+    pub(super) fn move_down(&mut self, above: u32) {
+        let down = |line: &mut Option<u32>| line.iter_mut().for_each(|l| *l = l.saturating_add(above));
+        self.origins_mut().for_each(|o| down(&mut o.line));
+        self.problems.iter_mut().for_each(|p| down(&mut p.line));
+        self.held.iter_mut().for_each(|h| h.shift(above));
     }
 
     /// Brings findings and problems into an order that depends on nothing but themselves, each once.
@@ -379,6 +419,19 @@ impl Findings {
         self.problems.dedup();
     }
 
+    /// Leaves out of what is merely possible the images that are needed anyway. Wants sorted findings.
+    pub(super) fn drop_needless(&mut self) {
+        let sure = |f: &Finding| f.confidence > Confidence::Possible;
+        let needed: std::collections::BTreeSet<ImageRef> =
+            self.findings.iter().filter(|f| sure(f)).map(|f| f.image.clone()).collect();
+        self.findings.retain(|f| sure(f) || !needed.contains(&f.image));
+    }
+
+    /// Leaves only what is at least this sure. What was read, and what could not be, stays told.
+    pub fn keep(&mut self, least: Confidence) {
+        self.findings.retain(|f| f.confidence >= least);
+    }
+
     /// Whether images may be missing because something could not be read.
     pub fn is_partial(&self) -> bool {
         self.problems.iter().any(|p| p.severity == Severity::Error)
@@ -386,7 +439,9 @@ impl Findings {
 
     /// Whether there was something to read and nothing of it could be read.
     pub fn is_failure(&self) -> bool {
-        self.is_partial() && self.findings.is_empty() && self.documents.read + self.documents.skipped == 0
+        // What a chart says about itself is not what it installs.
+        let sure = self.findings.iter().any(|f| f.confidence >= Confidence::Strong);
+        self.is_partial() && !sure && self.documents.read + self.documents.skipped == 0
     }
 
     /// Each image once, with all its origins. Wants sorted findings.
@@ -409,7 +464,9 @@ impl Findings {
 
     /// The report that scripts read: see the module's documentation for its shape.
     pub fn report(&self) -> Report<'_> {
-        Report { images: self.by_image(), problems: &self.problems, documents: self.documents }
+        let images = self.by_image();
+        let conflicts = conflicts(images.iter().map(|n| n.image));
+        Report { images, conflicts, problems: &self.problems, documents: self.documents }
     }
 }
 
@@ -418,6 +475,8 @@ impl Findings {
 pub struct Report<'a> {
     /// Sorted.
     pub images: Vec<Needed<'a>>,
+    /// Names that do not agree, sorted.
+    pub conflicts: Vec<Conflict>,
     /// Sorted.
     pub problems: &'a [Problem],
     /// How much was read.

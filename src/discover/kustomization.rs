@@ -81,8 +81,7 @@ pub(super) fn needed(built: Built, name: &dyn Fn(&Path) -> SourceName) -> Findin
     for object in built.objects {
         let mut found = scan(&object.value.to_string(), &name(&short(&object.origin)));
         // Places in a text that nobody ever sees.
-        for finding in &mut found.findings {
-            let origin = &mut finding.origin;
+        for origin in found.origins_mut() {
             (origin.document, origin.line, origin.column) = (None, None, None);
         }
         for problem in &mut found.problems {

@@ -35,6 +35,7 @@
 //!       ]
 //!     }
 //!   ],
+//!   "conflicts": [{ "name": "docker.io/library/nginx", "versions": ["1.26", "1.27"], "kind": "tags" }],
 //!   "problems": [
 //!     {
 //!       "source": "file",
@@ -50,6 +51,10 @@
 //!   "documents": { "read": 4, "without_images": 2, "skipped": 0, "failed": 1 }
 //! }
 //! ```
+//!
+//! The origins of an image stand the surest first. `rule` is one of [`RULES`], `switch` the value that switches an image on
+//! that is off (`metrics.enabled=true`). A conflict is one repository with several tags (`tags`), or one tag with
+//! several digests (`digests`).
 //!
 //! `source` is `file` (with `path`), `chart` (with `path` and `template`), `kustomization` (with `path` and the `file` it
 //! read the object from), `stdin`, `argument` or, for problems only,
@@ -69,6 +74,8 @@ use crate::oci::ImageRef;
 
 mod argument;
 mod chart;
+mod conflict;
+mod evidence;
 mod expand;
 mod finding;
 mod held;
@@ -76,21 +83,29 @@ mod input;
 mod interpolate;
 mod json;
 mod kustomization;
+mod like;
 mod list;
 mod manifest;
+mod nested;
 mod pattern;
 mod rules;
 mod running;
+mod schema;
+mod split;
+mod text;
+mod tree;
+mod unused;
 mod walk;
 
 pub use argument::{ArgumentSource, ComponentSource};
+pub use conflict::{Conflict, ConflictKind, conflicts};
 pub use finding::{
     Confidence, Documents, Expanded, Finding, Findings, Needed, NoConfidence, Origin, Outer, Place, Problem,
     Report, Severity, SourceName,
 };
 pub use held::Held;
 pub use manifest::{ManifestSource, StdinSource};
-pub use pattern::ImagePattern;
+pub use pattern::{Exclusion, ImagePattern};
 pub use rules::{RULES, Rule};
 pub use running::{Running, RunningImage, read_running, running};
 pub use walk::scan;
@@ -132,6 +147,11 @@ pub struct Scope {
     pub max_expansions: usize,
     /// Objects that lead to each other in a row. Default 8.
     pub max_expansion_depth: usize,
+    /// Whether images are told too that the input can ask for and, set up as it is, does not: values of charts which
+    /// are switched off. Default no.
+    pub include_disabled: bool,
+    /// Names of rules that are to see nothing; see [`RULES`]. Default none.
+    pub without_rules: Vec<String>,
     /// Asks to stop between two files.
     pub cancel: CancellationToken,
 }
@@ -147,6 +167,8 @@ impl Default for Scope {
             variables: BTreeMap::new(),
             max_expansions: 5_000,
             max_expansion_depth: 8,
+            include_disabled: false,
+            without_rules: Vec::new(),
             cancel: CancellationToken::new(),
         }
     }
@@ -263,7 +285,10 @@ pub fn discover(inputs: &Inputs, scope: &Scope) -> Result<Findings, Cancelled> {
         all.problems.push(Problem::of_source(Severity::Warning, SourceName::ChartOptions, reason));
     }
     let mut all = expand::follow(all, inputs, scope)?;
+    all.settle();
+    all.findings.retain(|f| !scope.without_rules.iter().any(|r| *r == f.origin.rule));
     all.sort();
+    all.drop_needless();
     Ok(all)
 }
 

@@ -91,6 +91,52 @@ impl ImagePattern {
     }
 }
 
+/// Images that are not wanted: an [`ImagePattern`], or a full name with `*` for any characters, `quay.io/*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exclusion {
+    exact: Option<ImagePattern>,
+    parts: Vec<String>,
+}
+
+impl FromStr for Exclusion {
+    type Err = ReferenceError;
+
+    fn from_str(given: &str) -> Result<Self, ReferenceError> {
+        if given.contains('*') {
+            return Ok(Self { exact: None, parts: given.split('*').map(str::to_owned).collect() });
+        }
+        Ok(Self { exact: Some(given.parse()?), parts: Vec::new() })
+    }
+}
+
+impl Exclusion {
+    /// Whether it is this image. A pattern is held against the full name and the name as people write it.
+    pub fn matches(&self, image: &ImageRef) -> bool {
+        match &self.exact {
+            Some(pattern) => pattern.matches(image),
+            None => wild(&self.parts, &image.to_string()) || wild(&self.parts, &image.familiar()),
+        }
+    }
+
+    /// Leaves out every image that matches.
+    pub fn take_from(&self, found: &mut Findings) {
+        found.findings.retain(|f| !self.matches(&f.image));
+    }
+}
+
+/// Whether `text` is made of `parts` with anything between them.
+fn wild(parts: &[String], text: &str) -> bool {
+    let [first, middle @ .., last] = parts else { return false };
+    let Some(mut rest) = text.strip_prefix(first.as_str()) else { return false };
+    for part in middle {
+        match rest.split_once(part.as_str()) {
+            Some((_, after)) => rest = after,
+            None => return false,
+        }
+    }
+    rest.ends_with(last.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +187,29 @@ mod tests {
         ] {
             assert_eq!(kept(pattern), expected, "{pattern}");
         }
+    }
+
+    #[test]
+    fn images_are_left_out_by_name_or_pattern() {
+        let left = |pattern: &str| {
+            let exclusion: Exclusion = pattern.parse().unwrap();
+            HAVE.iter().filter(|i| !exclusion.matches(&i.parse().unwrap())).count()
+        };
+        for (pattern, kept) in [
+            ("nginx", 4),
+            ("nginx:1.27", 5),
+            ("nginx:*", 4),
+            ("*/controller:*", 4),
+            ("registry.*", 4),
+            ("docker.io/*", 3),
+            ("*", 0),
+            ("x*", 6),
+            ("quay.io/*:v0.15", 6),
+            ("controller", 6),
+        ] {
+            assert_eq!(left(pattern), kept, "{pattern}");
+        }
+        assert!("Not An Image".parse::<Exclusion>().is_err());
     }
 
     #[test]

@@ -63,18 +63,18 @@ struct ItemKind<'a> {
     kind: &'a str,
 }
 
-struct Object<'a> {
-    kind: &'a str,
+pub(super) struct Object<'a> {
+    pub(super) kind: &'a str,
     namespace: Option<&'a str>,
     name: Option<&'a str>,
 }
 
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     source: &'a SourceName,
     document: usize,
     /// Lines of the file before the text in which lines are counted.
     lines_before: u32,
-    out: Findings,
+    pub(super) out: Findings,
     /// There were more problems than are kept.
     dropped: bool,
 }
@@ -107,12 +107,24 @@ impl Walk<'_> {
         if let (Some(item_kind), Some(items)) = (kind.strip_suffix("List"), node.get("items")) {
             let items_of = (!item_kind.is_empty()).then_some(ItemKind { api_version, kind: item_kind });
             self.list(items, &join(path, "items"), items_of);
-        } else if let Some(workload) = rules::workload(api_version, kind) {
-            let meta = |key| node.get("metadata")?.get(key)?.as_str().filter(|s| !s.is_empty());
-            let name = meta("name").or_else(|| meta("generateName"));
-            let object = Object { kind, namespace: meta("namespace"), name };
-            self.workload(node, path, workload, &object);
+            return Seen::Object;
         }
+        let meta = |key| node.get("metadata")?.get(key)?.as_str().filter(|s| !s.is_empty());
+        let name = meta("name").or_else(|| meta("generateName"));
+        let object = Object { kind, namespace: meta("namespace"), name };
+        let group = rules::group(api_version.unwrap_or_default());
+        if let Some(workload) = rules::workload(api_version, kind) {
+            self.workload(node, path, workload, &object);
+        } else {
+            match (group, kind) {
+                ("", "ConfigMap") => self.config_map(node, path, &object),
+                ("", "Secret") => self.secret(node, path, &object),
+                ("apiextensions.k8s.io", "CustomResourceDefinition") => self.definition(node, path, &object),
+                _ if rules::known::is_built_in(group) || held::leads_on(api_version, kind) => {}
+                _ => self.custom(node, path, group, &object),
+            }
+        }
+        self.annotations(node.get("metadata"), &join(path, "metadata"), &object);
         Seen::Object
     }
 
@@ -135,6 +147,14 @@ impl Walk<'_> {
         let Some(spec) = self.descend(root, &mut path, workload.pod_spec) else { return };
         if !self.is_map(spec, &path) {
             return;
+        }
+        self.pod_evidence(spec, &path, object);
+        if let [above @ .., _] = workload.pod_spec
+            && !above.is_empty()
+        {
+            let template = above.iter().try_fold(root, |node, key| node.get(key));
+            let at = path.strip_suffix(".spec").unwrap_or_default();
+            self.annotations(template.and_then(|t| t.get("metadata")), &join(at, "metadata"), object);
         }
         for field in rules::POD_FIELDS {
             let Some(list) = spec.get(field.list) else { continue };
@@ -185,16 +205,7 @@ impl Walk<'_> {
         }
         match text.parse::<ImageRef>() {
             Ok(image) => {
-                let origin = Origin {
-                    document: Some(self.document),
-                    line: Some(self.line(node.line)),
-                    column: Some(node.column),
-                    kind: Some(bounded(object.kind)),
-                    namespace: object.namespace.map(bounded),
-                    name: object.name.map(bounded),
-                    field: Some(path),
-                    ..Origin::of_source(self.source.clone())
-                };
+                let origin = Origin { field: Some(path), ..self.origin(node.line, node.column, object) };
                 self.out.findings.push(Finding::new(image, field.rule, origin));
             }
             Err(error) => self.problem(node, path, error.to_string()),
@@ -284,6 +295,19 @@ impl Walk<'_> {
         self.out.documents.failed = 1;
     }
 
+    /// A place in `object`.
+    pub(super) fn origin(&self, line: u32, column: u32, object: &Object<'_>) -> Origin {
+        Origin {
+            document: Some(self.document),
+            line: Some(self.line(line)),
+            column: Some(column),
+            kind: Some(bounded(object.kind)),
+            namespace: object.namespace.map(bounded),
+            name: object.name.map(bounded),
+            ..Origin::of_source(self.source.clone())
+        }
+    }
+
     fn line(&self, in_piece: u32) -> u32 {
         in_piece.saturating_add(self.lines_before)
     }
@@ -305,7 +329,7 @@ fn describe(node: &Node) -> &'static str {
     }
 }
 
-fn join(path: &str, key: &str) -> String {
+pub(super) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 

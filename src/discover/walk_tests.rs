@@ -122,8 +122,9 @@ items:
     insta::assert_snapshot!(show(text), @r##"
     docker.io/library/a:1 <- #1 f.yaml:7 Pod a items[0].items[0].spec.containers[0].image [container]
     docker.io/library/b:1 <- #2 f.yaml:15 Deployment b items[0].spec.template.spec.containers[0].image [container]
+    docker.io/library/c:1 <- #3 f.yaml:17 AllowList spec.image [custom-field]
     Error f.yaml:9:3: items[2]: the item has no kind, so nobody can tell what it is
-    read 2 (1 without images), skipped 0, failed 1
+    read 2 (0 without images), skipped 0, failed 1
     "##);
 }
 

@@ -23,8 +23,12 @@ impl World {
 
     /// Runs `omk bundle` in the world's folder, away from the threads that serve.
     async fn omk(&self, arguments: &[&str]) -> Output {
+        self.run("bundle", arguments).await
+    }
+
+    async fn run(&self, group: &str, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_omk"));
-        command.arg("bundle").args(arguments).current_dir(self.folder.path());
+        command.arg(group).args(arguments).current_dir(self.folder.path());
         command.env("OMK_PLAIN_HTTP", self.server.addr().to_string()).env("OMK_PROGRESS", "plain");
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
     }
@@ -116,4 +120,56 @@ async fn what_is_no_bundle_is_named_and_its_bytes_are_not_shown() {
         let expected = "error: x.tar.gz is gzip-compressed; decompress it first: gzip -dk x.tar.gz\n";
         assert_eq!(text, expected);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_likely_image_that_cannot_be_had_is_left_out_with_its_evidence() {
+    let world = World::new().await;
+    let (good, gone) = (world.name("lab/web:1"), world.name("lab/gone:1"));
+    let pod = format!(
+        "kind: Pod\nmetadata: {{name: op}}\nspec:\n  containers:\n  - image: {good}\n    env: [{{name: AGENT_IMAGE, value: '{gone}'}}]\n"
+    );
+    world.write("op.yaml", &pod);
+    let built = world.omk(&["build", "op.yaml", "-o", "x.tar", "--summary", "json"]).await;
+    assert_eq!(built.status.code(), Some(3), "{}", told(&built));
+    assert!(
+        told(&built).contains("spec.containers[0].env[AGENT_IMAGE].value [env, likely]"),
+        "{}",
+        told(&built)
+    );
+    let report: serde_json::Value = serde_json::from_slice(&built.stdout).unwrap();
+    assert_eq!(report["left_out"][0]["image"], gone.as_str());
+    assert_eq!(report["images"][0]["image"], good.as_str());
+    assert_eq!(world.omk(&["verify", "x.tar"]).await.status.code(), Some(0));
+    let strong = world.omk(&["build", "op.yaml", "-o", "y.tar", "--min-confidence", "strong"]).await;
+    assert_eq!(strong.status.code(), Some(0), "{}", told(&strong));
+    world.write("bad.yaml", &pod.replace(&good, &gone));
+    let needed = world.omk(&["build", "bad.yaml", "-o", "z.tar"]).await;
+    assert_eq!(needed.status.code(), Some(1), "{}", told(&needed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_says_what_each_name_stood_for() {
+    let world = World::new().await;
+    let (good, gone) = (world.name("lab/web:1"), world.name("lab/gone:1"));
+    let arguments =
+        ["discover", "--image", &good, "--lock", "images.lock", "--platform", "linux/amd64", "-o", "refs"];
+    let done = world.run("image", &arguments).await;
+    assert_eq!(done.status.code(), Some(0), "{}", told(&done));
+    let read = || {
+        let text = std::fs::read_to_string(world.folder.path().join("images.lock")).unwrap();
+        serde_yaml::from_str::<omk::bundle::Lock>(&text).unwrap()
+    };
+    let lock = read();
+    let digest = lock.images[&good.parse::<omk::oci::ImageRef>().unwrap()].to_string();
+    assert!(digest.starts_with("sha256:") && lock.platforms.len() == 1, "{lock:?}");
+    let lacks = [&arguments[..], &["--image", &gone]].concat();
+    let partial = world.run("image", &lacks).await;
+    assert_eq!(partial.status.code(), Some(3));
+    assert!(
+        told(&partial).contains("not in the lock") && told(&partial).contains("lab/gone:1"),
+        "{}",
+        told(&partial)
+    );
+    assert_eq!(read(), lock);
 }

@@ -141,6 +141,7 @@ fn json_is_for_programs() {
           ]
         }
       ],
+      "conflicts": [],
       "problems": [
         {
           "source": "file",
@@ -192,9 +193,9 @@ fn json_is_for_programs() {
 fn standard_input_is_a_source_and_why_names_every_place() {
     let pod = "kind: Pod\nmetadata: {name: piped}\nspec: {containers: [{image: 'nginx:1.27'}]}\n";
     insta::assert_snapshot!(omk(&["-", "manifests/good", "--why", "nginx:1.27"], pod), @r##"
-    manifests/good/jobs/export.json:10 Pod shop/debug items[0].spec.containers[0].image
-    manifests/good/shop.yaml:34 Deployment shop/web spec.template.spec.containers[0].image
-    standard input:3 Pod piped spec.containers[0].image
+    manifests/good/jobs/export.json:10 Pod shop/debug items[0].spec.containers[0].image [container, certain]
+    manifests/good/shop.yaml:34 Deployment shop/web spec.template.spec.containers[0].image [container, certain]
+    standard input:3 Pod piped spec.containers[0].image [container, certain]
     -- 0
     1 image in 7 documents; 1 document without a kind skipped
     "##);
@@ -219,7 +220,7 @@ fn why_takes_a_name_as_people_write_it() {
     assert_eq!(omk(&["manifests/good", "--why", "docker.io/library/nginx"], ""), all);
     insta::assert_snapshot!(omk(&["manifests/good", "--why", "backup"], ""), @r##"
     IMAGE                                  WHERE
-    registry.example:5000/shop/backup:1.4  manifests/good/jobs/night.yaml:12 CronJob shop/backup spec.jobTemplate.spec.template.spec.containers[0].image
+    registry.example:5000/shop/backup:1.4  manifests/good/jobs/night.yaml:12 CronJob shop/backup spec.jobTemplate.spec.template.spec.containers[0].image [container, certain]
     -- 0
     1 image in 6 documents; 1 document without a kind skipped
     "##);
@@ -236,4 +237,79 @@ fn charts_are_told_their_release_and_their_places_are_rendered_ones() {
     );
     let empty = omk(&["-"], "# nothing\n");
     assert!(empty.contains("warning: standard input: there is no document in it"), "{empty}");
+}
+
+const OPERATOR: &str = "\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: op}
+spec:
+  template:
+    spec:
+      containers:
+      - name: op
+        image: quay.io/op/op:1
+        env: [{name: RELATED_IMAGE_DB, value: 'op/db:2'}]
+---
+apiVersion: op.example.net/v1
+kind: Db
+metadata: {name: main}
+spec: {image: 'op/db:3', proxy: {image: latest.example.net/op/proxy}}
+";
+
+#[test]
+fn every_grade_has_its_place_in_the_table() {
+    insta::assert_snapshot!(omk(&["-"], OPERATOR), @r##"
+    IMAGE                               CONFIDENCE  WHERE
+    docker.io/op/db:2                   likely      standard input:10 Deployment op spec.template.spec.containers[0].env[RELATED_IMAGE_DB].value [env]
+    docker.io/op/db:3                   strong      standard input:15 Db main spec.image [custom-field]
+    latest.example.net/op/proxy:latest  strong      standard input:15 Db main spec.proxy.image [custom-field]
+    quay.io/op/op:1                     certain     standard input:9 Deployment op spec.template.spec.containers[0].image [container]
+    -- 0
+    note: docker.io/op/db is wanted with 2 tags: 2, 3
+    4 images in 2 documents
+    "##);
+    insta::assert_snapshot!(omk(&["-", "--why", "db:2"], OPERATOR), @r##"
+    IMAGE              WHERE
+    docker.io/op/db:2  standard input:10 Deployment op spec.template.spec.containers[0].env[RELATED_IMAGE_DB].value [env, likely]
+    -- 0
+    1 image in 2 documents
+    "##);
+}
+
+#[test]
+fn references_and_tables_for_scripts() {
+    insta::assert_snapshot!(omk(&["-", "-o", "refs", "--min-confidence", "strong"], OPERATOR), @r##"
+    docker.io/op/db:3
+    latest.example.net/op/proxy:latest
+    quay.io/op/op:1
+    -- 0
+    3 images in 2 documents
+    "##);
+    insta::assert_snapshot!(omk(&["-", "-o", "csv", "--exclude", "op/*", "--exclude", "quay.io/op/op"], OPERATOR), @r##"
+    image,confidence,rule,source,document,line,kind,namespace,name,field,switch
+    latest.example.net/op/proxy:latest,strong,custom-field,standard input,2,15,Db,,main,spec.proxy.image,
+    -- 0
+    1 image in 2 documents
+    "##);
+    let yaml = omk(&["-", "-o", "yaml", "--without-rule", "env"], OPERATOR);
+    assert!(
+        yaml.contains("- image: docker.io/op/db:3\n  confidence: strong\n  origins:\n  - source: stdin\n"),
+        "{yaml}"
+    );
+    assert!(!yaml.contains("op/db:2"), "{yaml}");
+}
+
+#[test]
+fn images_that_are_not_pinned_have_an_exit_code() {
+    let latest = omk(&["-", "-o", "refs", "--fail-on-latest"], OPERATOR);
+    assert!(
+        latest.contains("-- 7\n") && latest.contains("error: latest.example.net/op/proxy:latest has no tag"),
+        "{latest}"
+    );
+    let unpinned = omk(&["-", "-o", "refs", "--fail-on-unpinned"], OPERATOR);
+    assert_eq!(unpinned.matches(" has no digest").count(), 4, "{unpinned}");
+    assert!(omk(&["--image", "a:1", "--fail-on-latest"], "").contains("-- 0\n"));
+    assert!(omk(&["-", "--min-confidence", "sure"], OPERATOR).contains("-- 2\n"));
+    assert!(omk(&["-", "--without-rule", "nothing"], OPERATOR).contains("-- 2\n"));
 }

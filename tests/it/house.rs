@@ -118,3 +118,15 @@ fn every_definition_in_bundles_is_an_input_with_pinned_versions() {
         assert!(image.tag().is_some_and(|t| t != "latest"), "{image}");
     }
 }
+
+#[test]
+fn every_rule_is_explained_with_its_confidence() {
+    let page = std::fs::read_to_string(root().join("docs/discovery.md")).unwrap();
+    let rows: Vec<Vec<&str>> = page.lines().map(|l| l.split(" | ").collect()).collect();
+    for rule in omk::discover::RULES {
+        let name = format!("`{}`", rule.name);
+        let row = rows.iter().find(|r| r[0].trim_start_matches("| ").split(", ").any(|n| n == name));
+        let row = row.unwrap_or_else(|| panic!("docs/discovery.md lacks a row for the rule {}", rule.name));
+        assert_eq!(row[1], rule.confidence.to_string(), "docs/discovery.md: {}", rule.name);
+    }
+}

@@ -332,7 +332,7 @@ fn lead(found: &mut Findings, through: &[Outer]) {
         let through = through.iter().cloned().chain(own).collect();
         *source = SourceName::Expanded(Box::new(Expanded { source: inner, through }));
     };
-    found.findings.iter_mut().for_each(|f| led(&mut f.origin.source));
+    found.origins_mut().for_each(|o| led(&mut o.source));
     found.problems.iter_mut().for_each(|p| led(&mut p.source));
     found.held.iter_mut().for_each(|h| led(&mut h.source));
 }
@@ -415,6 +415,7 @@ impl Covered {
             *known.entry(key).or_insert_with_key(|source| self.has(source))
         };
         found.findings.retain(|f| !covered(&f.origin.source));
+        found.pending.retain(|p| !covered(&p.finding.origin.source));
         let mut failed = HashSet::new();
         found.problems.retain(|p| {
             let gone = covered(&p.source);

@@ -37,8 +37,7 @@ pub(super) fn version(_: &mut Here<'_>, object: &Held, _last: bool) -> Step {
                 };
                 (object.line(node), object.document, Some(object.field(&path)))
             };
-            for finding in &mut part.findings {
-                let origin = &mut finding.origin;
+            for origin in part.origins_mut() {
                 (origin.line, origin.document, origin.field) = place(&origin.field);
                 origin.column = None;
             }

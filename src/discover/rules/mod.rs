@@ -3,6 +3,9 @@
 
 use super::Confidence;
 
+pub(super) mod known;
+pub(super) mod words;
+
 /// A kind of evidence: what sees an image, and how sure it makes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -40,7 +43,6 @@ rules! {
     HELM_CHART_JOB Certain "helm-chart-job" "the image that installs a k3s HelmChart";
     OPERATOR_IMAGE Strong "operator-image" "the annotation containerImage of a ClusterServiceVersion";
     KNOWN_FIELD Strong "known-field" "an image field of a well-known custom resource";
-    KNOWN_SPLIT Strong "known-split" "an image that a well-known custom resource names in parts";
     SCHEMA Strong "schema" "a field that a CustomResourceDefinition of the same input describes as an image";
     CUSTOM_CONTAINER Strong "custom-container" "a container list within a custom resource";
     CUSTOM_FIELD Strong "custom-field" "a field of a custom resource that is called an image and holds one with tag, digest or registry";
@@ -53,8 +55,10 @@ rules! {
     ARG Likely "arg" "a command line: a flag that says image, or a complete image name within it";
     ANNOTATION Likely "annotation" "an annotation of an object or of a pod template";
     CONFIG Likely "config" "a file or value in a ConfigMap or Secret";
-    CHART_ANNOTATION Likely "chart-annotation" "what Chart.yaml says about the chart's images";
+    CHART_ANNOTATION Likely "chart-annotation" "an image that Chart.yaml lists";
     IMAGES_LOCK Likely "images-lock" "an Images.lock beside Chart.yaml";
+    CHART_ANNOTATION_OTHER Possible "chart-annotation-other" "an image that Chart.yaml lists and that this rendering takes in another version or from elsewhere, or one that a dependency lists";
+    TEMPLATE Possible "template" "an image in the text of a chart's template which this rendering does not reach";
     VALUES Possible "values" "a chart's value that holds an image which this rendering does not use";
     VALUES_SPLIT Possible "values-split" "a chart's values that name an image in parts which this rendering does not use";
 }
@@ -69,19 +73,19 @@ pub(super) struct Workload {
     pub(super) pod_spec: &'static [&'static str],
 }
 
-const TEMPLATE: &[&str] = &["spec", "template", "spec"];
+const POD_TEMPLATE: &[&str] = &["spec", "template", "spec"];
 
 /// Every built-in workload kind up to Kubernetes 1.34, with the groups of old manifests (`extensions/v1beta1` until
 /// 1.16), which still stand in repositories and name images just as well.
 pub(super) const WORKLOADS: &[Workload] = &[
     Workload { groups: &[""], kind: "Pod", pod_spec: &["spec"] },
     Workload { groups: &[""], kind: "PodTemplate", pod_spec: &["template", "spec"] },
-    Workload { groups: &[""], kind: "ReplicationController", pod_spec: TEMPLATE },
-    Workload { groups: &["apps", "extensions"], kind: "Deployment", pod_spec: TEMPLATE },
-    Workload { groups: &["apps", "extensions"], kind: "ReplicaSet", pod_spec: TEMPLATE },
-    Workload { groups: &["apps", "extensions"], kind: "DaemonSet", pod_spec: TEMPLATE },
-    Workload { groups: &["apps"], kind: "StatefulSet", pod_spec: TEMPLATE },
-    Workload { groups: &["batch", "extensions"], kind: "Job", pod_spec: TEMPLATE },
+    Workload { groups: &[""], kind: "ReplicationController", pod_spec: POD_TEMPLATE },
+    Workload { groups: &["apps", "extensions"], kind: "Deployment", pod_spec: POD_TEMPLATE },
+    Workload { groups: &["apps", "extensions"], kind: "ReplicaSet", pod_spec: POD_TEMPLATE },
+    Workload { groups: &["apps", "extensions"], kind: "DaemonSet", pod_spec: POD_TEMPLATE },
+    Workload { groups: &["apps"], kind: "StatefulSet", pod_spec: POD_TEMPLATE },
+    Workload { groups: &["batch", "extensions"], kind: "Job", pod_spec: POD_TEMPLATE },
     Workload {
         groups: &["batch"],
         kind: "CronJob",
@@ -153,9 +157,14 @@ pub(super) fn template_leftover(text: &str) -> Option<&str> {
         .map(|(_, expression)| expression)
 }
 
+/// The group of an `apiVersion`; that of the core is empty.
+pub(super) fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
 /// The workload kind of an object; an object without `apiVersion` is taken at its kind's word.
 pub(super) fn workload(api_version: Option<&str>, kind: &str) -> Option<&'static Workload> {
-    let group = api_version.map(|v| v.split_once('/').map_or("", |(group, _)| group));
+    let group = api_version.map(group);
     WORKLOADS.iter().find(|w| w.kind == kind && group.is_none_or(|g| w.groups.contains(&g)))
 }
 
