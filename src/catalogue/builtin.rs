@@ -10,6 +10,7 @@ pub(super) const FILES: &[(&str, &str)] = &[
     ("flux.yaml", include_str!("../../bundles/flux.yaml")),
     ("gatekeeper.yaml", include_str!("../../bundles/gatekeeper.yaml")),
     ("ingress-nginx.yaml", include_str!("../../bundles/ingress-nginx.yaml")),
+    ("k3s.yaml", include_str!("../../bundles/k3s.yaml")),
     ("kube-prometheus-stack.yaml", include_str!("../../bundles/kube-prometheus-stack.yaml")),
     ("kube-vip.yaml", include_str!("../../bundles/kube-vip.yaml")),
     ("kubeadm.yaml", include_str!("../../bundles/kubeadm.yaml")),

@@ -30,6 +30,8 @@ Examples:
   omk image discover deploy/
   omk image discover ./web-chart -f values.prod.yaml --set web.replicas=3
   kubectl get pods -A -o yaml | omk image discover - -o json
+  omk image discover --component kubeadm@1.33,cilium@1.18 --component metallb
+  omk image discover clusters/prod --source-path flux-system=.    # a Git repository that is here
   omk image discover deploy/ --why nginx            # any tag; nginx:1.27 for one
   omk image discover ./web-chart --include-disabled # also what other values would switch on
   omk image discover deploy/ --fail-on-latest -o refs > images.txt

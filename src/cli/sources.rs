@@ -15,8 +15,8 @@ use crate::registry::RegistryOptions;
 /// Where to look for images; flatten it into the arguments of a command.
 #[derive(Debug, Clone, Args)]
 pub struct SourceArgs {
-    /// Manifests, folders of manifests, charts (folder, .tgz, oci://HOST/PATH:VERSION, https://….tgz); - is standard
-    /// input
+    /// Manifests, folders of manifests, charts (folder, .tgz, oci://HOST/PATH:VERSION, https://….tgz), image lists,
+    /// Compose files, hauler manifests, Zarf packages; - is standard input
     #[arg(value_name = "SOURCES", required_unless_present_any = ["images", "components"])]
     paths: Vec<PathBuf>,
     /// An image that is needed whatever the sources say

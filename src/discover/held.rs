@@ -216,6 +216,11 @@ impl Held {
     /// Something that is wrong with, or missing behind, the field at `path`.
     pub(super) fn problem(&self, severity: Severity, path: &str, reason: impl Into<String>) -> Problem {
         let node = at(&self.node, path).unwrap_or(&self.node);
+        let mut reason = reason.into();
+        if self.lines_before.is_none() {
+            // Nothing else would tell which object it is about.
+            reason = format!("{} {}: {reason}", self.kind, self.full_name());
+        }
         Problem {
             severity,
             source: self.source.clone(),
@@ -223,7 +228,7 @@ impl Held {
             line: self.line(node),
             column: self.lines_before.map(|_| node.column),
             field: Some(self.field(path)).filter(|p| !p.is_empty()),
-            reason: reason.into(),
+            reason,
         }
     }
 

@@ -32,6 +32,7 @@ fn the_usual_parts_of_a_cluster_are_there() {
         "flux",
         "gatekeeper",
         "ingress-nginx",
+        "k3s",
         "kube-prometheus-stack",
         "kube-vip",
         "kyverno",

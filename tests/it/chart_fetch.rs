@@ -335,3 +335,75 @@ async fn archives_that_are_kept_are_those_that_were_served() {
     );
     assert_eq!(std::fs::read(&kept).unwrap(), pack("web", "1.2.0", ""));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn releases_lead_to_charts_that_are_fetched() {
+    let world = World::new().await;
+    let archive = pack("shop", "3.1.0", "");
+    let index = format!(
+        "apiVersion: v1\nentries:\n  shop:\n  - {{name: shop, version: 3.1.0, urls: [shop-3.1.0.tgz], digest: {}}}\n",
+        Digest::sha256(&archive).hex()
+    );
+    let web = Web::new(HashMap::from([
+        ("/index.yaml".to_owned(), index.into_bytes()),
+        ("/shop-3.1.0.tgz".to_owned(), archive),
+    ]))
+    .await;
+    let flux = |kind: &str, name: &str, spec: &str| {
+        let group =
+            if kind == "HelmRelease" { "helm.toolkit.fluxcd.io/v2" } else { "source.toolkit.fluxcd.io/v1" };
+        format!(
+            "---\napiVersion: {group}\nkind: {kind}\nmetadata: {{name: {name}, namespace: apps}}\nspec: {spec}\n"
+        )
+    };
+    let text = [
+        flux("HelmRepository", "registry", &format!("{{type: oci, url: 'oci://{}/charts'}}", world.host)),
+        flux("HelmRepository", "site", &format!("{{url: '{}'}}", web.address)),
+        flux(
+            "OCIRepository",
+            "old",
+            &format!("{{url: 'oci://{}/charts/web', ref: {{tag: 1.2.0}}}}", world.host),
+        ),
+        flux(
+            "HelmRelease",
+            "a",
+            "{chart: {spec: {chart: web, version: ^1.0, sourceRef: {kind: HelmRepository, name: registry}}}}",
+        ),
+        flux(
+            "HelmRelease",
+            "b",
+            "{chart: {spec: {chart: shop, sourceRef: {kind: HelmRepository, name: site}}}}",
+        ),
+        flux("HelmRelease", "c", "{chartRef: {kind: OCIRepository, name: old}}"),
+        flux(
+            "HelmRelease",
+            "d",
+            "{chart: {spec: {chart: none, sourceRef: {kind: HelmRepository, name: site}}}}",
+        ),
+    ];
+    let file = world.dir.path().join("releases.yaml");
+    std::fs::write(&file, text.concat()).unwrap();
+    let look = |options: FetchOptions| {
+        let loader = Loader::new(options, silent(), CancellationToken::new());
+        let paths = vec![file.clone()];
+        tokio::task::spawn_blocking(move || {
+            let scope = Scope { charts: Some(loader), ..Scope::default() };
+            discover(&Inputs { paths, ..Inputs::default() }, &scope).unwrap()
+        })
+    };
+    let found = look(world.options(false, None)).await.unwrap();
+    let images: Vec<String> = found.images().iter().map(|i| i.familiar()).collect();
+    assert_eq!(images, ["shop:3.1.0", "web:1.10.0", "web:1.2.0"], "{:?}", found.problems);
+    assert_eq!(found.problems.len(), 1);
+    let told = found.problems[0].to_string();
+    assert!(
+        told.contains("no chart version found for none") && told.contains("helm pull none --repo http"),
+        "{told}"
+    );
+    // Without a network, what was fetched before answers.
+    let offline = look(world.options(true, None)).await.unwrap();
+    assert_eq!(offline.images(), found.images(), "{:?}", offline.problems);
+    let nowhere = FetchOptions { cache: world.dir.path().join("empty"), ..world.options(true, None) };
+    let none = look(nowhere).await.unwrap();
+    assert!(none.images().is_empty() && none.problems.len() == 4 && none.is_partial(), "{:?}", none.problems);
+}

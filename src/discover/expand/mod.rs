@@ -57,6 +57,7 @@ pub(super) fn follow(mut found: Findings, inputs: &Inputs, scope: &Scope) -> Res
         waiting: Vec::new(),
         done: HashSet::new(),
         count: 0,
+        cut: 0,
     };
     all.take_in(held);
     all.run()?;
@@ -85,6 +86,9 @@ impl From<Problem> for Halt {
     }
 }
 
+/// Objects beyond a bound that are told one by one.
+const MAX_CUT: usize = 20;
+
 /// Kinds that lead to files and folders.
 const TREES: [&str; 6] =
     ["Kustomization", "Application", "ApplicationSet", "ZarfInitConfig", "ZarfPackageConfig", held::COMPOSE];
@@ -99,6 +103,8 @@ struct Expander<'a> {
     /// What was followed already, however often it is met.
     done: HashSet<(String, String, u64)>,
     count: usize,
+    /// Objects that were not followed because of a bound.
+    cut: usize,
 }
 
 impl Expander<'_> {
@@ -157,7 +163,11 @@ impl Expander<'_> {
         }
         if let Some(reason) = self.beyond(&object) {
             self.done.insert(key);
-            self.out.problems.push(object.gap("", reason));
+            // Once is enough: what was left out may be a million.
+            if self.cut < MAX_CUT {
+                self.cut += 1;
+                self.out.problems.push(object.gap("", reason));
+            }
             return Ok(());
         }
         let step = step(&mut self.here, &object, last);
@@ -438,3 +448,6 @@ fn keys_of(object: &Held, url: &str) -> Vec<String> {
     keys.dedup();
     keys
 }
+
+#[cfg(test)]
+mod tests;
