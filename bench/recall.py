@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Measure discovery on a folder of real charts.
 
-    bench/recall.py --omk target/release/omk --charts DIR [--goldens DIR --cases FILE.tsv] [--out report.json] [--filter RE]
+    bench/recall.py --omk target/release/omk --charts DIR [--goldens DIR] [--cases FILE.tsv] [--filter RE] [--out report.json]
 
 DIR holds one chart folder for each entry. What is printed:
 
   pod specs    share of the images in pod specs that real helm renders (goldens: FILE.yaml.gz for each chart) which omk finds
-  statements   share of the images that charts list about themselves (annotations `artifacthub.io/images` and `images`, of
-               the chart and of those it brings along) which omk finds, without and with --include-disabled. The rules
-               that read those statements are switched off: recall must not measure itself
+  statements   share of the images that charts list about themselves (annotations `artifacthub.io/images` and `images`)
+               which omk finds, without and with --include-disabled. The rules that read those statements are switched
+               off: recall must not measure itself. What a dependency states is not counted: the chart may set it otherwise
   precision    share of omk's findings, likely or better, whose repository the chart names somewhere: in an annotation,
                in values or in a template. A finding of an image that is none would be one that nobody names
   baselines    the same for two plain ways: every `image:` key of the rendered text, and every text in it that has the
@@ -18,7 +18,7 @@ DIR holds one chart folder for each entry. What is printed:
 An image counts as found when its repository and its tag or digest are found; statements whose tag the chart itself
 contradicts are counted by repository and told apart (`other version`).
 """
-import argparse, collections, gzip, json, os, re, subprocess, sys, tarfile, time
+import argparse, collections, csv, gzip, json, os, re, shlex, subprocess, sys, tarfile, time
 import yaml
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -113,25 +113,24 @@ def files(folder, wanted, skip=()):
 
 
 def stated(folder):
-    """{(repository, version): file} that the chart and those it brings along say they have."""
-    out = {}
-    for path, text in files(folder, lambda p: os.path.basename(p) == "Chart.yaml"):
+    """{(repository, version)} that the chart says it has."""
+    out = set()
+    try:
+        chart = yaml.load(open(os.path.join(folder, "Chart.yaml"), encoding="utf-8"), Loader) or {}
+    except (yaml.YAMLError, OSError):
+        chart = {}
+    for key in ("artifacthub.io/images", "images"):
+        said = (chart.get("annotations") or {}).get(key)
+        if not isinstance(said, str):
+            continue
         try:
-            chart = yaml.load(text, Loader) or {}
+            items = yaml.load(said, Loader)
         except yaml.YAMLError:
             continue
-        for key in ("artifacthub.io/images", "images"):
-            said = (chart.get("annotations") or {}).get(key)
-            if not isinstance(said, str):
-                continue
-            try:
-                items = yaml.load(said, Loader)
-            except yaml.YAMLError:
-                continue
-            for item in items if isinstance(items, list) else []:
-                image = item.get("image") if isinstance(item, dict) else item
-                if isinstance(image, str) and normal(image):
-                    out.setdefault(normal(image), path)
+        for item in items if isinstance(items, list) else []:
+            image = item.get("image") if isinstance(item, dict) else item
+            if isinstance(image, str) and normal(image):
+                out.add(normal(image))
     return out
 
 
@@ -139,9 +138,11 @@ def short(repository):
     return repository.removeprefix("docker.io/").removeprefix("library/")
 
 
-def cause(image, folder, found_repositories):
+def cause(image, folder, found_repositories, gaps):
     """Why a statement is missed, as far as the chart's own files tell."""
     repository, version = image
+    if gaps:
+        return "named by a chart that is not at hand", f"{gaps} gaps are reported"
     path = short(repository)
     last = path.split("/")[-1]
     if repository in found_repositories:
@@ -189,10 +190,16 @@ def main():
     ap.add_argument("--omk", required=True)
     ap.add_argument("--charts", required=True)
     ap.add_argument("--goldens", help="folder of NAME.yaml.gz as helm renders them with release name rel, namespace ns")
+    ap.add_argument("--cases", help="table with the columns case, values and extra: what helm was given for a golden")
     ap.add_argument("--kube-version", default="v1.31.0")
-    ap.add_argument("--filter", default="")
+    ap.add_argument("--filter", default="", help="only charts whose folder matches this expression")
+    ap.add_argument("--only-stated", action="store_true", help="only charts that list images of their own")
     ap.add_argument("--out")
     a = ap.parse_args()
+    extras = {}
+    if a.cases:
+        for row in csv.DictReader(open(a.cases, encoding="utf-8"), delimiter="\t"):
+            extras[row["case"]] = shlex.split(row["extra"]) if row["extra"] != "-" else []
     none = [x for r in STATED_RULES for x in ("--without-rule", r)]
     ways = ["omk", "omk --include-disabled", "image: keys only", "grep"]
     pods = {w: Share() for w in ways}
@@ -204,13 +211,18 @@ def main():
         folder = os.path.join(a.charts, name)
         if not os.path.isfile(os.path.join(folder, "Chart.yaml")) or not re.search(a.filter, name):
             continue
-        common = ["-n", "ns", "--release-name", "rel", "--kube-version", a.kube_version, *none]
+        if a.only_stated and not stated(folder):
+            continue
+        extra = extras.get(name, [])
+        common = [x for flag, value in (("--namespace", "ns"), ("--kube-version", a.kube_version))
+                  if flag not in extra for x in (flag, value)]
+        common += ["--release-name", "rel", *extra, *none]
         report, took, stderr = run(a.omk, folder, *common)
         more, _, _ = run(a.omk, folder, *common, "--include-disabled")
         charts, seconds = charts + 1, seconds + took
         if report is None or any(p["severity"] == "error" for p in report["problems"]):
             errors.append((name, stderr.strip().splitlines()[:1]))
-        if report is None or more is None or not report["documents"]["read"]:
+        if report is None or more is None:
             continue
         golden = os.path.join(a.goldens or "", name + ".yaml.gz")
         text = None
@@ -226,14 +238,16 @@ def main():
                 pods[w].add(image in sets[w])
             if image not in sets["omk"]:
                 lost.append((name, image))
+        # Releases of charts elsewhere, which --offline does not fetch.
+        gaps = sum("--offline" in p["reason"] for p in more["problems"])
         found_repositories = collections.defaultdict(set)
         for repository, version in sets["omk --include-disabled"]:
             found_repositories[repository].add(version)
-        for image, place in sorted(stated(folder).items()):
+        for image in sorted(stated(folder)):
             for w in ways:
                 said[w].add(image in sets[w])
             if image not in sets["omk --include-disabled"]:
-                causes.append((name, image, *cause(image, folder, found_repositories)))
+                causes.append((name, image, *cause(image, folder, found_repositories, gaps)))
         whole = "\n".join(t for _, t in files(folder, lambda p: not p.endswith((".md", ".png", ".svg"))))
         names = {w: {r for r, _ in sets[w]} for w in ways}
         known = {}

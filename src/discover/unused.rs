@@ -95,13 +95,24 @@ pub(super) fn in_values(
     let mut found = Vec::new();
     for part in all {
         in_templates(chart, part, rendered, name, &mut found);
-        let Some(root) = from_json(&part.values, &mut { MAX_VALUES }) else { continue };
         let tag = usual_tag(part);
         let usual = Usual { registry: usual_registry(part), tag: tag.as_deref() };
-        let steps = part.path.iter().map(|p| Step::Key(p)).collect();
-        let mut walk = tree::Walk::new(Kind::Values, steps).usual(usual);
-        walk.value(&root, "");
-        for hit in walk.hits {
+        let mut left = MAX_VALUES;
+        let Some(own) = from_json(&part.values, &mut left) else { continue };
+        // Every chart below is given what stands under `global`: once is enough.
+        let global = Some(&part.global).filter(|_| part.path.is_empty());
+        let global = global.and_then(|g| from_json(g, &mut left));
+        let steps: Vec<Step<'_>> = part.path.iter().map(|p| Step::Key(p)).collect();
+        let mut hits = Vec::new();
+        for (root, steps) in
+            [(Some(&own), steps.clone()), (global.as_ref(), [&steps[..], &[Step::Key("global")]].concat())]
+        {
+            let Some(root) = root else { continue };
+            let mut walk = tree::Walk::new(Kind::Values, steps).usual(usual.clone());
+            walk.value(root, "");
+            hits.extend(walk.hits);
+        }
+        for hit in hits {
             if rendered.contains(&hit.image) || (hit.guessed && repositories.contains(&hit.image.name())) {
                 continue;
             }

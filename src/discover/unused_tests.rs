@@ -28,6 +28,7 @@ annotations:
         "image: {repository: quay.io/shop/web, tag: ''}
 proxy: {repository: quay.io/shop/proxy, tag: ''}
 metrics: {enabled: false, image: {registry: quay.io, repository: shop/metrics, tag: 2}}
+global: {curl: {image: {repository: quay.io/shop/curl, tag: 8}}}
 db: {enabled: false, sidecar: {enabled: false, image: 'quay.io/shop/sidecar:3'}}
 ",
     );
@@ -81,6 +82,7 @@ fn what_is_switched_off_is_told_with_its_switch_when_asked_for() {
         told(&every),
         [
             "docker.io/library/busybox:latest template - -",
+            "quay.io/shop/curl:8 values-split global.curl.image.repository -",
             "quay.io/shop/db:8 values-split db.image.repository db.enabled=true",
             "quay.io/shop/db-old:1 chart-annotation-other annotations.images[0] -",
             "quay.io/shop/metrics:2 values-split metrics.image.repository metrics.enabled=true",
