@@ -23,15 +23,18 @@ fn set(images: &[&str]) -> BTreeSet<String> {
     images.iter().map(|i| (*i).to_owned()).collect()
 }
 
-/// What `kubectl kustomize` (kubectl 1.37.1, Kustomize 5.8.1) prints for the overlay.
-const OVERLAY: [&str; 9] = [
+/// What `kubectl kustomize` (kubectl 1.37.1, Kustomize 5.8.1) prints for the overlay, with the two that its custom resource
+/// names.
+const OVERLAY: [&str; 11] = [
     "docker.io/library/envoy:1.31",
     "docker.io/library/postgres:16",
     "docker.io/prom/exporter:2",
+    "docker.io/shop/custom:1",
     "docker.io/shop/data:5",
     "docker.io/shop/log:4",
     "docker.io/shop/metrics:9",
     "docker.io/shop/reports:1.0",
+    "docker.io/shop/runner:7",
     "docker.io/shop/web:2.0",
     "mirror.example/setup@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 ];
