@@ -146,3 +146,76 @@ fn charts_that_ask_for_too_much_end_in_an_error() {
         assert!(result.is_err(), "{template} gave {} bytes", result.unwrap().to_manifest().len());
     }
 }
+
+/// OpenSSL judges what `genCA`, `genSignedCert` and `genSelfSignedCert` make.
+#[test]
+fn openssl_accepts_the_certificates() {
+    let template = r#"{{ $ca := genCA "the-ca" 30 }}{{ $leaf := genSignedCert "web" (list "10.0.0.1") (list "web.example.com") 30 $ca }}{{ $own := genSelfSignedCert "own" nil (list "own.example.com") 30 -}}
+ca: {{ $ca.Cert | b64enc }}
+leaf: {{ $leaf.Cert | b64enc }}
+key: {{ $leaf.Key | b64enc }}
+own: {{ $own.Cert | b64enc }}
+{{ $ec := genCAWithKey "ec-ca" 30 (genPrivateKey "ecdsa") -}}
+ec: {{ $ec.Cert | b64enc }}
+"#;
+    let (dir, at) = chart_of(template);
+    let rendered = render(&load(&at).unwrap(), &RenderOptions::default()).unwrap().to_manifest();
+    for line in rendered.lines().filter(|l| l.contains(": ") && !l.starts_with('#')) {
+        use base64::Engine as _;
+        let (name, packed) = line.split_once(": ").unwrap();
+        let pem = base64::engine::general_purpose::STANDARD.decode(packed).unwrap();
+        std::fs::write(dir.path().join(name), pem).unwrap();
+    }
+    let openssl = |args: &[&str]| {
+        let done = std::process::Command::new("openssl").args(args).current_dir(dir.path()).output().unwrap();
+        let text = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+        assert!(done.status.success(), "openssl {args:?}: {text}");
+        text
+    };
+    openssl(&["verify", "-x509_strict", "-CAfile", "ca", "-verify_hostname", "web.example.com", "leaf"]);
+    openssl(&["verify", "-CAfile", "ca", "-verify_ip", "10.0.0.1", "leaf"]);
+    openssl(&["verify", "-CAfile", "own", "-verify_hostname", "own.example.com", "own"]);
+    openssl(&["verify", "-CAfile", "ec", "ec"]);
+    openssl(&["rsa", "-check", "-noout", "-in", "key"]);
+    let (of_key, of_cert) = (
+        openssl(&["rsa", "-modulus", "-noout", "-in", "key"]),
+        openssl(&["x509", "-modulus", "-noout", "-in", "leaf"]),
+    );
+    assert_eq!(of_key.lines().next_back(), of_cert.lines().next_back());
+    let refused = std::process::Command::new("openssl")
+        .args(["verify", "-CAfile", "own", "leaf"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert!(!refused.status.success(), "another authority must not do");
+}
+
+/// Where there is a helm of the version that made the goldens (`HELM`, else `helm` on the path), it is asked again.
+#[test]
+fn helm_says_the_same_where_it_is_installed() {
+    let helm = std::env::var("HELM").unwrap_or_else(|_| "helm".into());
+    let ask = |args: &[&str]| std::process::Command::new(&helm).args(args).output();
+    let version = ask(&["version", "--template", "{{.Version}}"]);
+    let version = version.map(|done| String::from_utf8_lossy(&done.stdout).into_owned()).unwrap_or_default();
+    let made_by = std::fs::read_to_string(fixtures().join("GOLDENS.md")).unwrap();
+    if version.is_empty() || !made_by.contains(version.trim_start_matches('v')) {
+        eprintln!("left out: helm is {version:?}, the goldens are not of that version");
+        return;
+    }
+    let cases = std::fs::read_to_string(fixtures().join("cases.tsv")).unwrap();
+    let mut compared = 0;
+    for case in cases.lines().filter(|l| !l.is_empty()) {
+        let mut fields = case.split('\t').skip(1);
+        let (chart, args) = (fields.next().unwrap(), fields.next().unwrap_or_default());
+        let at = fixtures().join(chart);
+        let words =
+            [&["template", "rel", at.to_str().unwrap()][..], &args.split_whitespace().collect::<Vec<_>>()];
+        let done = ask(&words.concat()).unwrap();
+        match run(chart, args) {
+            Ok(text) => assert_eq!(String::from_utf8_lossy(&done.stdout), text, "{chart} {args}"),
+            Err(e) => assert!(!done.status.success(), "{chart} {args}: only omk fails: {e}"),
+        }
+        compared += 1;
+    }
+    assert!(compared > 10);
+}

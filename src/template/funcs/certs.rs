@@ -6,6 +6,9 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use base64::Engine as _;
+use crypto_bigint::BoxedUint;
+use crypto_primes::hazmat::{SetBits, SmallFactorsSieveFactory};
+use crypto_primes::{Flavor, is_prime, sieve_and_find};
 use dsa::pkcs8::der;
 use minijinja::value::Value;
 use p256::elliptic_curve::Generate as _;
@@ -34,6 +37,7 @@ use super::super::fmt::to_string;
 use super::super::runtime::Cx;
 use super::super::value::{Map, Record, as_list, is_nil};
 use super::{Builtin, Outcome, func, int_arg, str_arg};
+use crate::template::Env;
 use der::asn1::{Any, OctetString, PrintableString, SetOfVec, Utf8StringRef};
 use der::{Decode, Encode, EncodePem, pem};
 
@@ -43,7 +47,7 @@ pub(super) const TABLE: &[Builtin] = &[
         let key = match kind {
             "" | "rsa" => Key::rsa(cx, 4096)?,
             "dsa" => Key::dsa(cx)?,
-            "ecdsa" => Key::P256(Box::new(p256::SecretKey::generate_from_rng(&mut Random(cx)))),
+            "ecdsa" => Key::P256(Box::new(p256::SecretKey::generate_from_rng(&mut Random(&*cx.rt.env)))),
             "ed25519" => {
                 let mut seed = [0; 32];
                 cx.rt.env.random(&mut seed);
@@ -106,28 +110,35 @@ fn failed(what: &str) -> impl Fn(&dyn std::fmt::Display) -> FnError + '_ {
 }
 
 /// The engine's randomness as the RustCrypto crates want it.
-struct Random<'a, 'b>(&'a Cx<'b>);
+struct Random<'a>(&'a dyn Env);
 
-impl TryRng for Random<'_, '_> {
+impl TryRng for Random<'_> {
     type Error = Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
         let mut bytes = [0; 4];
-        self.0.rt.env.random(&mut bytes);
+        self.0.random(&mut bytes);
         Ok(u32::from_le_bytes(bytes))
     }
     fn try_next_u64(&mut self) -> Result<u64, Infallible> {
         let mut bytes = [0; 8];
-        self.0.rt.env.random(&mut bytes);
+        self.0.random(&mut bytes);
         Ok(u64::from_le_bytes(bytes))
     }
     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
-        self.0.rt.env.random(out);
+        self.0.random(out);
         Ok(())
     }
 }
 
-impl TryCryptoRng for Random<'_, '_> {}
+impl TryCryptoRng for Random<'_> {}
+
+/// A random prime of so many bits, the top two of which are set, so that two of them make a modulus of the full length.
+fn prime(env: &dyn Env, bits: usize) -> Option<BoxedUint> {
+    let bits = u32::try_from(bits).ok()?;
+    let sieve = SmallFactorsSieveFactory::new(Flavor::Any, bits, SetBits::TwoMsb).ok()?;
+    sieve_and_find(&mut Random(env), sieve, |_, candidate| is_prime(Flavor::Any, candidate)).ok().flatten()
+}
 
 /// The private keys that Go reads from PEM.
 enum Key {
@@ -146,19 +157,29 @@ fn given_key(a: &[Value], i: usize) -> Result<Key, FnError> {
 impl Key {
     fn rsa(cx: &Cx<'_>, bits: usize) -> Result<Self, FnError> {
         cx.costly(if bits > 2048 { 16 } else { 2 })?;
-        let key = rsa::RsaPrivateKey::new(&mut Random(cx), bits)
-            .map_err(|e| failed("error generating rsa key")(&e))?;
-        Ok(Self::Rsa(Box::new(key)))
+        // Most of the time of many a chart: the primes are looked for side by side.
+        let (p, q) = std::thread::scope(|scope| {
+            let env = &*cx.rt.env;
+            let p = scope.spawn(move || prime(env, bits.div_ceil(2)));
+            let q = prime(env, bits / 2);
+            (p.join().unwrap_or(None), q)
+        });
+        let key = match (p, q) {
+            (Some(p), Some(q)) => rsa::RsaPrivateKey::from_p_q(p, q, 65537_u32.into()),
+            _ => Err(rsa::Error::Internal),
+        };
+        Ok(Self::Rsa(Box::new(key.map_err(|e| failed("error generating rsa key")(&e))?)))
     }
 
     fn dsa(cx: &Cx<'_>) -> Result<Self, FnError> {
         cx.costly(16)?;
         let failed = failed("failed to generate private key");
         let size = dsa::KeySize::DSA_2048_256;
-        let components = dsa::Components::try_generate_from_rng_with_key_size(&mut Random(cx), size)
+        let components = dsa::Components::try_generate_from_rng_with_key_size(&mut Random(&*cx.rt.env), size)
             .map_err(|e| failed(&e))?;
-        let key = dsa::SigningKey::try_generate_from_rng_with_components(&mut Random(cx), components)
-            .map_err(|e| failed(&e))?;
+        let key =
+            dsa::SigningKey::try_generate_from_rng_with_components(&mut Random(&*cx.rt.env), components)
+                .map_err(|e| failed(&e))?;
         Ok(Self::Dsa(Box::new(key)))
     }
 
