@@ -14,6 +14,9 @@ const LEAD: u8 = 0xf4;
 
 /// Text of bytes, whatever they are.
 pub(crate) fn from_bytes(bytes: &[u8]) -> String {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         out.push_str(chunk.valid());

@@ -1,6 +1,6 @@
 //! A set of templates that know each other, and their execution by minijinja.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use minijinja::value::Value;
 
@@ -8,12 +8,10 @@ use super::error::TemplateError;
 use super::exec;
 use super::runtime::{Runtime, parse_file};
 use super::{Env, Limits};
-use minijinja::Environment;
 
 /// A set of templates: the files of a chart and of its dependencies, with all that they define.
 #[derive(Debug)]
 pub struct Engine {
-    env: Environment<'static>,
     rt: Arc<Runtime>,
 }
 
@@ -21,8 +19,8 @@ impl Engine {
     /// An empty set.
     pub fn new(env: Arc<dyn Env>, limits: Limits) -> Self {
         let rt = Arc::new(Runtime::new(env, limits));
-        let env = exec::environment(&rt);
-        Self { env, rt }
+        rt.start(exec::environment(&rt));
+        Self { rt }
     }
 
     /// Adds a template file and what it defines. A later definition of a name replaces an earlier one unless it is
@@ -32,14 +30,13 @@ impl Engine {
     ///
     /// [`TemplateError::Parse`] with file and line.
     pub fn add(&mut self, name: &str, text: &str) -> Result<(), TemplateError> {
-        *self.rt.main.write().unwrap_or_else(PoisonError::into_inner) = None;
         let (file, trees) = parse_file(name, text)?;
         for tree in &trees {
             if tree.is_empty() && self.rt.has(&tree.name) {
                 continue;
             }
             let source = self.rt.lower(tree, &file)?;
-            exec::compile(&mut self.env, &tree.name, source)?;
+            self.rt.add(&tree.name, source);
             self.rt.know(tree);
         }
         Ok(())
@@ -54,10 +51,6 @@ impl Engine {
     ///
     /// [`TemplateError::Exec`] with the place of the failure, [`TemplateError::Limit`] if the template is too costly.
     pub fn render(&self, name: &str, data: &Value) -> Result<String, TemplateError> {
-        {
-            let mut main = self.rt.main.write().unwrap_or_else(PoisonError::into_inner);
-            main.get_or_insert_with(|| Arc::new(self.env.clone()));
-        }
         let text = self.rt.execute(name, data)?;
         Ok(if text.contains("<no value>") { text.replace("<no value>", "") } else { text })
     }

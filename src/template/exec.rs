@@ -357,13 +357,6 @@ pub(crate) fn environment(rt: &Arc<Runtime>) -> Environment<'static> {
     env
 }
 
-/// The same without templates.
-pub(crate) fn beside(env: &Environment<'static>) -> Environment<'static> {
-    let mut env = env.clone();
-    env.clear_templates();
-    env
-}
-
 /// Adds a lowered template.
 pub(crate) fn compile(
     env: &mut Environment<'static>,

@@ -21,8 +21,10 @@ pub(crate) struct Runtime {
     pub(crate) env: Arc<dyn Env>,
     pub(crate) limits: Limits,
     sites: RwLock<Vec<Arc<Site>>>,
-    /// The templates of the engine. Helpers hold this runtime, so [`Runtime::close`] must empty it again.
-    pub(crate) main: RwLock<Option<Arc<Environment<'static>>>>,
+    /// What templates are compiled in. Helpers hold this runtime, so [`Runtime::close`] must empty it again.
+    base: RwLock<Option<Compiled>>,
+    /// The templates of the engine. Charts bring far more than they use: what is used is compiled when it is.
+    templates: Mutex<HashMap<String, Slot>>,
     /// Templates that the texts given to `tpl` define, innermost last; Helm gives each `tpl` a clone of the set.
     overlays: Mutex<Vec<HashMap<String, Compiled>>>,
     /// Compiled `tpl` texts.
@@ -38,6 +40,12 @@ pub(crate) struct Runtime {
 
 /// One template with an environment of its own, so that it can be kept.
 type Compiled = Arc<Environment<'static>>;
+
+/// A template of the engine.
+enum Slot {
+    Lowered(String),
+    Ready(Compiled),
+}
 
 /// A text given to `tpl`, with what it defines.
 struct Tpl {
@@ -180,7 +188,8 @@ impl Runtime {
         Self {
             env,
             limits,
-            main: RwLock::default(),
+            base: RwLock::default(),
+            templates: Mutex::default(),
             sites: RwLock::default(),
             overlays: Mutex::default(),
             tpl_cache: Mutex::default(),
@@ -195,7 +204,8 @@ impl Runtime {
 
     /// Lets go of all templates, which hold this runtime.
     pub(crate) fn close(&self) {
-        *self.main.write().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.base.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.templates.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.tpl_cache.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.overlays.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -323,8 +333,10 @@ impl Runtime {
             let overlays = self.overlays.lock().unwrap_or_else(PoisonError::into_inner);
             overlays.iter().rev().find_map(|o| o.get(name).cloned())
         };
-        let main = || self.main.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(env) = overlay.or_else(main) else { return Err(TemplateError::Missing(name.to_owned())) };
+        let env = match overlay {
+            Some(env) => env,
+            None => self.compiled(name)?,
+        };
         let Ok(template) = env.get_template(name) else {
             return Err(TemplateError::Missing(name.to_owned()));
         };
@@ -334,16 +346,40 @@ impl Runtime {
         self.enter(name, || template.render(root))
     }
 
+    /// Makes `env` what templates are compiled in.
+    pub(crate) fn start(&self, env: Environment<'static>) {
+        *self.base.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(env));
+    }
+
+    /// Adds a template, or puts it in the place of another.
+    pub(crate) fn add(&self, name: &str, source: String) {
+        let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
+        templates.insert(name.to_owned(), Slot::Lowered(source));
+    }
+
+    fn compiled(&self, name: &str) -> Result<Compiled, TemplateError> {
+        let missing = || TemplateError::Missing(name.to_owned());
+        let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = templates.get_mut(name).ok_or_else(missing)?;
+        let source = match slot {
+            Slot::Ready(env) => return Ok(env.clone()),
+            Slot::Lowered(source) => std::mem::take(source),
+        };
+        let env = self.compile(name, source)?;
+        *slot = Slot::Ready(env.clone());
+        Ok(env)
+    }
+
+    fn compile(&self, name: &str, source: String) -> Result<Compiled, TemplateError> {
+        let base = self.base.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut env = (*base.ok_or_else(|| TemplateError::Missing(name.to_owned()))?).clone();
+        exec::compile(&mut env, name, source)?;
+        Ok(Arc::new(env))
+    }
+
     fn compile_tpl(&self, text: &str) -> Result<Tpl, TemplateError> {
         let (file, trees) = parse_file(ROOT, text)?;
-        let base = self.main.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let base = base.ok_or_else(|| TemplateError::Missing(ROOT.into()))?;
-        let compile = |tree: &Tree| {
-            let mut env = exec::beside(&base);
-            let source = self.lower(tree, &file)?;
-            exec::compile(&mut env, &tree.name, source)?;
-            Ok::<_, TemplateError>(Arc::new(env))
-        };
+        let compile = |tree: &Tree| self.compile(&tree.name, self.lower(tree, &file)?);
         let mut out = Tpl { main: compile(&trees[0])?, defines: Vec::new() };
         for tree in &trees[1..] {
             if !tree.is_empty() || !self.has(&tree.name) {
