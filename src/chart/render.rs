@@ -249,9 +249,11 @@ fn execute(
     // The deepest first, so that the definitions of a parent win over those of its dependencies.
     templates.sort_by_cached_key(|t| std::cmp::Reverse((t.name.matches('/').count(), t.name.clone())));
     let mut engine = Engine::new(env, limits);
-    for t in &templates {
-        engine.add(&t.name, &from_bytes(t.text))?;
-    }
+    let texts: Vec<String> = templates.iter().map(|t| from_bytes(t.text)).collect();
+    let files: Vec<(&str, &str)> =
+        templates.iter().zip(&texts).map(|(t, s)| (&*t.name, s.as_str())).collect();
+    engine.add_all(&files)?;
+    drop(texts);
     let mut files = Vec::new();
     for t in &templates {
         let base = t.name.rsplit('/').next().unwrap_or_default();

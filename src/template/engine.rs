@@ -6,7 +6,7 @@ use minijinja::value::Value;
 
 use super::error::TemplateError;
 use super::exec;
-use super::runtime::{Runtime, parse_file};
+use super::runtime::{Parsed, Runtime, parse_file};
 use super::{Env, Limits};
 
 /// A set of templates: the files of a chart and of its dependencies, with all that they define.
@@ -30,12 +30,38 @@ impl Engine {
     ///
     /// [`TemplateError::Parse`] with file and line.
     pub fn add(&mut self, name: &str, text: &str) -> Result<(), TemplateError> {
-        let (file, trees) = parse_file(name, text)?;
-        for tree in &trees {
+        let parsed = parse_file(name, text)?;
+        self.take(&parsed)
+    }
+
+    /// Adds many template files, name and text of each, in this order; they are parsed two at a time.
+    ///
+    /// # Errors
+    ///
+    /// Of the first that cannot be parsed, as [`Engine::add`].
+    pub fn add_all(&mut self, files: &[(&str, &str)]) -> Result<(), TemplateError> {
+        let parse =
+            |files: &[(&str, &str)]| files.iter().map(|(name, text)| parse_file(name, text)).collect();
+        let (first, second) = files.split_at(half(files));
+        if second.is_empty() {
+            return first.iter().try_for_each(|(name, text)| self.add(name, text));
+        }
+        let (first, second): (Vec<_>, Vec<_>) = std::thread::scope(|scope| {
+            let builder = std::thread::Builder::new().name("parse".into()).stack_size(super::STACK_BYTES);
+            match builder.spawn_scoped(scope, || parse(second)) {
+                Ok(other) => (parse(first), other.join().unwrap_or_else(|e| std::panic::resume_unwind(e))),
+                Err(_) => (parse(first), parse(second)),
+            }
+        });
+        first.into_iter().chain(second).try_for_each(|parsed| self.take(&parsed?))
+    }
+
+    fn take(&mut self, (file, trees): &Parsed) -> Result<(), TemplateError> {
+        for tree in trees {
             if tree.is_empty() && self.rt.has(&tree.name) {
                 continue;
             }
-            let source = self.rt.lower(tree, &file)?;
+            let source = self.rt.lower(tree, file)?;
             self.rt.add(&tree.name, source);
             self.rt.know(tree);
         }
@@ -54,6 +80,22 @@ impl Engine {
         let text = self.rt.execute(name, data)?;
         Ok(if text.contains("<no value>") { text.replace("<no value>", "") } else { text })
     }
+}
+
+/// How many of the files are about half of the bytes; all, where a second thread is not worth its start.
+fn half(files: &[(&str, &str)]) -> usize {
+    let total: usize = files.iter().map(|(_, text)| text.len()).sum();
+    if total < 32 << 10 {
+        return files.len();
+    }
+    let mut seen = 0;
+    files
+        .iter()
+        .take_while(|(_, text)| {
+            seen += text.len();
+            seen * 2 <= total
+        })
+        .count()
 }
 
 impl Drop for Engine {

@@ -216,7 +216,8 @@ pub(crate) fn sprintf(format: &str, args: &[Value]) -> String {
 fn one(out: &mut String, spec: &Spec, verb: char, v: &Value, depth: usize) {
     match verb {
         'T' => return pad(out, spec, type_name(v)),
-        'v' if is_nil(v) => return pad(out, spec, "<nil>"),
+        // Within a map or a list, Go prints a nil interface the same whatever the verb.
+        _ if is_nil(v) && (verb == 'v' || depth > 0) => return pad(out, spec, "<nil>"),
         'v' if spec.sharp => return pad(out, spec, &go_syntax(v, depth)),
         'p' => return pad(out, spec, "%!p(unsupported)"),
         _ => {}

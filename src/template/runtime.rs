@@ -403,7 +403,10 @@ fn syntax(file: &SourceFile, e: &SyntaxError) -> TemplateError {
     TemplateError::Parse { template: file.name.to_string(), line, reason: e.reason.clone() }
 }
 
-pub(crate) fn parse_file(name: &str, text: &str) -> Result<(Arc<SourceFile>, Vec<Tree>), TemplateError> {
+/// A file, its own template first and then what it defines.
+pub(crate) type Parsed = (Arc<SourceFile>, Vec<Tree>);
+
+pub(crate) fn parse_file(name: &str, text: &str) -> Result<Parsed, TemplateError> {
     let file = Arc::new(SourceFile { name: name.into(), text: text.into() });
     let trees = parse::parse(name, text, &|f| funcs::lookup(f).is_some()).map_err(|e| syntax(&file, &e))?;
     Ok((file, trees))
