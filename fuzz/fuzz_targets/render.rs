@@ -23,6 +23,7 @@ fuzz_target!(|text: &str| {
         max_depth: 20,
         max_calls: 20_000,
         max_bytes: 4 << 20,
+        max_held: 4 << 20,
         max_items: 10_000,
         max_costly: 0,
         fuel: 100_000,

@@ -1,11 +1,11 @@
 //! Reading a chart from a folder or an archive, within Helm's own bounds.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flate2::read::GzDecoder;
+use flate2::bufread::GzDecoder;
 
 use super::ignore::Rules;
 use super::metadata::{Metadata, dependencies};
@@ -20,8 +20,8 @@ pub const MAX_CHART_BYTES: u64 = 100 << 20;
 pub const MAX_FILE_BYTES: u64 = 5 << 20;
 /// Files of a chart, those of its dependencies included.
 const MAX_FILES: usize = 50_000;
-/// Values of one YAML file.
-const MAX_NODES: usize = 500_000;
+/// Values of one YAML file; a mapping counts for four.
+const MAX_NODES: usize = 100_000;
 /// Charts within charts.
 const MAX_DEPTH: usize = 20;
 
@@ -36,10 +36,8 @@ pub fn load(path: &Path) -> Result<Chart, ChartError> {
     let files = if path.is_dir() {
         folder(path, &mut left)?
     } else {
-        let mut data = Vec::new();
         let file = std::fs::File::open(path).map_err(io(path))?;
-        file.take(MAX_CHART_BYTES + 1).read_to_end(&mut data).map_err(io(path))?;
-        unpack(path, &data, &mut left)?
+        unpack(path, BufReader::new(file), &mut left)?
     };
     build(&path.display().to_string(), path, files, 0, &mut left)
 }
@@ -156,17 +154,20 @@ impl Walk<'_> {
     }
 }
 
-fn without_bom(data: Vec<u8>) -> Arc<[u8]> {
-    data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&data).into()
+fn without_bom(mut data: Vec<u8>) -> Arc<Vec<u8>> {
+    if data.starts_with(b"\xef\xbb\xbf") {
+        data.drain(..3);
+    }
+    Arc::new(data)
 }
 
-fn unpack(path: &Path, data: &[u8], left: &mut Left) -> Result<Vec<ChartFile>, ChartError> {
-    if !data.starts_with(&[0x1f, 0x8b]) {
+fn unpack(path: &Path, mut data: impl BufRead, left: &mut Left) -> Result<Vec<ChartFile>, ChartError> {
+    if !data.fill_buf().map_err(io(path))?.starts_with(&[0x1f, 0x8b]) {
         let reason = "it does not appear to be a gzipped archive";
         return Err(ChartError::NotAChart { path: path.into(), reason: reason.into() });
     }
-    // One byte more than allowed tells too large from just fitting.
-    let limited = GzDecoder::new(data).take(MAX_CHART_BYTES * 2);
+    // More than allowed, to tell too large from just fitting, and for what a tar has beside the files.
+    let limited = GzDecoder::new(data.take(MAX_CHART_BYTES)).take(MAX_CHART_BYTES / 2 * 3);
     let mut archive = tar::Archive::new(limited);
     let mut files = Vec::new();
     for entry in archive.entries().map_err(io(path))? {
@@ -313,7 +314,7 @@ fn build(
         let sub_path = path.join("charts").join(&group);
         let inner = if group.ends_with(".tgz") {
             match files.first() {
-                Some(f) if f.name == group => unpack(&sub_path, &f.data, left)?,
+                Some(f) if f.name == group => unpack(&sub_path, f.data.as_slice(), left)?,
                 _ => {
                     let reason = format!("charts/{group} is a folder, but named as an archive");
                     return Err(ChartError::Invalid { chart: place.to_owned(), reason });

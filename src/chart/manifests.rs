@@ -88,7 +88,9 @@ impl Rendered {
         for doc in self.documents.iter().filter(|d| !d.hook) {
             out += &format!("---\n# Source: {}\n{}\n", doc.source, doc.text);
         }
-        let mut out = format!("{}\n", out.trim());
+        // The first line is a marker.
+        out.truncate(out.trim_end().len());
+        out.push('\n');
         for doc in self.documents.iter().filter(|d| d.hook) {
             out += &format!("---\n# Source: {}\n{}\n", doc.source, doc.text);
         }
@@ -146,13 +148,16 @@ fn line_of(part: &str, whole: &str) -> u32 {
     u32::try_from(lines).unwrap_or(u32::MAX).saturating_add(1)
 }
 
+/// Values of one document; a mapping counts for four.
+const MAX_NODES: usize = 400_000;
+
 struct Head {
     kind: String,
     hooks: Option<String>,
 }
 
 fn head(source: &str, text: &str) -> Result<Head, ChartError> {
-    let limits = Limits { allow_duplicate_keys: true, ..Limits::default() };
+    let limits = Limits { allow_duplicate_keys: true, max_nodes: MAX_NODES, ..Limits::default() };
     let node = yaml::parse_one(text, &limits)
         .map_err(|source_error| ChartError::Output { template: source.to_owned(), source: source_error })?;
     if !node.is_null() && node.as_map().is_none() {
@@ -176,12 +181,13 @@ pub(crate) fn collect(
 ) -> Result<Vec<RenderedDoc>, ChartError> {
     files.sort();
     let mut docs: Vec<(String, RenderedDoc)> = Vec::new();
-    for (source, printed) in &files {
+    // What is printed is let go file by file.
+    for (source, printed) in files {
         if printed.trim().is_empty() {
             continue;
         }
-        for text in split(printed) {
-            let head = head(source, text)?;
+        for text in split(&printed) {
+            let head = head(&source, text)?;
             let hook = match &head.hooks {
                 None => false,
                 Some(events) => {
@@ -199,7 +205,7 @@ pub(crate) fn collect(
             let doc = RenderedDoc {
                 source: source.clone(),
                 text: text.to_owned(),
-                line: line_of(text, printed),
+                line: line_of(text, &printed),
                 hook,
             };
             docs.push((head.kind, doc));

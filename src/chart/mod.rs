@@ -37,7 +37,7 @@ pub struct ChartFile {
     /// Path below the chart's folder, with `/`.
     pub name: String,
     /// Content.
-    pub data: std::sync::Arc<[u8]>,
+    pub data: std::sync::Arc<Vec<u8>>,
 }
 
 /// A loaded chart with the charts in its `charts/` folder.

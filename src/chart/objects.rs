@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use minijinja::value::Value;
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use super::ChartFile;
 use super::capabilities::{API_VERSIONS, KubeVersion};
 use crate::template::bytes::from_bytes;
 use crate::template::value::{Dict, FILES_TYPE, List, Map, Record, VERSION_SET};
-use crate::template::{FnError, to_yaml};
+use crate::template::{FnError, MAX_TEXT, to_yaml};
+
+/// Lines of a file that `.Files.Lines` gives.
+const MAX_LINES: usize = 500_000;
 
 fn arg<'a>(args: &'a [Value], name: &str) -> Result<&'a str, FnError> {
     match args.first() {
@@ -22,7 +25,7 @@ fn arg<'a>(args: &'a [Value], name: &str) -> Result<&'a str, FnError> {
 
 /// `.Files`: the chart's files outside `templates/`.
 pub(crate) fn files(files: &[ChartFile]) -> Value {
-    from_map(files.iter().map(|f| (Arc::from(f.name.as_str()), Value::from_bytes(f.data.to_vec()))).collect())
+    from_map(files.iter().map(|f| (Arc::from(f.name.as_str()), Value::from(f.data.clone()))).collect())
 }
 
 fn from_map(fields: Map) -> Value {
@@ -35,6 +38,11 @@ fn text(v: &Value) -> String {
 
 fn files_method(me: &Record, name: &str, args: &[Value]) -> Option<Result<Value, FnError>> {
     let by_base = |text: fn(&Value) -> String| {
+        let bytes: usize = me.fields.values().map(|v| v.as_bytes().map_or(0, <[u8]>::len)).sum();
+        if bytes > MAX_TEXT / 2 {
+            let reason = format!("files of {bytes} bytes are more than {} in one object", MAX_TEXT / 2);
+            return Err(FnError::text(reason));
+        }
         let map: Map = me
             .fields
             .iter()
@@ -52,12 +60,15 @@ fn files_method(me: &Record, name: &str, args: &[Value]) -> Option<Result<Value,
             let hit = |k: &Arc<str>| re.as_ref().is_none_or(|re| re.is_match(k));
             from_map(me.fields.iter().filter(|(k, _)| hit(k)).map(|(k, v)| (k.clone(), v.clone())).collect())
         }),
-        "Lines" => arg(args, name).map(|n| {
+        "Lines" => arg(args, name).and_then(|n| {
             let text = me.fields.get(n).map(text).unwrap_or_default();
             if text.is_empty() {
-                return List::strings(Vec::<String>::new());
+                return Ok(List::strings(Vec::<String>::new()));
             }
-            List::strings(text.strip_suffix('\n').unwrap_or(&text).split('\n'))
+            if text.bytes().filter(|b| *b == b'\n').count() > MAX_LINES {
+                return Err(FnError::text(format!("a file of more than {MAX_LINES} lines")));
+            }
+            Ok(List::strings(text.strip_suffix('\n').unwrap_or(&text).split('\n')))
         }),
         "AsConfig" => by_base(text),
         "AsSecrets" => by_base(|v| {
@@ -111,7 +122,7 @@ fn glob(pattern: &str) -> Option<Regex> {
         }
     }
     re.push('$');
-    Regex::new(&re).ok()
+    RegexBuilder::new(&re).size_limit(1 << 18).build().ok()
 }
 
 /// `.Capabilities`.

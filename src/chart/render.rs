@@ -78,9 +78,12 @@ impl Env for System {
 ///
 /// [`ChartError::Template`] for a template that fails.
 pub fn release_name(template: &str) -> Result<String, ChartError> {
-    let mut engine = Engine::new(Arc::new(System), Limits::default());
-    engine.add("name-template", template)?;
-    Ok(engine.render("name-template", &crate::template::value::nil())?)
+    let name = "name-template";
+    on_large_stack(name, || {
+        let mut engine = Engine::new(Arc::new(System), Limits::default());
+        engine.add(name, template)?;
+        Ok(engine.render(name, &crate::template::value::nil())?)
+    })
 }
 
 /// Whether Helm takes this for the name of a release: at most 53 characters, lower-case DNS labels.
@@ -112,14 +115,20 @@ pub fn render_with(
     options: &RenderOptions,
     env: Arc<dyn Env>,
 ) -> Result<Rendered, ChartError> {
-    // Templates may include each other a thousand deep, which is more than a thread's usual stack holds.
+    on_large_stack(&chart.metadata.name, || render_here(chart, options, env))
+}
+
+/// Templates may include each other a thousand deep, which is more than a thread's usual stack holds.
+fn on_large_stack<T: Send>(
+    name: &str,
+    work: impl FnOnce() -> Result<T, ChartError> + Send,
+) -> Result<T, ChartError> {
     std::thread::scope(|scope| {
-        let work = || render_here(chart, options, env);
         let thread = std::thread::Builder::new().name("render".into()).stack_size(STACK_BYTES);
         match thread.spawn_scoped(scope, work) {
             Ok(handle) => handle.join().unwrap_or_else(|_| {
                 let reason = "rendering stopped unexpectedly; please report this chart".to_owned();
-                Err(TemplateError::Limit { template: chart.metadata.name.clone(), reason }.into())
+                Err(TemplateError::Limit { template: name.to_owned(), reason }.into())
             }),
             Err(source) => Err(ChartError::Io { path: "render thread".into(), source }),
         }
@@ -175,6 +184,8 @@ fn render_here(chart: &Chart, options: &RenderOptions, env: Arc<dyn Env>) -> Res
     let mut documents = Vec::new();
     if options.include_crds {
         crds(&chart, &chart.metadata.name, &mut documents);
+        let bytes = documents.iter().map(|d| d.text.len()).sum();
+        within(name, bytes)?;
     }
     documents.extend(manifests::collect(files, options.no_hooks, options.skip_tests)?);
     Ok(Rendered { documents, warnings })
@@ -249,12 +260,21 @@ fn execute(
     // The deepest first, so that the definitions of a parent win over those of its dependencies.
     templates.sort_by_cached_key(|t| std::cmp::Reverse((t.name.matches('/').count(), t.name.clone())));
     let mut engine = Engine::new(env, limits);
-    let texts: Vec<String> = templates.iter().map(|t| from_bytes(t.text)).collect();
-    let files: Vec<(&str, &str)> =
-        templates.iter().zip(&texts).map(|(t, s)| (&*t.name, s.as_str())).collect();
-    engine.add_all(&files)?;
-    drop(texts);
+    let mut rest = templates.as_slice();
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let part = rest.iter().take_while(|t| {
+            bytes += t.text.len();
+            bytes <= PARSED_TOGETHER
+        });
+        let (part, later) = rest.split_at(part.count().max(1));
+        let texts: Vec<String> = part.iter().map(|t| from_bytes(t.text)).collect();
+        let files: Vec<(&str, &str)> = part.iter().zip(&texts).map(|(t, s)| (&*t.name, s.as_str())).collect();
+        engine.add_all(&files)?;
+        rest = later;
+    }
     let mut files = Vec::new();
+    let mut bytes = 0;
     for t in &templates {
         let base = t.name.rsplit('/').next().unwrap_or_default();
         if base.starts_with('_') {
@@ -269,10 +289,26 @@ fn execute(
         }
         let text = printable(engine.render(&t.name, &t.data)?);
         if !t.name.ends_with("NOTES.txt") {
+            bytes += text.len();
+            within(&t.name, bytes)?;
             files.push((t.name.clone(), text));
         }
     }
     Ok(files)
+}
+
+/// Bytes of templates that are parsed before they are lowered: what is parsed takes many times the memory of the text.
+const PARSED_TOGETHER: usize = 1 << 20;
+
+/// Bytes of all documents of a chart.
+const MAX_RENDERED: usize = 48 << 20;
+
+fn within(name: &str, bytes: usize) -> Result<(), ChartError> {
+    if bytes <= MAX_RENDERED {
+        return Ok(());
+    }
+    let reason = format!("with this, the documents of the chart have more than {MAX_RENDERED} bytes");
+    Err(TemplateError::Limit { template: name.to_owned(), reason }.into())
 }
 
 fn crds(chart: &Chart, path: &str, out: &mut Vec<RenderedDoc>) {

@@ -14,8 +14,8 @@ pub type Tree = serde_json::Value;
 
 type Table = Map<String, Tree>;
 
-/// Values of a chart with all that is copied into its dependencies; long texts count more than once.
-pub(crate) const MAX_WEIGHT: usize = 1_000_000;
+/// Values of a chart with all that is copied into its dependencies; mappings and long texts count more than once.
+pub(crate) const MAX_WEIGHT: usize = 400_000;
 
 /// How much a table holds, in nodes.
 pub(crate) fn weight(table: &Table) -> usize {
@@ -23,7 +23,7 @@ pub(crate) fn weight(table: &Table) -> usize {
         1 + match tree {
             Tree::String(s) => s.len() / 64,
             Tree::Array(items) => items.iter().map(of).sum(),
-            Tree::Object(m) => weight(m),
+            Tree::Object(m) => 3 + weight(m),
             _ => 0,
         }
     }
@@ -92,7 +92,7 @@ impl ValuesInput {
 
 /// Reads a values file: the mappings of all of its documents, merged.
 pub(crate) fn read_file(text: &str) -> Result<Tree, YamlError> {
-    let limits = Limits { allow_duplicate_keys: true, max_nodes: MAX_WEIGHT / 2, ..Limits::default() };
+    let limits = Limits { allow_duplicate_keys: true, max_nodes: MAX_WEIGHT / 4, ..Limits::default() };
     let mut out = Tree::Object(Map::new());
     for doc in yaml::parse_stream(text, &limits) {
         let node = doc.result?;

@@ -57,6 +57,7 @@ impl Engine {
     }
 
     fn take(&mut self, (file, trees): &Parsed) -> Result<(), TemplateError> {
+        let places = self.rt.places();
         for tree in trees {
             if tree.is_empty() && self.rt.has(&tree.name) {
                 continue;
@@ -65,7 +66,7 @@ impl Engine {
             self.rt.add(&tree.name, source);
             self.rt.know(tree);
         }
-        Ok(())
+        self.rt.count_compiled(&file.name, file.text.len(), trees, self.rt.places() - places)
     }
 
     /// Executes a template on `data`. What Go prints as `<no value>` is left out, as Helm does.

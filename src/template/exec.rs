@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Object, ObjectRepr, Value, ValueKind};
+use minijinja::value::{Enumerator, Object, ObjectRepr, Value};
 use minijinja::{Environment, Error, ErrorKind, Output, State, UndefinedBehavior};
 
 use super::error::{Cause, FnError, TemplateError};
@@ -11,7 +11,7 @@ use super::funcs::Builtin;
 use super::runtime::{Cx, Runtime, carry};
 use super::site::{Site, What};
 use super::value::{
-    Cell, Dict, FILES_TYPE, MAP_TYPE, Record, VALUES_TYPE, VERSION_SET, as_dict, as_int, as_list, int,
+    Cell, Dict, FILES_TYPE, List, MAP_TYPE, Record, VALUES_TYPE, VERSION_SET, as_dict, as_int, as_list, int,
     is_nil, nil, type_name,
 };
 use super::{check, fmt};
@@ -91,21 +91,22 @@ fn walks(name: &str) -> bool {
 
 /// Runs a function; what it is given and gives is counted against the limits.
 fn bounded(cx: &mut Cx<'_>, builtin: &Builtin, args: &[Value]) -> Result<Value, FnError> {
-    let containers = args.iter().filter(|v| v.kind() != ValueKind::String && v.as_object().is_some());
-    if walks(builtin.name) {
-        containers.into_iter().try_for_each(|v| cx.rt.walkable(v))?;
-    }
-    let strings: usize = args.iter().filter_map(|v| v.as_str().map(str::len)).sum();
-    if strings > 1 << 20 {
-        // Long texts pass through calls again and again; a few thousand times must do.
-        cx.spend(strings / 16)?;
-    }
+    let walks = walks(builtin.name);
+    let bytes = if walks {
+        cx.rt.walkable(builtin.name, args)?
+    } else {
+        args.iter().filter_map(|v| v.as_str().map(str::len)).sum()
+    };
+    cx.effort(builtin.name, walks, bytes)?;
+    cx.expect_values(bytes)?;
     let value = (builtin.run)(cx, args)?;
+    if !cx.rt.account.keep(&value) {
+        return Err(cx.rt.full());
+    }
     if let Some(s) = value.as_str() {
         cx.spend(s.len())?;
     } else if let Some(l) = as_list(&value) {
-        let items = l.items.len() as u64;
-        cx.rt.work(cx.site, items * 4).map_err(|_| FnError::text("templates make too many list elements"))?;
+        cx.steps(l.items.len() / 4)?;
     }
     Ok(value)
 }
@@ -119,11 +120,15 @@ fn step(rt: &Runtime, site: &Site, receiver: &Value, name: &Arc<str>, dynamic: b
             match &**name {
                 "AsMap" => return Ok(d.typed_as(MAP_TYPE)),
                 "YAML" => {
-                    let text = super::to_yaml(receiver);
-                    let failed = |e: crate::yaml::YamlError| {
-                        method_failed(rt, site, name, FnError::text(e.to_string()))
+                    let text = || {
+                        let bytes = rt.walkable("toYaml", std::slice::from_ref(receiver))?;
+                        Cx { rt, site }.effort("toYaml", true, bytes)?;
+                        let text = super::to_yaml(receiver).map_err(|e| FnError::text(e.to_string()))?;
+                        Cx { rt, site }.spend(text.len())?;
+                        let value = Value::from(text + "\n");
+                        if rt.account.keep(&value) { Ok(value) } else { Err(rt.full()) }
                     };
-                    return text.map(|text| Value::from(text + "\n")).map_err(failed);
+                    return text().map_err(|error| method_failed(rt, site, name, error));
                 }
                 "Table" => return Err(rt.text(site, "wrong number of args for Table: want 1 got 0")),
                 _ => {}
@@ -139,7 +144,7 @@ fn step(rt: &Runtime, site: &Site, receiver: &Value, name: &Arc<str>, dynamic: b
             check::strings(rt, site, name, n, &[])?;
         }
         if let Some(result) = (r.methods)(r, name, &[]) {
-            return result.map_err(|error| method_failed(rt, site, name, error));
+            return made(rt, site, r, name, result).map_err(|error| method_failed(rt, site, name, error));
         }
     }
     if as_list(receiver).is_some_and(|l| l.type_name == VERSION_SET) && &**name == "Has" {
@@ -152,6 +157,26 @@ fn step(rt: &Runtime, site: &Site, receiver: &Value, name: &Arc<str>, dynamic: b
         format!("can't evaluate field {name} in type {known}")
     };
     Err(rt.text(site, reason))
+}
+
+/// Counts what a method made, as [`bounded`] does for functions.
+fn made(
+    rt: &Runtime,
+    site: &Site,
+    of: &Record,
+    name: &str,
+    result: Result<Value, FnError>,
+) -> Result<Value, FnError> {
+    let value = result?;
+    let cx = Cx { rt, site };
+    let bytes = value.as_str().map_or(0, str::len) + as_list(&value).map_or(0, |l| l.items.len());
+    cx.steps(match name {
+        "Glob" => 1 + of.fields.len() / 2,
+        "AsConfig" | "AsSecrets" => 1 + of.fields.len() + bytes / 8,
+        _ => 1 + bytes / 64,
+    })?;
+    cx.spend(bytes)?;
+    if rt.account.keep(&value) { Ok(value) } else { Err(rt.full()) }
 }
 
 fn method_failed(rt: &Runtime, site: &Site, name: &str, error: FnError) -> Error {
@@ -201,8 +226,11 @@ fn method(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value, 
         if let Some(n) = string_method(r, last) {
             check::strings(rt, &site, last, n, &args[2..])?;
         }
+        // A pattern is compiled each time.
+        let bytes: usize = args[2..].iter().filter_map(|v| v.as_str().map(str::len)).sum();
+        rt.work(&site, 1 + bytes as u64 / 2)?;
         if let Some(result) = (r.methods)(r, last, &args[2..]) {
-            return result.map_err(|error| method_failed(rt, &site, last, error));
+            return made(rt, &site, r, last, result).map_err(|error| method_failed(rt, &site, last, error));
         }
     }
     if let Some(d) = as_dict(&value).filter(|d| d.type_name() == VALUES_TYPE && &**last == "Table") {
@@ -231,74 +259,131 @@ fn table(values: &Dict, path: &str) -> Result<Value, String> {
     Ok(as_dict(&at).map_or_else(nil, |d| d.typed_as(VALUES_TYPE)))
 }
 
-/// What a `for` loop goes over.
+/// What a `for` loop goes over; an element is made when it is wanted.
 #[derive(Debug)]
-struct Items(Vec<Value>);
+enum Over {
+    /// Up to this number.
+    Count(usize),
+    List(Arc<List>),
+    /// A map's, since the body may change the map.
+    Entries(Vec<(Arc<str>, Value)>),
+}
 
-impl Object for Items {
+impl Over {
+    fn of(rt: &Runtime, site: &Site, over: &Value) -> Result<Self, Error> {
+        if is_nil(over) {
+            return Ok(Self::Count(0));
+        }
+        if let Some(list) = over.downcast_object::<List>() {
+            return Ok(Self::List(list));
+        }
+        if let Some(d) = as_dict(over) {
+            return Ok(Self::Entries(d.entries().into_iter().collect()));
+        }
+        if let Some(r) = over.downcast_object_ref::<Record>() {
+            // Types such as Files are maps in Go and give their entries here.
+            if let Some(Ok(entries)) = (r.methods)(r, " range", &[]) {
+                return Self::of(rt, site, &entries);
+            }
+        }
+        let Some(n) = as_int(over) else {
+            return Err(rt.text(site, format!("range can't iterate over {}", fmt::to_string(over))));
+        };
+        if n > rt.limits.max_items {
+            let reason = format!("range over {n}, more than the {} allowed", rt.limits.max_items);
+            return Err(rt.text(site, reason));
+        }
+        Ok(Self::Count(usize::try_from(n).unwrap_or(0)))
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Count(n) => *n,
+            Self::List(l) => l.items.len(),
+            Self::Entries(all) => all.len(),
+        }
+    }
+
+    fn key(&self, i: usize) -> Value {
+        match self {
+            Self::Entries(all) => all.get(i).map_or_else(nil, |(k, _)| Value::from(k.clone())),
+            Self::Count(_) | Self::List(_) => Value::from(i as u64),
+        }
+    }
+
+    fn value(&self, i: usize) -> Option<Value> {
+        match self {
+            Self::Count(n) => (i < *n).then(|| Value::from(i as u64)),
+            Self::List(l) => l.items.get(i).cloned(),
+            Self::Entries(all) => all.get(i).map(|(_, v)| v.clone()),
+        }
+    }
+}
+
+/// The elements, for minijinja.
+#[derive(Debug)]
+struct Elements(Over);
+
+impl Object for Elements {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Seq
+    }
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.0.value(key.as_usize()?)
+    }
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Seq(self.0.len())
+    }
+}
+
+/// The keys and elements.
+#[derive(Debug)]
+struct Pairs(Over);
+
+impl Object for Pairs {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Seq
+    }
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let i = key.as_usize()?;
+        Some(Value::from_object(Pair([self.0.key(i), self.0.value(i)?])))
+    }
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Seq(self.0.len())
+    }
+}
+
+#[derive(Debug)]
+struct Pair([Value; 2]);
+
+impl Object for Pair {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
         ObjectRepr::Seq
     }
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         self.0.get(key.as_usize()?).cloned()
     }
-    fn enumerate(self: &Arc<Self>) -> minijinja::value::Enumerator {
-        minijinja::value::Enumerator::Seq(self.0.len())
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Seq(2)
     }
 }
 
-fn pairs(rt: &Runtime, site: &Site, over: &Value) -> Result<Vec<(Value, Value)>, Error> {
-    if is_nil(over) {
-        return Ok(Vec::new());
+/// What a loop goes over, once what that takes at least is counted.
+fn over(rt: &Runtime, args: &[Value]) -> Result<Over, Error> {
+    let site = rt.site(args)?;
+    let over = Over::of(rt, &site, &args[1])?;
+    if let What::Range(weight) = site.what {
+        rt.work(&site, (over.len() as u64).saturating_mul(weight))?;
     }
-    let index = |i: usize| Value::from(i as u64);
-    if let Some(l) = as_list(over) {
-        return Ok(l.items.iter().enumerate().map(|(i, v)| (index(i), v.clone())).collect());
-    }
-    if let Some(d) = as_dict(over) {
-        return Ok(d.entries().into_iter().map(|(k, v)| (Value::from(k), v)).collect());
-    }
-    if let Some(r) = over.downcast_object_ref::<Record>() {
-        // Types such as Files are maps in Go and give their entries here.
-        if let Some(Ok(entries)) = (r.methods)(r, " range", &[]) {
-            return pairs(rt, site, &entries);
-        }
-    }
-    if let Some(n) = as_int(over) {
-        if n > rt.limits.max_items {
-            return Err(
-                rt.text(site, format!("range over {n}, more than the {} allowed", rt.limits.max_items))
-            );
-        }
-        return Ok((0..n).map(|i| (int(i), int(i))).collect());
-    }
-    Err(rt.text(site, format!("range can't iterate over {}", fmt::to_string(over))))
-}
-
-/// Counts what a loop over so many elements takes at least.
-fn loop_work(rt: &Runtime, site: &Site, items: usize) -> Result<(), Error> {
-    let What::Range(weight) = site.what else { return Ok(()) };
-    rt.work(site, (items as u64).saturating_mul(weight))
+    Ok(over)
 }
 
 fn range(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value, Error> {
-    let site = rt.site(args)?;
-    if let Some(l) = as_list(&args[1]) {
-        loop_work(rt, &site, l.items.len())?;
-        return Ok(args[1].clone());
-    }
-    let items = pairs(rt, &site, &args[1])?;
-    loop_work(rt, &site, items.len())?;
-    Ok(Value::from_object(Items(items.into_iter().map(|(_, v)| v).collect())))
+    Ok(Value::from_object(Elements(over(rt, args)?)))
 }
 
 fn range_pairs(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value, Error> {
-    let site = rt.site(args)?;
-    let items = pairs(rt, &site, &args[1])?;
-    loop_work(rt, &site, items.len())?;
-    Ok(Value::from_object(Items(
-        items.into_iter().map(|(k, v)| Value::from_object(Items(vec![k, v]))).collect(),
-    )))
+    Ok(Value::from_object(Pairs(over(rt, args)?)))
 }
 
 fn template(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value, Error> {
@@ -318,7 +403,8 @@ fn print(rt: &Runtime, out: &mut Output<'_>, value: &Value) -> Result<(), Error>
         return out.write_str(s).map_err(Error::from);
     }
     if value.as_object().is_some() {
-        rt.walkable(value).map_err(|e| Error::new(ErrorKind::InvalidOperation, e.to_string()))?;
+        rt.walkable("print", std::slice::from_ref(value))
+            .map_err(|e| Error::new(ErrorKind::InvalidOperation, e.to_string()))?;
     }
     let text = if is_nil(value) { "<no value>".to_owned() } else { fmt::to_string(value) };
     out.write_str(&text).map_err(Error::from)

@@ -2,6 +2,7 @@
 
 use minijinja::value::{Value, ValueKind};
 
+use super::bounds::MAX_TEXT;
 use super::bytes::{stray, to_bytes};
 use super::value::{MAX_VALUE_DEPTH, Record, as_bool, as_dict, as_float, as_int, as_list, is_nil, type_name};
 use crate::yaml::shortest_float;
@@ -137,6 +138,10 @@ pub(crate) fn sprintf(format: &str, args: &[Value]) -> String {
     let mut next = 0;
     let mut reordered = false;
     while let Some(c) = chars.next() {
+        // The same argument can be printed again and again; who asked for this refuses it.
+        if out.len() > MAX_TEXT {
+            break;
+        }
         if c != '%' {
             out.push(c);
             continue;

@@ -36,6 +36,9 @@ pub(crate) struct Token {
     pub(crate) tok: Tok,
 }
 
+/// What a file's actions consist of, blanks and braces included. The largest real files have some thousands.
+const MAX_TOKENS: usize = 300_000;
+
 const BLANK: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// Cuts `text` into tokens.
@@ -102,6 +105,12 @@ fn is_alnum(c: char) -> bool {
 fn inside(text: &str, mut pos: Pos, out: &mut Vec<Token>) -> Result<(Pos, bool), SyntaxError> {
     let mut depth = 0usize;
     loop {
+        if out.len() > MAX_TOKENS {
+            return Err(SyntaxError::new(
+                pos,
+                format!("more than {MAX_TOKENS} words in actions; split the file"),
+            ));
+        }
         let rest = &text[pos..];
         if rest.starts_with(BLANK) && rest[1..].starts_with("-}}") {
             close(pos, depth)?;

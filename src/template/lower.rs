@@ -12,7 +12,7 @@
 //! | `with` | `{% set dN = … %}{% if dN %}`: the new dot is a new variable |
 //! | `range` | `{% for dN in _r(site, …) %}`, with `_p` for key and value |
 //! | `$x := …` | `{% set vN = … %}`: every declaration gets a name of its own, so that Go's block scopes need none here |
-//! | `$x = …` | `{% do _set(vN, …) %}`; a variable that is assigned anywhere is a cell, read as `_get(vN)` |
+//! | `$x = …` | `{% set x = _set(vN, …) %}`, since the results of `do` stay on the stack; a variable that is assigned anywhere is a cell, read as `_get(vN)` |
 //! | `define` | a template of its own in the same environment |
 //! | `template` | `{{ _t(site, name, arg) }}` |
 //! | `break`, `continue` | the same, from minijinja's loop controls |
@@ -226,7 +226,7 @@ impl Lowering<'_> {
             if !cell {
                 return Err(SyntaxError::new(p.pos, format!("cannot assign to {go}")));
             }
-            let _ = write!(self.out, "{{% do _set({name}, {e}) %}}");
+            let _ = write!(self.out, "{{% set x = _set({name}, {e}) %}}");
             return Ok(format!("_get({name})"));
         }
         let (name, cell) = self.declare(go);
@@ -309,7 +309,7 @@ impl Lowering<'_> {
         for (go, raw) in decl.iter().zip(&raw) {
             if b.pipe.assign {
                 let (name, _) = self.find(go, b.pos)?;
-                let _ = write!(self.out, "{{% do _set({name}, {raw}) %}}");
+                let _ = write!(self.out, "{{% set x = _set({name}, {raw}) %}}");
             } else {
                 let (name, cell) = self.declare(go);
                 self.elements.insert(if cell { format!("_get({name})") } else { name.clone() });

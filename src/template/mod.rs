@@ -7,7 +7,9 @@
 //! The module is pure: the clock and randomness come from an [`Env`], and there are no files and no network. Charts
 //! are foreign code, so everything is bounded by [`Limits`].
 
+mod account;
 mod ast;
+mod bounds;
 pub(crate) mod bytes;
 mod check;
 mod clock;
@@ -25,6 +27,7 @@ mod site;
 mod span;
 pub mod value;
 
+pub(crate) use bounds::MAX_TEXT;
 pub use engine::Engine;
 pub use error::{Cause, ExecError, FnError, TemplateError};
 pub(crate) use fmt::quote as go_quote;
@@ -58,14 +61,18 @@ pub trait Env: Send + Sync {
 pub struct Limits {
     /// Templates within each other by `include`, `template` and `tpl`. Default 1000, Helm's own bound.
     pub max_depth: u64,
-    /// Steps: function calls, executed nodes of loops and included templates, elements of lists. Default 10 million.
+    /// Steps: function calls, executed nodes of loops and included templates, elements of lists, bytes of arguments
+    /// by how slow the function is. Default 10 million.
     pub max_calls: u64,
-    /// Bytes of output, with that of every included template. Default 512 MiB.
+    /// Bytes of text that functions make and templates print, included ones too, one after the other. Default 512 MiB.
     pub max_bytes: u64,
+    /// Bytes that all values and texts may take in memory at one time, by estimate. Default 96 MiB.
+    pub max_held: u64,
     /// Elements that `until`, `seq`, `repeat` or a range over an integer may make. Default one million.
     pub max_items: i64,
-    /// Units of deliberately slow work: bcrypt, `derivePassword` and an RSA key of 2048 bits 2, of 4096 bits 16.
-    /// Default 200, since one real chart makes more than 50 keys.
+    /// Units of deliberately slow work, each some 25 ms of a processor: bcrypt and an RSA key of 2048 bits 2,
+    /// `derivePassword` 4, an RSA key of 4096 bits 16, a DSA key 80. Default 120: one real chart makes more than 50
+    /// keys.
     pub max_costly: u64,
     /// Instructions of minijinja in one execution of one template. Default 20 million.
     pub fuel: u64,
@@ -77,8 +84,9 @@ impl Default for Limits {
             max_depth: 1000,
             max_calls: 10_000_000,
             max_bytes: 512 << 20,
+            max_held: 96 << 20,
             max_items: 1_000_000,
-            max_costly: 200,
+            max_costly: 120,
             fuel: 20_000_000,
         }
     }

@@ -124,9 +124,10 @@ impl Parser<'_> {
             "with" => Ok(Node::With(self.branch(word, pos)?)),
             "range" => {
                 self.loops += 1;
-                let b = self.branch(word, pos);
+                // After an error there is no body to be in.
+                let b = self.branch(word, pos)?;
                 self.loops -= 1;
-                Ok(Node::Range(b?))
+                Ok(Node::Range(b))
             }
             "break" | "continue" => {
                 self.close(word)?;
@@ -467,6 +468,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn errors_in_a_block_within_a_range_are_errors() {
+        for text in ["{{range .}}{{block \"b\" .}}{{)}}", "{{range .}}{{define \"b\"}}{{)}}"] {
+            assert!(parse("t", text, &|_| true).unwrap_err().reason.contains("unexpected"), "{text}");
+        }
+    }
 
     proptest! {
         /// Whatever the text, there is a tree or an error within it, and the tokens lie in the text and in its order.

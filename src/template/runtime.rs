@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use minijinja::value::{Object, ObjectRepr, Value};
 use minijinja::{Environment, Error, ErrorKind};
 
+use super::account::Account;
 use super::ast::{Node, Pos, Tree};
+use super::bounds::{Patterns, Printed};
 use super::error::{Cause, ExecError, FnError, SyntaxError, TemplateError};
 use super::fmt::quote;
 use super::lower::lower;
 use super::site::{Site, SourceFile, What};
-use super::value::{MAX_VALUE_DEPTH, as_dict, as_list};
 use super::{Env, Limits, exec, funcs, parse};
 
 /// What is shared by everything that runs in one engine.
@@ -29,13 +30,14 @@ pub(crate) struct Runtime {
     overlays: Mutex<Vec<HashMap<String, Compiled>>>,
     /// Compiled `tpl` texts.
     tpl_cache: Mutex<HashMap<String, Arc<Tpl>>>,
-    regexes: Mutex<HashMap<String, regex::Regex>>,
+    pub(crate) regexes: Mutex<Patterns>,
     /// The templates there are, and how many steps each has at least.
     names: RwLock<HashMap<String, u64>>,
     depth: AtomicU64,
-    calls: AtomicU64,
-    output: AtomicU64,
-    costly: AtomicU64,
+    pub(crate) calls: AtomicU64,
+    pub(crate) output: AtomicU64,
+    pub(crate) costly: AtomicU64,
+    pub(crate) account: Account,
 }
 
 /// One template with an environment of its own, so that it can be kept.
@@ -56,8 +58,15 @@ struct Tpl {
 /// The name that Helm gives to the set of all templates and to what `tpl` is given.
 const ROOT: &str = "gotpl";
 
-/// A string longer than this is refused, so that no few of them together fill the memory.
-const MAX_STRING: usize = 32 << 20;
+/// Bytes of a template that an error shows: there may be a thousand of them within each other.
+const MAX_SHOWN: usize = 4_000;
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_SHOWN)]
+}
+
+/// Texts given to `tpl` that are kept compiled.
+const MAX_KEPT: usize = 2_000;
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -88,11 +97,11 @@ impl Cx<'_> {
             Some(tpl) => tpl,
             None => {
                 let tpl = rt.compile_tpl(text).map_err(|e| {
-                    FnError::Text(format!("cannot parse template {}: {}", quote(text), e.in_go()))
+                    FnError::Text(format!("cannot parse template {}: {}", quote(cut(text)), e.in_go()))
                 })?;
                 let tpl = Arc::new(tpl);
                 let mut cache = rt.tpl_cache.lock().unwrap_or_else(PoisonError::into_inner);
-                if cache.len() < 10_000 {
+                if cache.len() < MAX_KEPT {
                     cache.insert(text.to_owned(), tpl.clone());
                 }
                 tpl
@@ -100,17 +109,17 @@ impl Cx<'_> {
         };
         let defines = !tpl.defines.is_empty();
         if defines {
+            self.steps(tpl.defines.len())?;
             let overlay = tpl.defines.iter().cloned().collect();
             rt.overlays.lock().unwrap_or_else(PoisonError::into_inner).push(overlay);
         }
-        let result =
-            rt.enter(ROOT, || tpl.main.get_template(ROOT)?.render(Value::from_object(Root(data.clone()))));
+        let result = rt.enter(ROOT, &tpl.main, data);
         if defines {
             rt.overlays.lock().unwrap_or_else(PoisonError::into_inner).pop();
         }
         result
             .map(|s| if s.contains("<no value>") { s.replace("<no value>", "") } else { s })
-            .map_err(|error| FnError::Tpl { text: text.into(), error: Box::new(error) })
+            .map_err(|error| FnError::Tpl { text: cut(text).into(), error: Box::new(error) })
     }
 
     /// The command as written.
@@ -122,71 +131,13 @@ impl Cx<'_> {
     pub(crate) fn is_interface(&self, i: usize) -> bool {
         matches!(self.site.what, What::Call { interfaces, .. } if i < 64 && interfaces >> i & 1 == 1)
     }
-
-    /// Counts work that is slow on purpose, such as making keys.
-    pub(crate) fn costly(&self, units: u64) -> Result<(), FnError> {
-        let limit = self.rt.limits.max_costly;
-        if self.rt.costly.fetch_add(units, Ordering::Relaxed) + units > limit {
-            let reason = "templates ask for more keys, certificates and password hashes than is allowed";
-            return Err(FnError::text(format!("{reason} ({limit} units)")));
-        }
-        Ok(())
-    }
-
-    /// Counts `bytes` that a function is about to make, so that a small template cannot ask for huge strings.
-    pub(crate) fn spend(&self, bytes: usize) -> Result<(), FnError> {
-        if bytes > MAX_STRING {
-            return Err(FnError::text(format!("a string of more than {MAX_STRING} bytes is not allowed")));
-        }
-        let total = self.rt.output.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
-        if total > self.rt.limits.max_bytes {
-            return Err(FnError::text(format!(
-                "templates made more than {} bytes",
-                self.rt.limits.max_bytes
-            )));
-        }
-        Ok(())
-    }
 }
 
 impl Runtime {
-    /// Refuses what would be too long as text. A map may contain itself more than once: without this, walking it could
-    /// take longer than the universe lasts.
-    pub(crate) fn walkable(&self, v: &Value) -> Result<(), FnError> {
-        fn walk(v: &Value, left: &mut usize, depth: usize) -> bool {
-            let cost = 8 + v.as_str().map_or(0, str::len);
-            let Some(rest) = left.checked_sub(cost) else { return false };
-            *left = rest;
-            if depth > MAX_VALUE_DEPTH {
-                return true;
-            }
-            if let Some(l) = as_list(v) {
-                return l.items.iter().all(|v| walk(v, left, depth + 1));
-            }
-            as_dict(v).is_none_or(|d| {
-                d.entries().iter().all(|(k, v)| {
-                    *left = left.saturating_sub(k.len());
-                    walk(v, left, depth + 1)
-                })
-            })
-        }
-        if walk(v, &mut MAX_STRING.clone(), 0) {
-            return Ok(());
-        }
-        Err(FnError::text(format!("a value of more than {MAX_STRING} bytes, or one that contains itself")))
-    }
-
-    /// Counts steps.
-    pub(crate) fn work(&self, site: &Site, steps: u64) -> Result<(), Error> {
-        if self.calls.fetch_add(steps, Ordering::Relaxed).saturating_add(steps) > self.limits.max_calls {
-            return Err(self.text(site, format!("templates take more than {} steps", self.limits.max_calls)));
-        }
-        Ok(())
-    }
-
     pub(crate) fn new(env: Arc<dyn Env>, limits: Limits) -> Self {
         Self {
             env,
+            account: Account::new(limits.max_held),
             limits,
             base: RwLock::default(),
             templates: Mutex::default(),
@@ -243,28 +194,6 @@ pub(crate) fn carry(e: ExecError) -> Error {
 }
 
 impl Runtime {
-    /// A compiled regular expression of Go's syntax, or what is wrong with it in Go's words; charts use the same few
-    /// again and again.
-    pub(crate) fn regex(&self, pattern: &str) -> Result<regex::Regex, String> {
-        let mut cache = self.regexes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(re) = cache.get(pattern) {
-            return Ok(re.clone());
-        }
-        let translated = super::goregex::translate(pattern)?;
-        let re = regex::RegexBuilder::new(&translated).size_limit(4 << 20).build().map_err(|e| {
-            let text = e.to_string();
-            let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            match why {
-                "Unicode property not found" => format!("invalid character class range: `{pattern}`"),
-                _ => format!("{why}: `{pattern}`"),
-            }
-        })?;
-        if cache.len() < 1000 {
-            cache.insert(pattern.to_owned(), re.clone());
-        }
-        Ok(re)
-    }
-
     pub(crate) fn site(&self, args: &[Value]) -> Result<Arc<Site>, Error> {
         let sites = self.sites.read().unwrap_or_else(PoisonError::into_inner);
         args.first()
@@ -290,6 +219,7 @@ impl Runtime {
 
     fn fail_with(&self, site: &Site, pos: Pos, node: String, cause: Cause) -> Error {
         let (line, column) = site.file.location(pos);
+        let node = if node.len() > MAX_SHOWN { cut(&node).to_owned() } else { node };
         carry(ExecError {
             location: format!("{}:{line}:{column}", site.file.name),
             template: site.template.to_string(),
@@ -302,33 +232,30 @@ impl Runtime {
         self.fail(site, Cause::Text(reason.into()))
     }
 
-    /// Runs `f` one level deeper and turns what minijinja says into our errors.
-    fn enter(&self, name: &str, f: impl FnOnce() -> Result<String, Error>) -> Result<String, TemplateError> {
+    /// Executes a template of `env` one level deeper, and turns what minijinja says into our errors.
+    fn enter(&self, name: &str, env: &Environment<'static>, data: &Value) -> Result<String, TemplateError> {
+        let limit = |reason: String| TemplateError::Limit { template: name.to_owned(), reason };
+        let Ok(template) = env.get_template(name) else {
+            return Err(TemplateError::Missing(name.to_owned()));
+        };
         let depth = self.depth.fetch_add(1, Ordering::Relaxed);
         let result = if depth >= self.limits.max_depth {
-            Err(TemplateError::Limit {
-                template: name.to_owned(),
-                reason: format!(
-                    "rendering template has a nested reference name: {name}: more than {} templates within each \
-                     other",
-                    self.limits.max_depth
-                ),
-            })
+            Err(limit(format!(
+                "rendering template has a nested reference name: {name}: more than {} templates within each other",
+                self.limits.max_depth
+            )))
         } else {
-            f().map_err(|e| uncarry(&e, name))
+            let mut printed = Printed::new(self);
+            match template.render_captured_to(Value::from_object(Root(data.clone())), &mut printed) {
+                Ok(_) => printed.finish().map_err(limit),
+                Err(e) => Err(printed.refused().map_or_else(|| uncarry(&e, name), limit)),
+            }
         };
         self.depth.fetch_sub(1, Ordering::Relaxed);
-        let text = result?;
-        let total = self.output.fetch_add(text.len() as u64, Ordering::Relaxed) + text.len() as u64;
-        if total > self.limits.max_bytes {
-            let reason = format!("templates made more than {} bytes", self.limits.max_bytes);
-            return Err(TemplateError::Limit { template: name.to_owned(), reason });
-        }
-        Ok(text)
+        result
     }
 
     pub(crate) fn execute(&self, name: &str, data: &Value) -> Result<String, TemplateError> {
-        let root = Value::from_object(Root(data.clone()));
         let overlay = {
             let overlays = self.overlays.lock().unwrap_or_else(PoisonError::into_inner);
             overlays.iter().rev().find_map(|o| o.get(name).cloned())
@@ -337,13 +264,10 @@ impl Runtime {
             Some(env) => env,
             None => self.compiled(name)?,
         };
-        let Ok(template) = env.get_template(name) else {
-            return Err(TemplateError::Missing(name.to_owned()));
-        };
         let weight =
             self.names.read().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or(1);
         self.calls.fetch_add(weight, Ordering::Relaxed);
-        self.enter(name, || template.render(root))
+        self.enter(name, &env, data)
     }
 
     /// Makes `env` what templates are compiled in.
@@ -378,7 +302,9 @@ impl Runtime {
     }
 
     fn compile_tpl(&self, text: &str) -> Result<Tpl, TemplateError> {
+        self.calls.fetch_add(300 + text.len() as u64 / 16, Ordering::Relaxed);
         let (file, trees) = parse_file(ROOT, text)?;
+        let places = self.places();
         let compile = |tree: &Tree| self.compile(&tree.name, self.lower(tree, &file)?);
         let mut out = Tpl { main: compile(&trees[0])?, defines: Vec::new() };
         for tree in &trees[1..] {
@@ -386,7 +312,13 @@ impl Runtime {
                 out.defines.push((tree.name.clone(), compile(tree)?));
             }
         }
+        self.count_compiled(ROOT, text.len(), &trees, self.places() - places)?;
         Ok(out)
+    }
+
+    /// How many sites there are.
+    pub(crate) fn places(&self) -> usize {
+        self.sites.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -420,5 +352,9 @@ fn uncarry(e: &Error, name: &str) -> TemplateError {
         }
         source = s.source();
     }
-    TemplateError::Limit { template: name.to_owned(), reason: e.to_string() }
+    let reason = match e.kind() {
+        ErrorKind::OutOfFuel => "one template takes more instructions than is allowed".to_owned(),
+        _ => e.to_string(),
+    };
+    TemplateError::Limit { template: name.to_owned(), reason }
 }

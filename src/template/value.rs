@@ -14,12 +14,15 @@
 //!
 //! Truth is minijinja's own: the objects here say "true" exactly where Go's `IsTrue` does.
 
+mod unsigned;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use minijinja::value::{Enumerator, Object, ObjectRepr, Value, ValueKind};
 
+use super::account::let_go;
 use super::error::FnError;
 use crate::yaml;
 
@@ -70,9 +73,9 @@ impl Dict {
         self.map.read().unwrap_or_else(PoisonError::into_inner).contains_key(key)
     }
 
-    /// Sets an entry for everyone who holds this map.
-    pub fn set(&self, key: &str, value: Value) {
-        self.map.write().unwrap_or_else(PoisonError::into_inner).insert(key.into(), value);
+    /// Sets an entry for everyone who holds this map; whether there was none.
+    pub fn set(&self, key: &str, value: Value) -> bool {
+        self.map.write().unwrap_or_else(PoisonError::into_inner).insert(key.into(), value).is_none()
     }
 
     /// Removes an entry for everyone who holds this map.
@@ -85,6 +88,22 @@ impl Dict {
         self.map.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Lets `f` see the entries, without a copy of them.
+    pub(crate) fn read<T>(&self, f: impl FnOnce(&Map) -> T) -> T {
+        f(&self.map.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes all values out, unless they are those of another map too.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = Value> + use<> {
+        let map = Arc::get_mut(&mut self.map).map(|m| m.get_mut().unwrap_or_else(PoisonError::into_inner));
+        map.map(std::mem::take).unwrap_or_default().into_values()
+    }
+
+    /// Whether the entries are those of another map too.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.map) > 1
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.map.read().unwrap_or_else(PoisonError::into_inner).len()
@@ -93,6 +112,14 @@ impl Dict {
     /// Whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl Drop for Dict {
+    fn drop(&mut self) {
+        if self.read(|map| map.values().any(|v| v.as_object().is_some())) {
+            let_go(self.take().collect());
+        }
     }
 }
 
@@ -132,6 +159,14 @@ impl List {
     /// A slice of strings.
     pub fn strings<S: Into<Value>>(items: impl IntoIterator<Item = S>) -> Value {
         Value::from_object(Self { type_name: "[]string", items: items.into_iter().map(Into::into).collect() })
+    }
+}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        if self.items.iter().any(|v| v.as_object().is_some()) {
+            let_go(std::mem::take(&mut self.items));
+        }
     }
 }
 
@@ -416,90 +451,4 @@ pub(crate) fn int_list(items: impl IntoIterator<Item = i64>) -> Value {
 /// An empty map, shared with nobody.
 pub(crate) fn empty_dict() -> Value {
     Dict::value(Map::new())
-}
-
-/// How minijinja holds an integer, which only serialization tells.
-mod unsigned {
-    use minijinja::value::Value;
-    use serde::Serialize;
-    use serde::de::value::Error;
-    use serde::ser::{Impossible, Serializer};
-
-    struct Probe;
-
-    pub(super) fn is(v: &Value) -> bool {
-        v.serialize(Probe).unwrap_or(false)
-    }
-
-    macro_rules! no {
-        ($($name:ident($($arg:ty),*) $(-> $out:ty)?;)*) => {
-            $(fn $name(self, $(_: $arg),*) -> Result<no!(@ $($out)?), Error> { Err(serde::ser::Error::custom("")) })*
-        };
-        (@) => { bool };
-        (@ $out:ty) => { $out };
-    }
-
-    impl Serializer for Probe {
-        type Ok = bool;
-        type Error = Error;
-        type SerializeSeq = Impossible<bool, Error>;
-        type SerializeTuple = Impossible<bool, Error>;
-        type SerializeTupleStruct = Impossible<bool, Error>;
-        type SerializeTupleVariant = Impossible<bool, Error>;
-        type SerializeMap = Impossible<bool, Error>;
-        type SerializeStruct = Impossible<bool, Error>;
-        type SerializeStructVariant = Impossible<bool, Error>;
-
-        fn serialize_u64(self, _: u64) -> Result<bool, Error> {
-            Ok(true)
-        }
-        fn serialize_i128(self, _: i128) -> Result<bool, Error> {
-            Ok(true)
-        }
-        fn serialize_some<T: ?Sized + Serialize>(self, _: &T) -> Result<bool, Error> {
-            Ok(false)
-        }
-        fn serialize_newtype_struct<T: ?Sized + Serialize>(
-            self,
-            _: &'static str,
-            _: &T,
-        ) -> Result<bool, Error> {
-            Ok(false)
-        }
-        fn serialize_newtype_variant<T: ?Sized + Serialize>(
-            self,
-            _: &'static str,
-            _: u32,
-            _: &'static str,
-            _: &T,
-        ) -> Result<bool, Error> {
-            Ok(false)
-        }
-        no! {
-            serialize_bool(bool);
-            serialize_i8(i8);
-            serialize_i16(i16);
-            serialize_i32(i32);
-            serialize_i64(i64);
-            serialize_u8(u8);
-            serialize_u16(u16);
-            serialize_u32(u32);
-            serialize_f32(f32);
-            serialize_f64(f64);
-            serialize_char(char);
-            serialize_str(&str);
-            serialize_bytes(&[u8]);
-            serialize_none();
-            serialize_unit();
-            serialize_unit_struct(&'static str);
-            serialize_unit_variant(&'static str, u32, &'static str);
-            serialize_seq(Option<usize>) -> Self::SerializeSeq;
-            serialize_tuple(usize) -> Self::SerializeTuple;
-            serialize_tuple_struct(&'static str, usize) -> Self::SerializeTupleStruct;
-            serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Self::SerializeTupleVariant;
-            serialize_map(Option<usize>) -> Self::SerializeMap;
-            serialize_struct(&'static str, usize) -> Self::SerializeStruct;
-            serialize_struct_variant(&'static str, u32, &'static str, usize) -> Self::SerializeStructVariant;
-        }
-    }
 }

@@ -110,7 +110,8 @@ pub struct YamlError {
 pub struct Limits {
     /// Levels of nesting in one document. Default 200.
     pub max_depth: usize,
-    /// Values in one document after aliases are expanded; stops "billion laughs". Default 2 million.
+    /// Values in one document after aliases are expanded; stops "billion laughs". A mapping counts for four, and what
+    /// has an anchor twice. Default 2 million.
     pub max_nodes: usize,
     /// Bytes of one document. Default 64 MiB.
     pub max_document_bytes: usize,

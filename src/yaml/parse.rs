@@ -265,6 +265,8 @@ impl Composer<'_> {
                 (anchor, Value::Seq(items))
             }
             EventData::MappingStart { anchor, .. } => {
+                // It takes several times the memory of other values.
+                self.count(mark, 3)?;
                 self.open(anchor.as_deref());
                 (anchor, Value::Map(self.mapping(depth)?))
             }
@@ -272,7 +274,10 @@ impl Composer<'_> {
         };
         let node = Node { value, line, column };
         if let Some(anchor) = anchor {
-            self.anchors.insert(anchor, Some((node.clone(), self.nodes - before)));
+            let size = self.nodes - before;
+            // Kept for aliases: within each other, anchors keep the same values again and again.
+            self.count(mark, size)?;
+            self.anchors.insert(anchor, Some((node.clone(), size)));
         }
         Ok(node)
     }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use omk::chart::{ChartError, RenderOptions, Setting, load, load_archive, render};
+use omk::chart::{ChartError, RenderOptions, Setting, load, load_archive, release_name, render};
 
 fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
@@ -190,4 +190,191 @@ fn patterns_that_explode_end() {
         let error = rendered(dir.path()).map(|t| t.len()).unwrap_err().to_string();
         assert!(error.contains(reason), "{template}: {error}");
     }
+}
+
+/// What a chart of one template is refused with; a debug build is slow, and a tenth of the steps shows the same.
+fn refusal(template: &str, more: &[(&str, &str)]) -> String {
+    let mut files =
+        vec![("Chart.yaml", "apiVersion: v2\nname: x\nversion: 1.0.0\n"), ("templates/x.yaml", template)];
+    files.extend(more);
+    let dir = folder(&files);
+    let mut options = RenderOptions::default();
+    options.limits.max_calls /= 10;
+    options.limits.max_held /= 8;
+    match render(&load(dir.path()).unwrap(), &options) {
+        Ok(rendered) => panic!("{template} gave {} bytes", rendered.to_manifest().len()),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// `body` again and again, with a variable to change.
+fn again(start: &str, body: &str, times: u32) -> String {
+    format!("{{{{ $x := {start} }}}}{{{{ range $i := until {times} }}}}{{{{ {body} }}}}{{{{ end }}}}")
+}
+
+#[test]
+fn texts_that_grow_are_refused_before_they_are_made() {
+    let many = "%[1]s".repeat(200);
+    let groups = "${0}".repeat(100);
+    for body in [
+        r#"$x = printf "%s%s" $x $x"#,
+        &format!("$x = printf {many:?} $x"),
+        "$x = print $x $x",
+        "$x = cat $x $x",
+        "$x = quote $x",
+        r#"$x = replace "x" $x $x"#,
+        r#"$x = regexReplaceAll "x" $x "xxxxxxxxxx""#,
+        &format!("$x = regexReplaceAll \".+\" $x {groups:?}"),
+        "$x = join $x (list $x $x $x)",
+        "$x = nindent 1000000 $x",
+        r#"$x = wrapWith 1 (repeat 100000 "y") (repeat 100000 "x")"#,
+    ] {
+        let error = refusal(&again("\"xx\"", body, 60), &[]);
+        assert!(error.contains("bytes") || error.contains("steps"), "{body}: {error}");
+    }
+}
+
+#[test]
+fn what_is_held_is_counted_whatever_it_is() {
+    for (start, body) in [
+        ("list 1", "$x = concat $x $x"),
+        ("dict", r#"$_ := set $x (toString $i) (repeat 100000 "x")"#),
+        ("dict", r#"$_ := set $x (toString $i) (dict "a" 1)"#),
+        ("list", "$x = list $x"),
+        ("1", r#"$y := dict "a" (repeat 1000 "x") | $_ := set $y "b" $y"#),
+        ("1", r#"$_ := set $.Values (printf "%d" $i) $i"#),
+        ("dict", r#"$_ := set $x (toString $i) (fromYamlArray (repeat 1000 "- {a: 1}\n"))"#),
+        ("dict", r#"$_ := set $x (toString $i) ($.Files.Get "big")"#),
+        ("dict", r#"$_ := set $x (toString $i) (splitList "" (repeat 10000 "x"))"#),
+        ("1", r#"$y := tpl (printf "%s%d" (repeat 100000 "x") $i) $"#),
+    ] {
+        let body = body.replace(" | ", " }}{{ ");
+        let error = refusal(&again(start, &body, 200_000), &[("big", &"x".repeat(1_000_000))]);
+        assert!(error.contains("at once") || error.contains("steps"), "{body}: {error}");
+    }
+    // What is dropped makes room again.
+    let template = again("1", r#"$x = printf "%s" (repeat 1000000 "x")"#, 100) + "{{ len $x }}";
+    let dir = folder(&[
+        ("Chart.yaml", "apiVersion: v2\nname: x\nversion: 1.0.0\n"),
+        ("templates/NOTES.txt", &template),
+    ]);
+    rendered(dir.path()).unwrap();
+}
+
+#[test]
+fn what_is_printed_is_bounded_while_it_is_printed() {
+    let long = "x".repeat(5000);
+    let error = refusal(&format!("{{{{ range until 50000 }}}}{long}{{{{ end }}}}"), &[]);
+    assert!(error.contains("at once") || error.contains("prints more"), "{error}");
+    let nested = format!(
+        "{{{{ define \"a\" }}}}{}{{{{ include \"a\" . }}}}{{{{ end }}}}{{{{ include \"a\" . }}}}",
+        "x".repeat(500_000)
+    );
+    let error = refusal(&nested, &[]);
+    assert!(error.contains("at once"), "{error}");
+    let mut lists = again("list 1", "$x = list $x $x", 40);
+    for function in ["toYaml", "toYamlPretty", "toJson", "toPrettyJson", "toToml", "toString", "deepCopy"] {
+        let error = refusal(&format!("{lists}{{{{ {function} $x | len }}}}"), &[]);
+        assert!(error.contains("contains itself"), "{function}: {error}");
+    }
+    lists += "{{ $x }}";
+    assert!(refusal(&lists, &[]).contains("contains itself"));
+    // Deep lines: a byte each, but indented by hundreds.
+    let deep = again(r#"dict "a" (repeat 1000000 "\n")"#, r#"$x = dict "a" $x"#, 190);
+    assert!(refusal(&(deep + "{{ toYaml $x | len }}"), &[]).contains("bytes"));
+}
+
+#[test]
+fn what_takes_long_is_counted() {
+    for template in [
+        "{{ range until 9999 }}{{ range $i, $a := until 9999 }}{{ end }}{{ end }}",
+        "{{ uniq (until 10000) | len }}",
+        r#"{{ $x := repeat 1000000 "x" }}{{ range until 100000 }}{{ $y := sha256sum $x }}{{ end }}"#,
+        r#"{{ regexFindAll ".*[^A-Z]|[A-Z]" (repeat 100000 "A") -1 | len }}"#,
+        r#"{{ range until 1000 }}{{ regexMatch "([a-q][^u-z]{13}x){70}" (repeat 100000 "ab") }}{{ end }}"#,
+        r#"{{ range $i := until 100000 }}{{ regexMatch (printf "(a{100}|%d){10}" $i) "a" }}{{ end }}"#,
+        r#"{{ trimAll (repeat 1000000 "y") (repeat 1000000 "x") | len }}"#,
+        r#"{{ range $i := until 100000 }}{{ $y := tpl (printf "{{ add %d 1 }}" $i) $ }}{{ end }}"#,
+    ] {
+        let error = refusal(template, &[]);
+        assert!(error.contains("steps"), "{template}: {error}");
+    }
+}
+
+#[test]
+fn templates_too_large_to_be_read_are_refused() {
+    for (template, reason) in [
+        ("{{.}}".repeat(200_000), "words"),
+        ("{{ ".to_owned() + &"(".repeat(100_000) + "1" + &")".repeat(100_000) + " }}", "nested deeper"),
+        ("{{ 1".to_owned() + &" | add 1".repeat(10_000) + " }}", "recursion"),
+        ("{{ if 0 }}".to_owned() + &"{{ else if 0 }}".repeat(10_000) + "{{ end }}", "nested deeper"),
+    ] {
+        let error = refusal(&template, &[]);
+        assert!(error.contains(reason), "{error}");
+    }
+}
+
+#[test]
+fn names_of_releases_are_templates_too() {
+    let template = r#"{{ define "a" }}{{ include "a" . }}{{ end }}{{ include "a" . }}"#;
+    assert!(release_name(template).unwrap_err().to_string().contains("nested"));
+}
+
+#[test]
+fn edges_of_numbers_are_no_way_around() {
+    for (template, reason) in [
+        ("{{ untilStep -9223372036854775808 9223372036854775807 1 }}", "allowed"),
+        ("{{ seq 1 9223372036854775807 }}", "allowed"),
+        ("{{ range 9223372036854775807 }}{{ end }}", "allowed"),
+        (r#"{{ repeat 9223372036854775807 "xx" }}"#, "bytes"),
+        (r#"{{ indent 9223372036854775807 "xx" }}"#, "bytes"),
+    ] {
+        let error = refusal(template, &[]);
+        assert!(error.contains(reason), "{template}: {error}");
+    }
+}
+
+#[test]
+fn schemas_that_explode_are_refused() {
+    let patterns: Vec<String> =
+        (0..3000).map(|i| format!(r#""p{i}": {{"pattern": "(a{{1000}}|{i}){{20}}"}}"#)).collect();
+    let doubling: Vec<String> = (0..60)
+        .map(|i| {
+            format!(
+                r##""d{i}": {{"allOf": [{{"$ref": "#/$defs/d{0}"}}, {{"$ref": "#/$defs/d{0}"}}]}}"##,
+                i + 1
+            )
+        })
+        .collect();
+    let long = format!("a: {}\n", "ab".repeat(500_000));
+    let large = r#"{"pattern": "([a-q][^u-z]{13}x){70}"}"#;
+    let large = format!(r#"{{"properties": {{"a": {{"allOf": [{}]}}}}}}"#, [large; 8].join(","));
+    for (schema, values, reason) in [
+        (format!(r#"{{"x": [{}[]]}}"#, "[],".repeat(1_000_000)), "a: 1\n", "schema has more than"),
+        (format!(r#"{{"properties": {{{}}}}}"#, patterns.join(",")), "a: 1\n", "patterns"),
+        (
+            format!(r##"{{"$defs": {{{},"d60": {{}}}}, "$ref": "#/$defs/d0"}}"##, doubling.join(",")),
+            "a: 1\n",
+            "steps",
+        ),
+        (r##"{"$ref": "#"}"##.to_owned(), "a: 1\n", "itself"),
+        (r#"{"$ref": "file:///etc/passwd"}"#.to_owned(), "a: 1\n", "file"),
+        (large, &long, "steps"),
+        ("{\"not\":".repeat(5000) + "{}" + &"}".repeat(5000), "a: 1\n", "recursion"),
+    ] {
+        let error = refusal("", &[("values.schema.json", &schema), ("values.yaml", values)]);
+        assert!(error.contains(reason), "{reason}: {error}");
+    }
+}
+
+#[test]
+fn values_of_many_maps_are_refused() {
+    let maps = format!("a:\n{}", "- {a: 1}\n".repeat(100_000));
+    let anchors: String = (0..150).map(|i| format!("&a{i} [")).collect();
+    let anchors = format!("a: {anchors}{}{}", "1,".repeat(50_000), "]".repeat(150));
+    for values in [maps, anchors] {
+        let error = refused(&[("x/Chart.yaml", CHART), ("x/values.yaml", values.as_bytes())]);
+        assert!(error.contains("values.yaml") && error.contains("more than"), "{error}");
+    }
+    assert!(refusal("a: [{{ repeat 500000 \"{},\" }}]", &[]).contains("more than"));
 }

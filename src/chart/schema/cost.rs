@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use super::patterns;
 use super::refs::{HERE, NAMED, base_of, is_standard, resolve};
 use crate::chart::values::Tree;
 
@@ -20,7 +21,8 @@ const MAX_DEPTH: usize = 2_000;
 ///
 /// If validation would take more than the bounds, or a reference leads nowhere.
 pub(super) fn bound(schema: &Tree, instance: &Tree) -> Result<(), String> {
-    let mut walk = Walk { places: HashMap::new(), anchors: HashMap::new(), seen: HashMap::new() };
+    let patterns = patterns::sizes(schema)?;
+    let mut walk = Walk { patterns, places: HashMap::new(), anchors: HashMap::new(), seen: HashMap::new() };
     walk.gather(schema, HERE);
     walk.depth_of_references(schema)?;
     let steps = walk.visit(schema, instance, HERE, 0)?;
@@ -32,6 +34,8 @@ fn too_many() -> String {
 }
 
 struct Walk<'a> {
+    /// Sizes of regular expressions.
+    patterns: HashMap<&'a str, u64>,
     /// Schemas with an address of their own, and their base.
     places: HashMap<String, &'a Tree>,
     /// By name; several may have the same one below different bases.
@@ -173,6 +177,12 @@ impl<'a> Walk<'a> {
         Ok(steps)
     }
 
+    /// Steps to look for a pattern in so many bytes: at worst, each of them meets every state.
+    fn matching(&self, pattern: &str, bytes: usize) -> u64 {
+        let units = self.patterns.get(pattern).copied().unwrap_or(1);
+        units.saturating_mul(bytes as u64) / 64
+    }
+
     /// Keywords that look at the same value again.
     fn in_place(
         &mut self,
@@ -199,6 +209,9 @@ impl<'a> Walk<'a> {
                 for (schema, base) in self.target(base, text)? {
                     sum = sum.saturating_add(self.visit(schema, value, &base, depth)?);
                 }
+            }
+            ("pattern", Tree::String(pattern)) => {
+                sum = self.matching(pattern, value.as_str().map_or(0, str::len));
             }
             // Every enumerated value may be compared in full.
             ("enum", Tree::Array(all)) => sum = all.len() as u64,
@@ -231,11 +244,14 @@ impl<'a> Walk<'a> {
                 }
             }
             ("patternProperties", Tree::Object(all), Tree::Object(members)) => {
+                let names = members.keys().map(String::len).sum();
+                let matching = all.keys().map(|pattern| self.matching(pattern, names)).sum::<u64>();
                 for schema in all.values() {
                     for member in members.values() {
                         add(self, schema, member)?;
                     }
                 }
+                sum = sum.saturating_add(matching);
             }
             ("additionalProperties", below, Tree::Object(members)) => {
                 let named = schema.get("properties").and_then(Tree::as_object);

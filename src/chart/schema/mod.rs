@@ -13,6 +13,7 @@
 //! The order in which Helm tells several violations is random; here it is by keyword and place.
 
 mod cost;
+mod patterns;
 mod refs;
 mod words;
 
@@ -28,6 +29,8 @@ use super::{Chart, ChartError};
 
 /// Violations that are told of one chart.
 const MAX_ERRORS: usize = 200;
+/// Values of a schema; the largest real ones have some ten thousand.
+const MAX_NODES: usize = 200_000;
 /// Bytes of one compiled pattern.
 const PATTERN_BYTES: usize = 1 << 20;
 
@@ -79,6 +82,10 @@ struct Found {
 }
 
 fn check_one(schema: &[u8], values: &Map<String, Tree>) -> Result<Found, String> {
+    // Every value but the first comes after one of these.
+    if schema.iter().filter(|b| matches!(b, b',' | b':' | b'[')).take(MAX_NODES).count() == MAX_NODES {
+        return Err(format!("schema has more than {MAX_NODES} values"));
+    }
     // serde_json stops at 128 levels.
     let mut schema: Tree = serde_json::from_slice(schema).map_err(|e| format!("schema is not JSON: {e}"))?;
     let remote = refs::cut_remote(&mut schema)?;

@@ -47,7 +47,10 @@ pub(super) const TABLE: &[Builtin] = &[
         let key = match kind {
             "" | "rsa" => Key::rsa(cx, 4096)?,
             "dsa" => Key::dsa(cx)?,
-            "ecdsa" => Key::P256(Box::new(p256::SecretKey::generate_from_rng(&mut Random(&*cx.rt.env)))),
+            "ecdsa" => {
+                cx.steps(2_000)?;
+                Key::P256(Box::new(p256::SecretKey::generate_from_rng(&mut Random(&*cx.rt.env))))
+            }
             "ed25519" => {
                 let mut seed = [0; 32];
                 cx.rt.env.random(&mut seed);
@@ -57,7 +60,7 @@ pub(super) const TABLE: &[Builtin] = &[
         };
         Ok(Value::from(key.to_pem()?))
     }),
-    func("buildCustomCert", "ss", |_, a| {
+    func("buildCustomCert", "ss", |cx, a| {
         let decode = |i: usize, what: &str| {
             let bytes = base64::engine::general_purpose::STANDARD.decode(str_arg(a, i)?).ok();
             bytes
@@ -66,7 +69,7 @@ pub(super) const TABLE: &[Builtin] = &[
         };
         let (cert, key) = (decode(0, "certificate")?, decode(1, "private key")?);
         certificate(&cert, "decodedCert")?;
-        Key::from_pem(&key).map_err(|e| FnError::text(format!("error parsing private key: {e}")))?;
+        Key::from_pem(cx, &key).map_err(|e| FnError::text(format!("error parsing private key: {e}")))?;
         Ok(pair(&cert, &key))
     }),
     func("genCA", "si", |cx, a| {
@@ -74,7 +77,7 @@ pub(super) const TABLE: &[Builtin] = &[
         Plan { ca: true, ..Plan::new(a, None, 1)? }.issue(cx, &key, None)
     }),
     func("genCAWithKey", "sis", |cx, a| {
-        let key = given_key(a, 2)?;
+        let key = given_key(cx, a, 2)?;
         Plan { ca: true, ..Plan::new(a, None, 1)? }.issue(cx, &key, None)
     }),
     func("genSelfSignedCert", "slli", |cx, a| {
@@ -82,17 +85,17 @@ pub(super) const TABLE: &[Builtin] = &[
         Plan::new(a, Some((1, 2)), 3)?.issue(cx, &key, None)
     }),
     func("genSelfSignedCertWithKey", "sllis", |cx, a| {
-        let key = given_key(a, 4)?;
+        let key = given_key(cx, a, 4)?;
         Plan::new(a, Some((1, 2)), 3)?.issue(cx, &key, None)
     }),
     func("genSignedCert", "sllic", |cx, a| {
         let key = Key::rsa(cx, 2048)?;
-        let signer = Signer::of(&a[4])?;
+        let signer = Signer::of(cx, &a[4])?;
         Plan::new(a, Some((1, 2)), 3)?.issue(cx, &key, Some(&signer))
     }),
     func("genSignedCertWithKey", "sllics", |cx, a| {
-        let key = given_key(a, 5)?;
-        let signer = Signer::of(&a[4])?;
+        let key = given_key(cx, a, 5)?;
+        let signer = Signer::of(cx, &a[4])?;
         Plan::new(a, Some((1, 2)), 3)?.issue(cx, &key, Some(&signer))
     }),
 ];
@@ -150,8 +153,8 @@ enum Key {
     Ed25519(Box<ed25519_dalek::SigningKey>),
 }
 
-fn given_key(a: &[Value], i: usize) -> Result<Key, FnError> {
-    Key::from_pem(str_arg(a, i)?).map_err(|e| FnError::text(format!("parsing private key: {e}")))
+fn given_key(cx: &Cx<'_>, a: &[Value], i: usize) -> Result<Key, FnError> {
+    Key::from_pem(cx, str_arg(a, i)?).map_err(|e| FnError::text(format!("parsing private key: {e}")))
 }
 
 impl Key {
@@ -172,7 +175,7 @@ impl Key {
     }
 
     fn dsa(cx: &Cx<'_>) -> Result<Self, FnError> {
-        cx.costly(16)?;
+        cx.costly(80)?;
         let failed = failed("failed to generate private key");
         let size = dsa::KeySize::DSA_2048_256;
         let components = dsa::Components::try_generate_from_rng_with_key_size(&mut Random(&*cx.rt.env), size)
@@ -183,7 +186,9 @@ impl Key {
         Ok(Self::Dsa(Box::new(key)))
     }
 
-    fn from_pem(text: &str) -> Result<Self, String> {
+    fn from_pem(cx: &Cx<'_>, text: &str) -> Result<Self, String> {
+        // To sign with an RSA key takes time by the third power of its length.
+        cx.steps((text.len() / 64).saturating_pow(3)).map_err(|e| e.to_string())?;
         // Go skips what stands before the first block.
         let block = text.find("-----BEGIN ").map(|i| &text[i..]).ok_or("no PEM data in input")?;
         let (label, bytes) = pem::decode_vec(block.as_bytes())
@@ -326,13 +331,13 @@ struct Signer {
 }
 
 impl Signer {
-    fn of(v: &Value) -> Result<Self, FnError> {
+    fn of(cx: &Cx<'_>, v: &Value) -> Result<Self, FnError> {
         let record = v.downcast_object_ref::<Record>().ok_or_else(|| super::wrong(v, CERTIFICATE))?;
         let field = |name: &str| {
             record.fields.get(name).and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
         };
         let cert = certificate(&field("Cert"), "decodedSignerCert")?;
-        let key = Key::from_pem(&field("Key"))
+        let key = Key::from_pem(cx, &field("Key"))
             .map_err(|e| FnError::text(format!("error parsing private key: {e}")))?;
         Ok(Self { cert, key })
     }

@@ -102,7 +102,8 @@ fn hex(bytes: &[u8]) -> String {
 
 fn count(cx: &Cx<'_>, a: &[Value]) -> Result<usize, FnError> {
     let n = usize::try_from(int_arg(a, 0)?).map_err(|_| FnError::text("a negative number of characters"))?;
-    cx.spend(n)?;
+    cx.expect(n)?;
+    cx.steps(n / 8)?;
     Ok(n)
 }
 
@@ -192,7 +193,7 @@ fn derive_password(cx: &mut Cx<'_>, a: &[Value]) -> Outcome {
         return Ok(Value::from(format!("cannot find password template {kind}")));
     };
     let (password, user, site) = (str_arg(a, 2)?, str_arg(a, 3)?, str_arg(a, 4)?);
-    cx.costly(2)?;
+    cx.costly(4)?;
     let scope = |name: &str| {
         let len = u32::try_from(name.len()).unwrap_or(u32::MAX).to_be_bytes();
         [b"com.lyndir.masterpassword".as_slice(), &len, name.as_bytes()].concat()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use minijinja::value::Value;
 
 use super::super::error::FnError;
+use super::super::runtime::Cx;
 use super::super::value::{Dict, List, MAX_VALUE_DEPTH, Map, VALUES_TYPE, as_dict, is_nil, type_name};
 use super::{Builtin, Outcome, dict_arg, dict_to_change, func, nil, str_arg, strval};
 
@@ -16,8 +17,9 @@ pub(super) const TABLE: &[Builtin] = &[
         Ok(Dict::value(pairs.collect()))
     }),
     func("get", "ds", |_, a| Ok(dict_arg(a, 0)?.get(str_arg(a, 1)?).unwrap_or_else(|| Value::from("")))),
-    func("set", "dsv", |_, a| {
-        dict_to_change(a, 0)?.set(str_arg(a, 1)?, a[2].clone());
+    func("set", "dsv", |cx, a| {
+        let key = str_arg(a, 1)?;
+        cx.put(dict_to_change(a, 0)?, key, a[2].clone())?;
         Ok(a[0].clone())
     }),
     func("unset", "ds", |_, a| {
@@ -59,23 +61,23 @@ pub(super) const TABLE: &[Builtin] = &[
         }
         Ok(Dict::value(out))
     }),
-    func("merge", "dd*", |_, a| merge_all(a, false)),
-    func("mustMerge", "dd*", |_, a| merge_all(a, false)),
-    func("mergeOverwrite", "dd*", |_, a| merge_all(a, true)),
-    func("mustMergeOverwrite", "dd*", |_, a| merge_all(a, true)),
+    func("merge", "dd*", |cx, a| merge_all(cx, a, false)),
+    func("mustMerge", "dd*", |cx, a| merge_all(cx, a, false)),
+    func("mergeOverwrite", "dd*", |cx, a| merge_all(cx, a, true)),
+    func("mustMergeOverwrite", "dd*", |cx, a| merge_all(cx, a, true)),
     func("dig", "v*", |_, a| dig(a)),
 ];
 
-fn merge_all(a: &[Value], overwrite: bool) -> Outcome {
+fn merge_all(cx: &Cx<'_>, a: &[Value], overwrite: bool) -> Outcome {
     for i in 1..a.len() {
-        merge(dict_to_change(a, 0)?, dict_arg(a, i)?, overwrite, 0)?;
+        merge(cx, dict_to_change(a, 0)?, dict_arg(a, i)?, overwrite, 0)?;
     }
     Ok(a[0].clone())
 }
 
 /// `mergo.Merge`: what is unset or empty in `dst` is taken from `src`; with `overwrite`, what `src` has wins, and
 /// only then a null counts. Maps merge deeply, in place.
-fn merge(dst: &Dict, src: &Dict, overwrite: bool, depth: usize) -> Result<(), FnError> {
+fn merge(cx: &Cx<'_>, dst: &Dict, src: &Dict, overwrite: bool, depth: usize) -> Result<(), FnError> {
     if depth > MAX_VALUE_DEPTH {
         return Err(FnError::text(format!("value is nested deeper than {MAX_VALUE_DEPTH} levels")));
     }
@@ -83,7 +85,7 @@ fn merge(dst: &Dict, src: &Dict, overwrite: bool, depth: usize) -> Result<(), Fn
         let old = dst.get(&key);
         if is_nil(&from) {
             if overwrite {
-                dst.set(&key, from);
+                cx.put(dst, &key, from)?;
             }
             continue;
         }
@@ -91,14 +93,14 @@ fn merge(dst: &Dict, src: &Dict, overwrite: bool, depth: usize) -> Result<(), Fn
             if let (Some(d), Some(s)) = (as_dict(old), as_dict(&from))
                 && !d.is_empty()
             {
-                merge(d, s, overwrite, depth + 1)?;
+                merge(cx, d, s, overwrite, depth + 1)?;
                 continue;
             }
             if old.is_true() && !overwrite {
                 continue;
             }
         }
-        dst.set(&key, from);
+        cx.put(dst, &key, from)?;
     }
     Ok(())
 }

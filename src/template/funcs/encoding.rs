@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use minijinja::value::Value;
 
+use super::super::bounds::MAX_PARSED;
 use super::super::error::FnError;
 use super::super::fmt::quote;
 use super::super::value::empty_dict;
@@ -176,7 +177,8 @@ fn pretty(out: &mut String, v: &Value, depth: usize) -> Result<(), YamlError> {
 }
 
 fn read_yaml(text: &str) -> Result<Value, String> {
-    let limits = yaml::Limits { allow_duplicate_keys: true, ..yaml::Limits::default() };
+    let limits =
+        yaml::Limits { allow_duplicate_keys: true, max_nodes: MAX_PARSED, ..yaml::Limits::default() };
     match yaml::parse_one(text, &limits) {
         Ok(node) => Ok(from_yaml(&node)),
         Err(e) => Err(format!("error converting YAML to JSON: yaml: line {}: {}", e.line, e.reason)),
@@ -184,6 +186,10 @@ fn read_yaml(text: &str) -> Result<Value, String> {
 }
 
 fn read_json(text: &str) -> Result<Value, String> {
+    // Every value but the first comes after one of these.
+    if text.bytes().filter(|b| matches!(b, b',' | b'[' | b':')).take(MAX_PARSED).count() == MAX_PARSED {
+        return Err(format!("more than {MAX_PARSED} values"));
+    }
     serde_json::from_str(text)
         .map(|v| from_json(&v))
         .map_err(|e| if e.is_eof() { "unexpected end of JSON input".to_owned() } else { e.to_string() })

@@ -2,6 +2,7 @@
 
 use minijinja::value::Value;
 
+use super::super::account::ITEM_BYTES;
 use super::super::error::FnError;
 use super::super::runtime::Cx;
 use super::super::value::{List, as_list, deep_equal, is_nil, kind_name};
@@ -40,7 +41,8 @@ pub(super) const TABLE: &[Builtin] = &[
     func("mustHas", "vv", has),
     func("slice", "vv*", slice),
     func("mustSlice", "vv*", slice),
-    func("concat", "v*", |_, a| {
+    func("concat", "v*", |cx, a| {
+        cx.expect_values(a.iter().filter_map(as_list).map(|l| l.items.len() * ITEM_BYTES).sum())?;
         let mut out = Vec::new();
         for l in a {
             out.extend_from_slice(
@@ -54,7 +56,8 @@ pub(super) const TABLE: &[Builtin] = &[
     func("mustChunk", "iv", chunk),
     func("join", "sv", |cx, a| {
         let (between, parts) = (str_arg(a, 0)?, strings(&a[1]));
-        cx.spend(between.len().saturating_mul(parts.len()))?;
+        let bytes: usize = parts.iter().map(String::len).sum();
+        cx.expect(between.len().saturating_mul(parts.len()).saturating_add(bytes))?;
         Ok(Value::from(parts.join(between)))
     }),
     func("toStrings", "v", |_, a| Ok(List::strings(strings(&a[0])))),
@@ -104,9 +107,10 @@ fn compact(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
     Ok(List::value(items(&a[0], "compact on")?.iter().filter(|v| v.is_true()).cloned().collect()))
 }
 
-fn uniq(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
+fn uniq(cx: &mut Cx<'_>, a: &[Value]) -> Outcome {
     let mut out: Vec<Value> = Vec::new();
     for v in items(&a[0], "find uniq on")? {
+        cx.steps(out.len() / 16)?;
         if !out.iter().any(|o| deep_equal(o, v, 0)) {
             out.push(v.clone());
         }
@@ -149,8 +153,10 @@ fn slice(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
     }
 }
 
-fn chunk(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
+fn chunk(cx: &mut Cx<'_>, a: &[Value]) -> Outcome {
     let size = usize::try_from(int_arg(a, 0)?).unwrap_or(0).max(1);
-    let chunks = items(&a[1], "chunk")?.chunks(size).map(|c| List::value(c.to_vec())).collect();
+    let items = items(&a[1], "chunk")?;
+    cx.expect_values((items.len() / size).saturating_mul(200))?;
+    let chunks = items.chunks(size).map(|c| List::value(c.to_vec())).collect();
     Ok(Value::from_object(List { type_name: "[][]interface {}", items: chunks }))
 }

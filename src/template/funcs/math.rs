@@ -117,15 +117,19 @@ fn divide(a: &[Value], op: fn(i64, i64) -> i64) -> Outcome {
 }
 
 fn steps(cx: &Cx<'_>, start: i64, stop: i64, step: i64) -> Result<Vec<i64>, FnError> {
-    let (span, step_size) = if stop < start { (start - stop, -step) } else { (stop - start, step) };
-    if step_size <= 0 || span == 0 {
+    let (from, to, by) = (i128::from(start), i128::from(stop), i128::from(step));
+    let (span, by) = if to < from { (from - to, -by) } else { (to - from, by) };
+    if by <= 0 || span == 0 {
         return Ok(Vec::new());
     }
-    let count = (span - 1) / step_size + 1;
-    if count > cx.rt.limits.max_items {
-        let reason = format!("a list of {count} numbers is more than the {} allowed", cx.rt.limits.max_items);
-        return Err(FnError::text(reason));
-    }
+    let count = match i64::try_from((span - 1) / by + 1) {
+        Ok(count) if count <= cx.rt.limits.max_items => count,
+        _ => {
+            let reason = format!("a list of more than the {} allowed numbers", cx.rt.limits.max_items);
+            return Err(FnError::text(reason));
+        }
+    };
+    cx.expect_parts(usize::try_from(count).unwrap_or(0))?;
     Ok((0..count).map(|i| start + i * step).collect())
 }
 
@@ -135,18 +139,18 @@ fn seq(cx: &mut Cx<'_>, a: &[Value]) -> Outcome {
         1 => {
             let end = n(0)?;
             let by = if end < 1 { -1 } else { 1 };
-            (1, by, end + by)
+            (1, by, end.saturating_add(by))
         }
         2 => {
             let by = if n(1)? < n(0)? { -1 } else { 1 };
-            (n(0)?, by, n(1)? + by)
+            (n(0)?, by, n(1)?.saturating_add(by))
         }
         3 => {
             let down = n(2)? < n(0)?;
             if down && n(1)? > 0 {
                 return Ok(Value::from(""));
             }
-            (n(0)?, n(1)?, n(2)? + if down { -1 } else { 1 })
+            (n(0)?, n(1)?, n(2)?.saturating_add(if down { -1 } else { 1 }))
         }
         _ => return Ok(Value::from("")),
     };

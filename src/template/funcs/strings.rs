@@ -21,8 +21,8 @@ pub(super) const TABLE: &[Builtin] = &[
     }),
     func("cat", "v*", |_, a| text(join(a.iter().filter(|v| !is_nil(v)).map(to_string)))),
     func("trim", "s", |_, a| text(str_arg(a, 0)?.trim())),
-    func("trimAll", "ss", |_, a| trim_all(a)),
-    func("trimall", "ss", |_, a| trim_all(a)),
+    func("trimAll", "ss", trim_all),
+    func("trimall", "ss", trim_all),
     func("trimSuffix", "ss", |_, a| {
         let (cut, s) = (str_arg(a, 0)?, str_arg(a, 1)?);
         text(s.strip_suffix(cut).unwrap_or(s))
@@ -53,13 +53,15 @@ pub(super) const TABLE: &[Builtin] = &[
         let s = str_arg(a, 1)?;
         let n =
             usize::try_from(int_arg(a, 0)?).map_err(|_| FnError::text("strings: negative Repeat count"))?;
-        cx.spend(s.len().saturating_mul(n))?;
+        cx.expect(s.len().saturating_mul(n))?;
         text(s.repeat(n))
     }),
     func("replace", "sss", |cx, a| {
-        let out = str_arg(a, 2)?.replace(str_arg(a, 0)?, str_arg(a, 1)?);
-        cx.spend(out.len())?;
-        text(out)
+        let (from, to, s) = (str_arg(a, 0)?, str_arg(a, 1)?, str_arg(a, 2)?);
+        if to.len() > from.len() {
+            cx.expect(s.matches(from).count().saturating_mul(to.len() - from.len()).saturating_add(s.len()))?;
+        }
+        text(s.replace(from, to))
     }),
     func("contains", "ss", |_, a| Ok(Value::from(str_arg(a, 1)?.contains(str_arg(a, 0)?)))),
     func("hasPrefix", "ss", |_, a| Ok(Value::from(str_arg(a, 1)?.starts_with(str_arg(a, 0)?)))),
@@ -67,26 +69,26 @@ pub(super) const TABLE: &[Builtin] = &[
     func("indent", "is", |cx, a| text(indent(cx, a, "")?)),
     func("nindent", "is", |cx, a| text(indent(cx, a, "\n")?)),
     func("plural", "ssi", |_, a| Ok(a[usize::from(int_arg(a, 2)? != 1)].clone())),
-    func("split", "ss", |_, a| {
-        let parts = go_split(str_arg(a, 1)?, str_arg(a, 0)?, usize::MAX);
-        Ok(numbered(parts))
+    func("split", "ss", |cx, a| Ok(numbered(go_split(cx, str_arg(a, 1)?, str_arg(a, 0)?, usize::MAX)?))),
+    func("splitn", "sis", |cx, a| {
+        let n = usize::try_from(int_arg(a, 1)?).unwrap_or(usize::MAX);
+        Ok(numbered(go_split(cx, str_arg(a, 2)?, str_arg(a, 0)?, n)?))
     }),
-    func("splitn", "sis", |_, a| match usize::try_from(int_arg(a, 1)?) {
-        Ok(n) => Ok(numbered(go_split(str_arg(a, 2)?, str_arg(a, 0)?, n))),
-        Err(_) => Ok(numbered(go_split(str_arg(a, 2)?, str_arg(a, 0)?, usize::MAX))),
+    func("splitList", "ss", |cx, a| {
+        Ok(List::strings(go_split(cx, str_arg(a, 1)?, str_arg(a, 0)?, usize::MAX)?))
     }),
-    func("splitList", "ss", |_, a| Ok(List::strings(go_split(str_arg(a, 1)?, str_arg(a, 0)?, usize::MAX)))),
-    func("snakecase", "s", |_, a| text(parts(str_arg(a, 0)?).join("_").to_lowercase())),
-    func("kebabcase", "s", |_, a| text(parts(str_arg(a, 0)?).join("-").to_lowercase())),
+    func("snakecase", "s", |cx, a| text(parts(cx, str_arg(a, 0)?)?.join("_").to_lowercase())),
+    func("kebabcase", "s", |cx, a| text(parts(cx, str_arg(a, 0)?)?.join("-").to_lowercase())),
     func("camelcase", "s", |_, a| text(pascal(str_arg(a, 0)?))),
     func("abbrev", "is", |_, a| text(abbreviate(0, int_arg(a, 0)?, str_arg(a, 1)?))),
     func("abbrevboth", "iis", |_, a| {
         let (left, right, s) = (int_arg(a, 0)?, int_arg(a, 1)?, str_arg(a, 2)?);
         text(if left > 0 && right < 7 { s.to_owned() } else { abbreviate(left, right, s) })
     }),
-    func("wrap", "is", |_, a| text(wrap(str_arg(a, 1)?, int_arg(a, 0)?, "\n", false))),
-    func("wrapWith", "iss", |_, a| text(wrap(str_arg(a, 2)?, int_arg(a, 0)?, str_arg(a, 1)?, true))),
+    func("wrap", "is", |cx, a| text(wrap(cx, str_arg(a, 1)?, int_arg(a, 0)?, "\n", false)?)),
+    func("wrapWith", "iss", |cx, a| text(wrap(cx, str_arg(a, 2)?, int_arg(a, 0)?, str_arg(a, 1)?, true)?)),
     func("shuffle", "s", |cx, a| {
+        cx.expect_values(str_arg(a, 0)?.len() * 4)?;
         let mut chars: Vec<char> = str_arg(a, 0)?.chars().collect();
         for i in (1..chars.len()).rev() {
             let mut bytes = [0; 8];
@@ -102,9 +104,11 @@ fn join(parts: impl Iterator<Item = String>) -> String {
     parts.collect::<Vec<_>>().join(" ")
 }
 
-fn trim_all(a: &[Value]) -> Outcome {
-    let set: Vec<char> = str_arg(a, 0)?.chars().collect();
-    text(str_arg(a, 1)?.trim_matches(set.as_slice()))
+fn trim_all(cx: &mut Cx<'_>, a: &[Value]) -> Outcome {
+    let (set, s) = (str_arg(a, 0)?, str_arg(a, 1)?);
+    cx.steps(set.len().saturating_mul(s.len()) / 64)?;
+    let set: Vec<char> = set.chars().collect();
+    text(s.trim_matches(set.as_slice()))
 }
 
 /// `strings.Title` with another case for the first letters.
@@ -184,7 +188,7 @@ fn indent(cx: &Cx<'_>, a: &[Value], lead: &str) -> Result<String, FnError> {
     let s = str_arg(a, 1)?;
     let n = usize::try_from(int_arg(a, 0)?).map_err(|_| FnError::text("strings: negative Repeat count"))?;
     let lines = s.bytes().filter(|b| *b == b'\n').count() + 1;
-    cx.spend(n.saturating_mul(lines).saturating_add(s.len()))?;
+    cx.expect(n.saturating_mul(lines).saturating_add(s.len()))?;
     let pad = " ".repeat(n);
     let mut out = String::with_capacity(s.len() + lines * n + 1);
     out.push_str(lead);
@@ -199,19 +203,20 @@ fn indent(cx: &Cx<'_>, a: &[Value], lead: &str) -> Result<String, FnError> {
 }
 
 /// `strings.SplitN`: an empty separator splits into characters, as many parts as `n` at most.
-fn go_split(s: &str, sep: &str, n: usize) -> Vec<String> {
+fn go_split(cx: &Cx<'_>, s: &str, sep: &str, n: usize) -> Result<Vec<String>, FnError> {
     if n == 0 {
-        return Vec::new();
+        return Ok(Vec::new());
     }
+    cx.expect_parts(s.matches(sep).count().min(n))?;
     if sep.is_empty() {
         let mut out: Vec<String> = s.chars().map(String::from).collect();
         if out.len() > n {
             let tail = out.split_off(n - 1).concat();
             out.push(tail);
         }
-        return out;
+        return Ok(out);
     }
-    s.splitn(n, sep).map(str::to_owned).collect()
+    Ok(s.splitn(n, sep).map(str::to_owned).collect())
 }
 
 fn numbered(parts: Vec<String>) -> Value {
@@ -221,11 +226,13 @@ fn numbered(parts: Vec<String>) -> Value {
 
 /// The words of an identifier, after `xstrings.ToSnakeCase`: cut at separators, before a capital that starts a word,
 /// and before digits that lead into small letters.
-fn parts(s: &str) -> Vec<String> {
+fn parts(cx: &Cx<'_>, s: &str) -> Result<Vec<String>, FnError> {
+    cx.expect_values(s.len() * 48)?;
     let mut out: Vec<String> = Vec::new();
     for run in s.split(|c: char| c.is_whitespace() || c == '_' || c == '-') {
         let c: Vec<char> = run.chars().collect();
         let mut word = String::new();
+        let mut digits = false;
         for i in 0..c.len() {
             let next = c.get(i + 1).copied().unwrap_or(' ');
             let cut = i > 0
@@ -233,18 +240,20 @@ fn parts(s: &str) -> Vec<String> {
                     !c[i - 1].is_uppercase() || next.is_lowercase()
                 } else if c[i].is_ascii_digit() && !c[i - 1].is_ascii_digit() {
                     let after = c[i..].iter().find(|c| !c.is_ascii_digit());
-                    after.is_some_and(|c| c.is_lowercase()) && !word.chars().any(|c| c.is_ascii_digit())
+                    after.is_some_and(|c| c.is_lowercase()) && !digits
                 } else {
                     false
                 };
             if cut && !word.is_empty() {
                 out.push(std::mem::take(&mut word));
+                digits = false;
             }
+            digits |= c[i].is_ascii_digit();
             word.push(c[i]);
         }
         out.push(word);
     }
-    out
+    Ok(out)
 }
 
 /// `xstrings.ToPascalCase`: words at separators, each starting with a capital; the capitals that follow the first
@@ -277,9 +286,12 @@ fn pascal(s: &str) -> String {
 }
 
 /// Goutils' `WrapCustom`: lines of at most `width` characters, cut at spaces.
-fn wrap(s: &str, width: i64, newline: &str, cut_long: bool) -> String {
+fn wrap(cx: &Cx<'_>, s: &str, width: i64, newline: &str, cut_long: bool) -> Result<String, FnError> {
     let width = usize::try_from(width).unwrap_or(1).max(1);
     let newline = if newline.is_empty() { "\n" } else { newline };
+    // Words that are longer than a line are looked at from their ends.
+    cx.expect((s.len() / width).saturating_mul(newline.len()).saturating_add(s.len()))?;
+    cx.expect_values(s.len() * 4)?;
     let chars: Vec<char> = s.chars().collect();
     let mut out = String::new();
     let mut at = 0;
@@ -309,5 +321,5 @@ fn wrap(s: &str, width: i64, newline: &str, cut_long: bool) -> String {
         out.push_str(newline);
     }
     out.extend(&chars[at..]);
-    out
+    Ok(out)
 }

@@ -3,6 +3,7 @@
 use minijinja::value::Value;
 use toml::Value as Toml;
 
+use super::super::bounds::MAX_PARSED;
 use super::super::error::FnError;
 use super::super::value::{
     Dict, List, MAX_VALUE_DEPTH, Map, as_bool, as_dict, as_float, as_int, as_list, int64, is_nil,
@@ -16,7 +17,13 @@ pub(super) const TABLE: &[Builtin] = &[
     }),
     func("mustToToml", "v", |_, a| Ok(Value::from(encode(&a[0])?))),
     func("fromToml", "s", |_, a| {
-        Ok(match str_arg(a, 0)?.parse::<toml::Table>() {
+        let text = str_arg(a, 0)?;
+        // Every value and table comes after one of these.
+        let values = text.bytes().filter(|b| matches!(b, b',' | b'[' | b'=' | b'.' | b'{')).take(MAX_PARSED);
+        if values.count() == MAX_PARSED {
+            return Err(FnError::text(format!("toml: more than {MAX_PARSED} values")));
+        }
+        Ok(match text.parse::<toml::Table>() {
             Ok(table) => from_toml(&Toml::Table(table)),
             Err(e) => {
                 Dict::value(Map::from([("Error".into(), Value::from(format!("toml: {}", e.message())))]))
