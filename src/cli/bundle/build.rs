@@ -1,29 +1,18 @@
-//! `omk bundle`: build, verify, inspect.
+//! `omk bundle build`.
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 
-use super::output::{self, OutputFormat, say, warn};
-use super::registry::RegistryArgs;
-use super::sources::{SourceArgs, code, tell};
-use super::{CliError, Context, Outcome, exit};
-use crate::bundle::{self, BuildError, BuildReport, BuildRequest, Bundle, BundleError, Form, Inspection};
+use crate::bundle::{self, BuildError, BuildReport, BuildRequest, Form};
+use crate::cli::output::{self, OutputFormat, say, warn};
+use crate::cli::registry::RegistryArgs;
+use crate::cli::sources::{SourceArgs, code, tell};
+use crate::cli::{CliError, Context, Outcome, exit};
 use crate::discover::{Confidence, Needed};
 use crate::oci::Platform;
 use crate::registry::Registry;
 use crate::store::StoreError;
-
-/// Subcommands of `omk bundle`.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Pull the images that sources need into a bundle
-    Build(Box<BuildArgs>),
-    /// Hash every blob of a bundle and name each bad one
-    Verify(VerifyArgs),
-    /// Say what is in a bundle
-    Inspect(InspectArgs),
-}
 
 /// Arguments of `omk bundle build`.
 #[derive(Debug, Args)]
@@ -64,54 +53,8 @@ enum FormArg {
     Folder,
 }
 
-/// Arguments of `omk bundle verify`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  omk bundle verify web.bundle.tar\n  omk bundle verify /media/usb/web.bundle.tar -o json"
-)]
-pub struct VerifyArgs {
-    /// The bundle: a tar file or a folder
-    bundle: PathBuf,
-    /// How the result is printed
-    #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
-    output: OutputFormat,
-}
-
-/// Arguments of `omk bundle inspect`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  omk bundle inspect web.bundle.tar\n  omk bundle inspect web.bundle.tar -o json | jq -r '.images[].names[0]'"
-)]
-pub struct InspectArgs {
-    /// The bundle: a tar file or a folder
-    bundle: PathBuf,
-    /// How the result is printed
-    #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
-    output: OutputFormat,
-}
-
-pub(super) async fn run(command: Command, context: Context) -> Outcome {
-    match command {
-        Command::Build(args) => build(*args, context).await,
-        Command::Verify(args) => verify(&args, &context).await,
-        Command::Inspect(args) => inspect(&args).await,
-    }
-}
-
-/// Damage has an exit code of its own: a script must tell a bad stick from a wrong path.
-pub(super) fn bundle_error(error: &BundleError) -> CliError {
-    if error.is_damage() {
-        let hint = "copy the bundle again, or build it again where the registry can be reached";
-        return CliError::failed(error.to_string()).with_code(exit::DAMAGED).with_hint(hint);
-    }
-    match error {
-        BundleError::Store(StoreError::Cancelled) => CliError::cancelled(),
-        other => CliError::failed(other.to_string()),
-    }
-}
-
 /// What cannot be read among the sources does not keep the rest from being built; the exit code says so.
-async fn build(args: BuildArgs, context: Context) -> Outcome {
+pub(super) async fn run(args: BuildArgs, context: Context) -> Outcome {
     let platforms = platforms(&args.platform)?;
     let form = if args.format == FormArg::Tar { Form::Tar } else { Form::Folder };
     bundle::check_output(&args.output, form, args.sources.paths()).map_err(|e| build_error(&e))?;
@@ -190,69 +133,4 @@ fn build_summary(report: &BuildReport) -> String {
         text += &format!(", {} kept from an interrupted run", output::bytes(report.resumed));
     }
     text + &format!(" in {:.1} s", report.duration_ms as f64 / 1000.0)
-}
-
-async fn verify(args: &VerifyArgs, context: &Context) -> Outcome {
-    let report =
-        bundle::verify(&args.bundle, &context.events, &context.cancel).await.map_err(|e| bundle_error(&e))?;
-    let whole = report.whole();
-    if args.output == OutputFormat::Json {
-        output::json(&report)?;
-        return Ok(if whole { exit::OK } else { exit::DAMAGED });
-    }
-    let (images, blobs) = (output::count(report.images, "image"), output::count(report.blobs, "blob"));
-    let path = args.bundle.display();
-    if whole {
-        say(&format!("{path}: whole: {images}, {blobs}, {}", output::bytes(report.bytes)));
-        return Ok(exit::OK);
-    }
-    for bad in &report.bad {
-        say(&format!("bad  {}  {}", bad.entry, bad.reason));
-    }
-    warn(&format!(
-        "error: {path} is damaged: {}",
-        output::count(report.bad.len(), "bad entry").replace("entrys", "entries")
-    ));
-    Ok(exit::DAMAGED)
-}
-
-async fn inspect(args: &InspectArgs) -> Outcome {
-    let bundle = Bundle::open(&args.bundle).await.map_err(|e| bundle_error(&e))?;
-    let found = bundle.inspect();
-    match args.output {
-        OutputFormat::Json => output::json(&found)?,
-        OutputFormat::Table => say(&inspection_table(&found)),
-    }
-    Ok(exit::OK)
-}
-
-fn inspection_table(found: &Inspection) -> String {
-    let mut rows = Vec::new();
-    for image in &found.images {
-        let platforms: Vec<String> = image
-            .variants
-            .iter()
-            .map(|v| v.platform.as_ref().map_or("-".to_owned(), ToString::to_string))
-            .collect();
-        let layers: usize = image.variants.iter().map(|v| v.layers.len()).sum();
-        let tagged: Vec<&String> = image.names.iter().filter(|n| !n.contains('@')).collect();
-        let shown = if tagged.is_empty() { image.names.iter().collect() } else { tagged };
-        for name in shown {
-            rows.push(vec![
-                name.clone(),
-                image.digest.short().to_owned(),
-                platforms.join(","),
-                layers.to_string(),
-                output::bytes(image.size),
-            ]);
-        }
-    }
-    let table = output::table(&["IMAGE", "DIGEST", "PLATFORM", "LAYERS", "SIZE"], &rows);
-    format!(
-        "{table}\n\n{}, {}, {}; {} saved by sharing blobs",
-        output::count(found.images.len(), "image"),
-        output::count(found.blobs, "blob"),
-        output::bytes(found.size),
-        output::bytes(found.shared)
-    )
 }

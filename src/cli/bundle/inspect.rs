@@ -1,0 +1,64 @@
+//! `omk bundle inspect`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::bundle_error;
+use crate::bundle::{Bundle, Inspection};
+use crate::cli::output::{self, OutputFormat, say};
+use crate::cli::{Outcome, exit};
+
+/// Arguments of `omk bundle inspect`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  omk bundle inspect web.bundle.tar\n  omk bundle inspect web.bundle.tar -o json | jq -r '.images[].names[0]'"
+)]
+pub struct InspectArgs {
+    /// The bundle: a tar file or a folder
+    bundle: PathBuf,
+    /// How the result is printed
+    #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
+    output: OutputFormat,
+}
+
+pub(super) async fn run(args: &InspectArgs) -> Outcome {
+    let bundle = Bundle::open(&args.bundle).await.map_err(|e| bundle_error(&e))?;
+    let found = bundle.inspect();
+    match args.output {
+        OutputFormat::Json => output::json(&found)?,
+        OutputFormat::Table => say(&inspection_table(&found)),
+    }
+    Ok(exit::OK)
+}
+
+fn inspection_table(found: &Inspection) -> String {
+    let mut rows = Vec::new();
+    for image in &found.images {
+        let platforms: Vec<String> = image
+            .variants
+            .iter()
+            .map(|v| v.platform.as_ref().map_or("-".to_owned(), ToString::to_string))
+            .collect();
+        let layers: usize = image.variants.iter().map(|v| v.layers.len()).sum();
+        let tagged: Vec<&String> = image.names.iter().filter(|n| !n.contains('@')).collect();
+        let shown = if tagged.is_empty() { image.names.iter().collect() } else { tagged };
+        for name in shown {
+            rows.push(vec![
+                name.clone(),
+                image.digest.short().to_owned(),
+                platforms.join(","),
+                layers.to_string(),
+                output::bytes(image.size),
+            ]);
+        }
+    }
+    let table = output::table(&["IMAGE", "DIGEST", "PLATFORM", "LAYERS", "SIZE"], &rows);
+    format!(
+        "{table}\n\n{}, {}, {}; {} saved by sharing blobs",
+        output::count(found.images.len(), "image"),
+        output::count(found.blobs, "blob"),
+        output::bytes(found.size),
+        output::bytes(found.shared)
+    )
+}

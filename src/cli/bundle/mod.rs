@@ -1,0 +1,42 @@
+//! `omk bundle`: one file a subcommand.
+
+use clap::Subcommand;
+
+use super::{CliError, Context, Outcome, exit};
+use crate::bundle::BundleError;
+use crate::store::StoreError;
+
+mod build;
+mod inspect;
+mod verify;
+
+/// Subcommands of `omk bundle`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Pull the images that sources need into a bundle
+    Build(Box<build::BuildArgs>),
+    /// Hash every blob of a bundle and name each bad one
+    Verify(verify::VerifyArgs),
+    /// Say what is in a bundle
+    Inspect(inspect::InspectArgs),
+}
+
+pub(super) async fn run(command: Command, context: Context) -> Outcome {
+    match command {
+        Command::Build(args) => build::run(*args, context).await,
+        Command::Verify(args) => verify::run(&args, &context).await,
+        Command::Inspect(args) => inspect::run(&args).await,
+    }
+}
+
+/// Damage has an exit code of its own: a script must tell a bad stick from a wrong path.
+pub(super) fn bundle_error(error: &BundleError) -> CliError {
+    if error.is_damage() {
+        let hint = "copy the bundle again, or build it again where the registry can be reached";
+        return CliError::failed(error.to_string()).with_code(exit::DAMAGED).with_hint(hint);
+    }
+    match error {
+        BundleError::Store(StoreError::Cancelled) => CliError::cancelled(),
+        other => CliError::failed(other.to_string()),
+    }
+}
