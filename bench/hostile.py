@@ -313,7 +313,7 @@ def run(name, make, args, ends, at):
     with open(at + ".err", "rb") as err:
         said = " ".join(err.read(4000).decode("utf-8", "replace").split())
     wrong = []
-    if cpu > SECONDS:
+    if min(seconds, cpu) > SECONDS:
         wrong.append("slow")
     if mib > MIB:
         wrong.append("large")

@@ -56,6 +56,8 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcomma
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l exclude -d 'Leave this image out, may be given more than once: a name without tag stands for all its tags, and * for any characters' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l without-rule -d 'Switch this kind of evidence off, may be given more than once: env, arg, config, chart-annotation …' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l release-name -d 'Name of the release that charts are rendered for [default: that of the chart]' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l repo -d 'Chart repository (where its index.yaml is): SOURCES that are no paths here are names of charts in it' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l chart-version -d 'Version, or a constraint such as ^1.2, of the charts of --repo and of those of oci:// that name none' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l source-path -d 'Folder that stands in for a Git repository, an artifact or the charts of a repository: NAME is that of the Flux object, namespace/name, or the address' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l variable -d 'Value of a variable that a Flux object, Compose file or Zarf package leaves open' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s n -l namespace -d 'Namespace of the release' -r
@@ -240,6 +242,8 @@ complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l exclude -d 'Leave this image out, may be given more than once: a name without tag stands for all its tags, and * for any characters' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l without-rule -d 'Switch this kind of evidence off, may be given more than once: env, arg, config, chart-annotation …' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l release-name -d 'Name of the release that charts are rendered for [default: that of the chart]' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l repo -d 'Chart repository (where its index.yaml is): SOURCES that are no paths here are names of charts in it' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l chart-version -d 'Version, or a constraint such as ^1.2, of the charts of --repo and of those of oci:// that name none' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l source-path -d 'Folder that stands in for a Git repository, an artifact or the charts of a repository: NAME is that of the Flux object, namespace/name, or the address' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l variable -d 'Value of a variable that a Flux object, Compose file or Zarf package leaves open' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s n -l namespace -d 'Namespace of the release' -r
@@ -287,6 +291,8 @@ complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l exclude -d 'Leave this image out, may be given more than once: a name without tag stands for all its tags, and * for any characters' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l without-rule -d 'Switch this kind of evidence off, may be given more than once: env, arg, config, chart-annotation …' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l release-name -d 'Name of the release that charts are rendered for [default: that of the chart]' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l repo -d 'Chart repository (where its index.yaml is): SOURCES that are no paths here are names of charts in it' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l chart-version -d 'Version, or a constraint such as ^1.2, of the charts of --repo and of those of oci:// that name none' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l source-path -d 'Folder that stands in for a Git repository, an artifact or the charts of a repository: NAME is that of the Flux object, namespace/name, or the address' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l variable -d 'Value of a variable that a Flux object, Compose file or Zarf package leaves open' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s n -l namespace -d 'Namespace of the release' -r

@@ -7,8 +7,11 @@ use clap::Args;
 use super::chart::{RenderArgs, ValueArgs};
 use super::component::ComponentArgs;
 use super::{CliError, Context, exit, warn};
-use crate::chart::fetch::Loader;
-use crate::discover::{Confidence, Documents, Exclusion, Findings, Inputs, RULES, Scope, discover};
+use crate::chart::RenderOptions;
+use crate::chart::fetch::{ChartSource, Loader};
+use crate::discover::{
+    ChartInput, Confidence, Documents, Exclusion, Findings, Inputs, RULES, Scope, discover,
+};
 use crate::oci::ImageRef;
 use crate::registry::RegistryOptions;
 
@@ -40,6 +43,12 @@ pub struct SourceArgs {
     /// Name of the release that charts are rendered for [default: that of the chart]
     #[arg(long, value_name = "NAME", help_heading = "Chart options")]
     release_name: Option<String>,
+    /// Chart repository (where its index.yaml is): SOURCES that are no paths here are names of charts in it
+    #[arg(long, value_name = "URL", help_heading = "Chart options")]
+    repo: Option<String>,
+    /// Version, or a constraint such as ^1.2, of the charts of --repo and of those of oci:// that name none
+    #[arg(long, value_name = "VERSION", help_heading = "Chart options")]
+    chart_version: Option<String>,
     /// Fetch no charts and no dependencies of charts: take what was fetched before, and say what is missing
     #[arg(long, env = "OMK_OFFLINE", help_heading = "Chart options")]
     offline: bool,
@@ -72,6 +81,31 @@ impl SourceArgs {
         &self.paths
     }
 
+    /// The paths, and the charts among the sources that have a repository or a version.
+    fn named(&self, options: &RenderOptions) -> Result<(Vec<PathBuf>, Vec<ChartInput>), CliError> {
+        let version = self.chart_version.as_deref().unwrap_or_default();
+        let (mut paths, mut releases) = (Vec::new(), Vec::new());
+        for path in &self.paths {
+            let given = path.to_string_lossy();
+            let of_registry = given.starts_with("oci://") && !version.is_empty();
+            let of_repo = self.repo.is_some() && given != "-" && !given.contains("://") && !path.exists();
+            if !of_registry && !of_repo {
+                paths.push(path.clone());
+                continue;
+            }
+            let chart = ChartSource::parse(&given, self.repo.as_deref().filter(|_| of_repo), version)?;
+            let release_name = self.release_name.clone();
+            releases.push(ChartInput { chart, release_name, options: options.clone() });
+        }
+        if releases.is_empty() && (self.repo.is_some() || !version.is_empty()) {
+            let option = if self.repo.is_some() { "--repo" } else { "--chart-version" };
+            let message =
+                format!("{option} is given, but none of the sources is a chart that has to be fetched");
+            return Err(CliError::usage(message));
+        }
+        Ok((paths, releases))
+    }
+
     /// Looks into all of it.
     ///
     /// # Errors
@@ -79,9 +113,12 @@ impl SourceArgs {
     pub async fn discover(&self, context: &Context, registry: RegistryOptions) -> Result<Findings, CliError> {
         let options = super::chart::source::fetch_options(registry, None, self.offline)?;
         let charts = Loader::new(options, context.events.clone(), context.cancel.clone());
+        let render = self.render.options(self.values.read()?)?;
+        let (paths, releases) = self.named(&render)?;
         let inputs = Inputs {
-            paths: self.paths.clone(),
-            charts: self.render.options(self.values.read()?)?,
+            paths,
+            releases,
+            charts: render,
             release_name: self.release_name.clone(),
             images: self.images.clone(),
             components: self.components.picked()?,

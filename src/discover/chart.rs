@@ -1,6 +1,10 @@
 use std::path::Path;
 
-use super::{Cause, Findings, Problem, Scope, Severity, SourceError, SourceName, one_line, scan, unused};
+use super::{
+    Cause, ChartInput, Findings, Problem, Scope, Severity, Source, SourceError, SourceName, one_line, scan,
+    unused,
+};
+use crate::chart::fetch::ChartSource;
 use crate::chart::{self, Chart, ChartError, RenderOptions};
 
 /// What a chart (folder or archive) renders to, its custom resource definitions included: whatever
@@ -22,6 +26,23 @@ pub(super) fn chart(
     };
     let loaded = loaded.map_err(failed)?;
     rendered(&loaded, path, options, release_name, scope)
+}
+
+impl Source for &ChartInput {
+    fn findings(&self, scope: &Scope) -> Result<Findings, SourceError> {
+        let place = self.chart.to_string();
+        let path = Path::new(&place);
+        let loaded = match (&scope.charts, &self.chart) {
+            (Some(loader), source) => loader.load_from(source),
+            (None, ChartSource::Path(path)) => chart::load(path),
+            (None, _) => Err(ChartError::NotAChart {
+                path: path.into(),
+                reason: "it would have to be fetched, and nothing is given that fetches charts".into(),
+            }),
+        };
+        let loaded = loaded.map_err(|error| failed(path, error))?;
+        rendered(&loaded, path, &self.options, self.release_name.as_deref(), scope)
+    }
 }
 
 /// [`chart()`] of a chart that is loaded already, from `path` or what stands for it.

@@ -68,7 +68,7 @@ use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::Picked;
-use crate::chart::fetch::Loader;
+use crate::chart::fetch::{ChartSource, Loader};
 use crate::chart::{ChartError, RenderOptions};
 use crate::oci::ImageRef;
 
@@ -124,6 +124,19 @@ pub struct Inputs {
     pub images: Vec<ImageRef>,
     /// Components of the catalogue.
     pub components: Vec<Picked>,
+    /// Charts with values, a name or a repository of their own.
+    pub releases: Vec<ChartInput>,
+}
+
+/// A chart that is named apart from the paths, with what is its alone.
+#[derive(Debug, Clone)]
+pub struct ChartInput {
+    /// Where it is.
+    pub chart: ChartSource,
+    /// Name of the release; `None` for that of the chart.
+    pub release_name: Option<String>,
+    /// How it is rendered. Its release name is of no account.
+    pub options: RenderOptions,
 }
 
 /// Bounds on what is read, and when to stop. The defaults are far above what real inputs need.
@@ -279,7 +292,8 @@ pub fn discover(inputs: &Inputs, scope: &Scope) -> Result<Findings, Cancelled> {
             Err(error) => all.problems.push(error.into()),
         }
     }
-    let any_chart = all.charts > 0 || all.problems.iter().any(|p| p.source.is_chart());
+    let any_chart =
+        all.charts > 0 || !inputs.releases.is_empty() || all.problems.iter().any(|p| p.source.is_chart());
     if let (false, Some(given)) = (any_chart, chart_options(inputs)) {
         let reason = format!("{given} given, but none of the sources is a chart, so nothing comes of it");
         all.problems.push(Problem::of_source(Severity::Warning, SourceName::ChartOptions, reason));
@@ -311,6 +325,7 @@ fn sources(inputs: &Inputs) -> Vec<Box<dyn Source + '_>> {
     let mut all: Vec<Box<dyn Source + '_>> = vec![Box::new(ArgumentSource { images: &inputs.images })];
     all.push(Box::new(ComponentSource { picked: &inputs.components }));
     let mut named: Vec<&Path> = Vec::new();
+    all.extend(inputs.releases.iter().map(|r| Box::new(r) as Box<dyn Source>));
     for path in &inputs.paths {
         if named.contains(&path.as_path()) {
             continue;

@@ -196,9 +196,11 @@ async fn registries_give_versions_and_constraints_and_the_cache_answers_afterwar
 async fn repositories_give_charts_whose_digest_is_checked_and_logins_stay_at_home() {
     let world = World::new().await;
     let (good, bad) = (pack("web", "1.0.0", ""), pack("bad", "1.0.0", ""));
+    let forged = pack("forged", "1.0.0", "");
     let elsewhere = Web::new(HashMap::from([("/far-1.0.0.tgz".into(), pack("far", "1.0.0", ""))])).await;
     let index = format!(
-        "apiVersion: v1\nentries:\n  bad:\n  - version: 1.0.0\n    digest: {}\n    urls: [bad-1.0.0.tgz]\n  far:\n  - \
+        "apiVersion: v1\nentries:\n  bad:\n  - version: 1.0.0\n    digest: {}\n    urls: [bad-1.0.0.tgz]\n  forged:\n  - \
+         version: 1.0.0\n    urls: [forged-1.0.0.tgz]\n  far:\n  - \
          version: 1.0.0\n    urls: ['{}/far-1.0.0.tgz']\n  web:\n  - version: 1.0.0\n    digest: {}\n    urls: \
          [web-1.0.0.tgz]\n  - version: 0.9.0\n    urls: [gone.tgz]\n",
         Digest::sha256(b"other").hex(),
@@ -207,7 +209,16 @@ async fn repositories_give_charts_whose_digest_is_checked_and_logins_stay_at_hom
     );
     let web = Web::new(HashMap::from([
         ("/stable/index.yaml".into(), index.into_bytes()),
+        (
+            "/stable/web-1.0.0.tgz.prov".into(),
+            format!("files:\n  web-1.0.0.tgz: {}\n", Digest::sha256(&good)).into(),
+        ),
         ("/stable/web-1.0.0.tgz".into(), good),
+        (
+            "/stable/forged-1.0.0.tgz.prov".into(),
+            format!("files:\n  forged-1.0.0.tgz: {}\n", Digest::sha256(b"x")).into(),
+        ),
+        ("/stable/forged-1.0.0.tgz".into(), forged),
         ("/stable/bad-1.0.0.tgz".into(), bad),
     ]))
     .await;
@@ -220,6 +231,23 @@ async fn repositories_give_charts_whose_digest_is_checked_and_logins_stay_at_hom
     assert!(web.asked.lock().unwrap().iter().all(|(_, login)| *login));
     assert!(elsewhere.asked.lock().unwrap().iter().all(|(_, login)| !login));
     assert!(matches!(told(load(&fetcher, &from("bad", "")).await), FetchError::Digest { .. }));
+    for chart in
+        [from("forged", ""), ChartSource::parse(&format!("{home}/forged-1.0.0.tgz"), None, "").unwrap()]
+    {
+        let error = told(load(&fetcher, &chart).await).to_string();
+        assert!(error.contains("its provenance file promises"), "{error}");
+    }
+    // A chart of a repository is a source of images as any other.
+    let (inputs, loader) = {
+        let options = omk::chart::RenderOptions::default();
+        let release = omk::discover::ChartInput { chart: from("web", "1.x"), release_name: None, options };
+        let login = Login { user: "me".into(), password: Secret::new("secret") };
+        let loader = Loader::new(world.options(false, Some(login)), silent(), CancellationToken::new());
+        (Inputs { releases: vec![release], ..Inputs::default() }, loader)
+    };
+    let scope = Scope { charts: Some(loader), ..Scope::default() };
+    let found = tokio::task::spawn_blocking(move || discover(&inputs, &scope)).await.unwrap().unwrap();
+    assert_eq!(found.images()[0].to_string(), "docker.io/library/web:1.0.0", "{:?}", found.problems);
     let gone = told(load(&fetcher, &from("web", "0.9.0")).await).to_string();
     assert!(gone.contains("404") && !gone.contains("secret"), "{gone}");
     assert!(matches!(told(load(&fetcher, &from("web", "7")).await), FetchError::NoVersion { .. }));

@@ -95,6 +95,27 @@ impl Web {
         }
     }
 
+    /// As [`Web::get`] for what need not be there: whatever the server answers but the file itself is `None`.
+    ///
+    /// # Errors
+    /// Only when it is there and too large, or on cancellation.
+    pub(super) async fn get_if_there(
+        &self,
+        url: &Url,
+        home: &Url,
+        limit: u64,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Bytes>, FetchError> {
+        tokio::select! {
+            () = cancel.cancelled() => Err(FetchError::Cancelled),
+            done = self.once(url, home, limit) => match done {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err((error @ FetchError::TooLarge { .. }, _)) => Err(error),
+                Err(_) => Ok(None),
+            },
+        }
+    }
+
     /// With whether trying again makes sense.
     async fn once(&self, url: &Url, home: &Url, limit: u64) -> Result<Bytes, (FetchError, bool)> {
         let failed = |reason: String, again: bool| (FetchError::Http { url: shown(url), reason }, again);

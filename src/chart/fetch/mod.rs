@@ -2,7 +2,7 @@
 //! dependencies that `charts/` lacks.
 //!
 //! What is fetched is checked against the digest that the index or registry promises, and against the provenance
-//! file where a registry has one (its OpenPGP signature is not looked at), and is kept in a cache. Indexes and tags
+//! file where there is one (its OpenPGP signature is not looked at), and is kept in a cache. Indexes and tags
 //! are asked for each time; without a network ([`FetchOptions::offline`]) the cache answers for what was fetched
 //! before.
 //!
@@ -41,6 +41,8 @@ use http::{Web, shown};
 pub const MAX_ARCHIVE_BYTES: u64 = 64 << 20;
 /// Bytes of a repository's index. The largest public ones have some 25 MB.
 pub const MAX_INDEX_BYTES: u64 = 64 << 20;
+/// Bytes of a provenance file: a signed `Chart.yaml` and digests.
+const MAX_PROVENANCE_BYTES: u64 = 1 << 20;
 /// Charts that depend on each other by `file://`.
 const MAX_LOCAL_DEPTH: usize = 8;
 
@@ -155,7 +157,10 @@ impl Fetcher {
                 ChartSource::Url(url) => {
                     let bytes = self.0.web.get(url, url, MAX_ARCHIVE_BYTES, events, cancel).await?;
                     let name = url.path().rsplit('/').next().unwrap_or_default().to_owned();
-                    Ok((name, Digest::sha256(&bytes), bytes))
+                    let digest = Digest::sha256(&bytes);
+                    let chart = name.trim_end_matches(".tgz");
+                    self.provenance(url, url, chart, &digest, cancel).await?;
+                    Ok((name, digest, bytes))
                 }
                 ChartSource::Repo { url, name, version } => {
                     self.download(url, name, version, events, cancel).await
@@ -218,7 +223,25 @@ impl Fetcher {
         if let Some(expected) = promised.filter(|p| *p != digest) {
             return Err(mismatch(&chart, &expected.to_string(), &digest, "the index"));
         }
+        self.provenance(&url, home, &chart, &digest, cancel).await?;
         Ok((chart, digest, bytes))
+    }
+
+    /// Holds an archive against the provenance file beside it, where the server has one.
+    async fn provenance(
+        &self,
+        archive: &Url,
+        home: &Url,
+        chart: &str,
+        digest: &Digest,
+        cancel: &CancellationToken,
+    ) -> Result<(), FetchError> {
+        let mut url = archive.clone();
+        url.set_path(&format!("{}.prov", archive.path()));
+        match self.0.web.get_if_there(&url, home, MAX_PROVENANCE_BYTES, cancel).await? {
+            Some(text) => check_provenance(chart, &String::from_utf8_lossy(&text), digest),
+            None => Ok(()),
+        }
     }
 
     async fn pull(
@@ -272,7 +295,7 @@ impl Fetcher {
         let read = async {
             let bytes = read_verified(&blobs, layer, MAX_ARCHIVE_BYTES).await?;
             if let Some(provenance) = layers().find(|l| l.media_type() == PROVENANCE_LAYER) {
-                let text = read_verified(&blobs, provenance, 1 << 20).await?;
+                let text = read_verified(&blobs, provenance, MAX_PROVENANCE_BYTES).await?;
                 check_provenance(&chart, &String::from_utf8_lossy(&text), &Digest::sha256(&bytes))?;
             }
             Ok::<_, FetchError>(bytes)
@@ -345,7 +368,17 @@ impl Fetcher {
             let folder = path.is_dir().then_some(path);
             return Box::pin(self.complete(found, folder, depth + 1, events, cancel)).await;
         }
-        let source = source::of_dependency(dep, &locked(parent, dep))?;
+        let locked = locked(parent, dep);
+        if locked.is_none() && !parent.lock.is_empty() {
+            let (chart, name, version) = (&parent.metadata.name, &dep.name, &dep.version);
+            let message = format!(
+                "the Chart.lock of {chart} has no version of {name} from {} that Chart.yaml allows ({version:?}); \
+                 the newest that fits is taken. `helm dependency update` brings the two together",
+                dep.repository
+            );
+            events.emit(Event::Warning { message });
+        }
+        let source = source::of_dependency(dep, locked.as_deref().unwrap_or(&dep.version))?;
         let archive = self.archive(&source, events, cancel).await?;
         let found = load_archive(&archive.known.reference, &archive.bytes)?;
         if found.metadata.name != dep.name {
@@ -355,11 +388,11 @@ impl Fetcher {
     }
 }
 
-/// The version that `Chart.lock` chose, if it still fits what `Chart.yaml` asks for, else the constraint.
-fn locked(parent: &Chart, dep: &Dependency) -> String {
+/// The version that `Chart.lock` chose, if it still fits what `Chart.yaml` asks for.
+fn locked(parent: &Chart, dep: &Dependency) -> Option<String> {
     let same = |l: &&Dependency| l.name == dep.name && l.repository == dep.repository;
     let fits = |l: &&Dependency| dep.version.is_empty() || semver_satisfies(&dep.version, &l.version);
-    parent.lock.iter().filter(same).find(fits).map_or_else(|| dep.version.clone(), |l| l.version.clone())
+    parent.lock.iter().filter(same).find(fits).map(|l| l.version.clone())
 }
 
 async fn open(path: &Path) -> Result<Chart, ChartError> {
