@@ -32,9 +32,10 @@ none\t'Warnings only'"
 complete -c omk -n "__fish_omk_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_needs_command" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_needs_command" -f -a "bundle" -d 'Build, check and look into bundles'
+complete -c omk -n "__fish_omk_needs_command" -f -a "cache" -d 'Look after the images that were pulled'
 complete -c omk -n "__fish_omk_needs_command" -f -a "chart" -d 'Render Helm charts'
 complete -c omk -n "__fish_omk_needs_command" -f -a "component" -d 'List the components whose images omk knows'
-complete -c omk -n "__fish_omk_needs_command" -f -a "image" -d 'Find the images that an input needs'
+complete -c omk -n "__fish_omk_needs_command" -f -a "image" -d 'Find the images that an input needs, pull images, look into the cache of pulled ones'
 complete -c omk -n "__fish_omk_needs_command" -f -a "preheat" -d 'Put a bundle\'s images onto nodes over SSH and prove that they are there'
 complete -c omk -n "__fish_omk_needs_command" -f -a "demo" -d 'Show the whole way on this machine: discover, bundle, preheat, patch'
 complete -c omk -n "__fish_omk_needs_command" -f -a "completions" -d 'Print the completion script of a shell'
@@ -113,6 +114,79 @@ json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from inspect" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from inspect" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand cache; and not __fish_seen_subcommand_from stats gc verify clear pin path" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand cache; and not __fish_seen_subcommand_from stats gc verify clear pin path" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand cache; and not __fish_seen_subcommand_from stats gc verify clear pin path" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand cache; and not __fish_seen_subcommand_from stats gc verify clear pin path" -f -a "stats" -d 'Say what is in the image cache and what it was good for'
+complete -c omk -n "__fish_omk_using_subcommand cache; and not __fish_seen_subcommand_from stats gc verify clear pin path" -f -a "gc" -d 'Delete blobs that no image needs, and images by age or until a size is reached'
+complete -c omk -n "__fish_omk_using_subcommand cache; and not __fish_seen_subcommand_from stats gc verify clear pin path" -f -a "verify" -d 'Hash every blob, put damaged ones away and name each image that is not whole'
+complete -c omk -n "__fish_omk_using_subcommand cache; and not __fish_seen_subcommand_from stats gc verify clear pin path" -f -a "clear" -d 'Remove all images but pinned ones'
+complete -c omk -n "__fish_omk_using_subcommand cache; and not __fish_seen_subcommand_from stats gc verify clear pin path" -f -a "pin" -d 'Name images that are never given up'
+complete -c omk -n "__fish_omk_using_subcommand cache; and not __fish_seen_subcommand_from stats gc verify clear pin path" -f -a "path" -d 'Print where the image cache is'
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from stats" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from stats" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from stats" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from stats" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from gc" -l max-size -d 'Give up images until the blobs have at most this size: 20GB, 500MiB' -r
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from gc" -l older-than -d 'Give up images that were not used for so long: 30d, 12h, 2w' -r
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from gc" -l pin -d 'Keep these images in this run: a name, or a pattern with * for any characters; may be given more than once' -r
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from gc" -l grace -d 'Keep blobs that no image needs while they are younger' -r
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from gc" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from gc" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from gc" -l dry-run -d 'Say what would go, and delete nothing'
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from gc" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from gc" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from verify" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from verify" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from clear" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from clear" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from clear" -l all -d 'Remove pinned images, the pins and the statistics too'
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from clear" -l dry-run -d 'Say what would go, and delete nothing'
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from clear" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from clear" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from pin" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from pin" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from pin" -l remove -d 'Take these pins away instead, written as they were'
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from pin" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from pin" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from path" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from path" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand cache; and __fish_seen_subcommand_from path" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand chart; and not __fish_seen_subcommand_from template functions" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'
@@ -225,16 +299,22 @@ json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand component; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand component; and __fish_seen_subcommand_from ls" -s V -l version -d 'Print version'
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare" -s V -l version -d 'Print version'
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare" -f -a "discover" -d 'List the images that manifests and charts need, and where they are named'
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare" -f -a "ls" -d 'List the images that manifests and charts need, and where they are named'
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare" -f -a "compare" -d 'Compare a bundle with what a cluster runs'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -f -a "discover" -d 'List the images that manifests and charts need, and where they are named'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -f -a "ls" -d 'List the images that manifests and charts need, and where they are named'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -f -a "compare" -d 'Compare a bundle with what a cluster runs'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -f -a "pull" -d 'Fetch images into the image cache'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -f -a "list" -d 'List the images in the image cache'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -f -a "inspect" -d 'Say what the image cache knows of an image'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -f -a "remove" -d 'Take images out of the image cache'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -f -a "rm" -d 'Take images out of the image cache'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -f -a "verify" -d 'Hash all that images in the image cache are made of'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l image -d 'An image that is needed whatever the sources say' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l component -d 'Take the images of a component: its newest version, the newest of a line (cilium@1.18) or one (cilium@1.18.12)' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l catalogue -d 'Folder with more definitions of components' -r -F
@@ -343,6 +423,69 @@ json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from compare" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from compare" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l platform -d 'Take this platform of each image, may be given more than once; `all` takes every one that an image has' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l parallel -d 'Blobs that are fetched at the same time' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l plain-http -d 'Speak plain HTTP to this registry; may be given more than once' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l registry-ca -d 'Trust the certificates in this PEM file beside the system\'s; may be given more than once' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l registry-host -d 'The registry that --username is for; the login is never sent to another one' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l username -d 'Log in to --registry-host with this name; the password comes from --password-stdin or the environment variable OMK_REGISTRY_PASSWORD' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l auth-file -d 'Read logins from this file, in the format of Docker\'s config.json [default: REGISTRY_AUTH_FILE, else DOCKER_CONFIG/config.json, else ~/.docker/config.json]' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l pin -d 'Never give these images up: see `omk cache pin`'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l password-stdin -d 'Read the password for --username from standard input'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from list" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from list" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from inspect" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from inspect" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from inspect" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from inspect" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from remove" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from remove" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from remove" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from rm" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from rm" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from rm" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from verify" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from verify" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l nodes -d 'The inventory: which nodes there are and how they are reached' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l known-hosts -d 'Trust the host keys of this file instead of those that `ssh` trusts' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l limit -d 'Only these nodes, by their names in the inventory' -r

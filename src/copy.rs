@@ -106,7 +106,8 @@ pub async fn copy_all(
 /// Copies one blob, resuming what the target has staged of it.
 ///
 /// A staged part from an earlier run that turns out wrong when the whole is checked is thrown away and the blob
-/// is fetched once more from its start: only fresh bytes can accuse the source.
+/// is fetched once more from its start: only fresh bytes can accuse the source. A source that keeps copies of another
+/// one ([`BlobSource::disown`]) gets a second chance too.
 ///
 /// # Errors
 /// When reading, writing or the final check fails, or on cancellation.
@@ -120,6 +121,15 @@ pub async fn copy_blob(
     let copied = match first {
         Err((StoreError::DigestMismatch { .. }, resumed)) if resumed > 0 => {
             let message = format!("the staged part of {} was damaged; fetching it again", blob.digest());
+            job.events.emit(Event::Warning { message });
+            attempt(source, target, blob, job).await
+        }
+        other => other,
+    };
+    let copied = match copied {
+        Err((StoreError::DigestMismatch { .. }, _)) if source.disown(blob).await? => {
+            let message =
+                format!("the copy of {} in {} was damaged; reading it anew", blob.digest(), source.label());
             job.events.emit(Event::Warning { message });
             attempt(source, target, blob, job).await
         }

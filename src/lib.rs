@@ -19,6 +19,7 @@
 //! ```
 
 pub mod bundle;
+pub mod cache;
 pub mod catalogue;
 pub mod chart;
 pub mod cli;

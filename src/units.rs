@@ -15,6 +15,65 @@ pub fn bytes(n: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// `500MiB`, `20GB`, `1.5G`, `4096`: kB and its like are powers of 1000, KiB and its like of 1024, a bare letter is
+/// read as the former.
+///
+/// # Errors
+/// What is no size, and how one is written.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no size: write for example 500MB, 20GiB or a number of bytes");
+    let (number, unit) = split_unit(text);
+    let factor: u64 = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" => 1000,
+        "m" | "mb" => 1_000_000,
+        "g" | "gb" => 1_000_000_000,
+        "t" | "tb" => 1_000_000_000_000,
+        "ki" | "kib" => 1 << 10,
+        "mi" | "mib" => 1 << 20,
+        "gi" | "gib" => 1 << 30,
+        "ti" | "tib" => 1 << 40,
+        _ => return Err(wrong()),
+    };
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit()) && t.len() <= 18;
+    if whole.is_empty() || !digits(whole) || !digits(part) || (number.contains('.') && part.is_empty()) {
+        return Err(wrong());
+    }
+    let total = whole.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(wrong)?;
+    let scale = 10u128.pow(u32::try_from(part.len()).unwrap_or(0));
+    let fraction = part.parse::<u128>().unwrap_or(0) * u128::from(factor) / scale;
+    total.checked_add(u64::try_from(fraction).map_err(|_| wrong())?).ok_or_else(wrong)
+}
+
+/// `30d`, `12h`, `90m`, `45s`, `2w`.
+///
+/// # Errors
+/// What is no time, and how one is written.
+pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    let wrong = || format!("{text:?} is no time: write for example 30d, 12h, 90m or 45s");
+    let (number, unit) = split_unit(text);
+    let factor: u64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        "w" => 7 * 24 * 3600,
+        "" if number == "0" => 1,
+        _ => return Err(wrong()),
+    };
+    let seconds = number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor));
+    // A thousand years: what is added to or taken from a clock must stay one.
+    let seconds = seconds.filter(|s| *s < 1000 * 366 * 24 * 3600).ok_or_else(wrong)?;
+    Ok(std::time::Duration::from_secs(seconds))
+}
+
+fn split_unit(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    (&text[..end], text[end..].trim_start())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,5 +86,35 @@ mod tests {
             assert_eq!(bytes(n), text);
         }
         assert_eq!(bytes(317_000_000), "317.0 MB");
+    }
+
+    #[test]
+    fn sizes_are_read_as_they_are_sold() {
+        for (text, n) in [
+            ("0", 0),
+            ("4096", 4096),
+            ("20GB", 20_000_000_000),
+            ("20g", 20_000_000_000),
+            ("1.5 GiB", 1_610_612_736),
+            ("500MiB", 524_288_000),
+            ("0.25kB", 250),
+        ] {
+            assert_eq!(parse_bytes(text), Ok(n), "{text}");
+        }
+        for bad in ["", "GB", "1.", ".5G", "-1", "1e9", "5 apples", "99999999999999999999", "99999999TiB"] {
+            assert!(parse_bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ages_are_read() {
+        for (text, n) in
+            [("30d", 2_592_000), ("12h", 43_200), ("90m", 5400), ("45s", 45), ("2w", 1_209_600), ("0", 0)]
+        {
+            assert_eq!(parse_duration(text).map(|d| d.as_secs()), Ok(n), "{text}");
+        }
+        for bad in ["", "30", "d", "1.5h", "-1d", "99999999999999d", "30days"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
     }
 }

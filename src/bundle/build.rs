@@ -37,6 +37,24 @@ pub trait Upstream: Send + Sync {
 
     /// Where the blobs of an image can be read.
     fn blobs(&self, image: &ImageRef, events: &Events) -> Arc<dyn BlobSource>;
+
+    /// What a name stands for, with as little traffic as that takes.
+    ///
+    /// # Errors
+    /// As for [`Upstream::graph`].
+    async fn resolve(
+        &self,
+        image: &ImageRef,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<Descriptor, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.graph(image, &[], events, cancel).await?.root)
+    }
+
+    /// Bytes of blobs that were given so far without fetching them.
+    fn kept(&self) -> u64 {
+        0
+    }
 }
 
 #[async_trait]
@@ -53,6 +71,15 @@ impl Upstream for Registry {
 
     fn blobs(&self, image: &ImageRef, events: &Events) -> Arc<dyn BlobSource> {
         Arc::new(self.repository(image, events))
+    }
+
+    async fn resolve(
+        &self,
+        image: &ImageRef,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<Descriptor, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Registry::resolve(self, image, events, cancel).await?)
     }
 }
 
@@ -99,6 +126,8 @@ pub struct BuildReport {
     pub fetched: u64,
     /// Bytes that an interrupted run had fetched.
     pub resumed: u64,
+    /// Bytes that came out of the image cache.
+    pub cached: u64,
     /// Milliseconds.
     pub duration_ms: u64,
 }
@@ -228,14 +257,16 @@ pub async fn build(
         Form::Tar => into_tar(&request.output, seen, &blobs, texts, transfers, &job).await?,
         Form::Folder => into_folder(&request.output, seen, &blobs, texts, transfers, &job).await?,
     };
+    let cached = upstream.kept().min(copied.moved);
     Ok(BuildReport {
         output: request.output.clone(),
         size,
         images: images.iter().flat_map(built).collect(),
         left_out,
         blobs: blobs.len(),
-        fetched: copied.moved,
+        fetched: copied.moved - cached,
         resumed: copied.resumed,
+        cached,
         duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
     })
 }

@@ -12,7 +12,7 @@ pub const PARTIAL: u8 = 3;
 pub const SOME_NODES_FAILED: u8 = 4;
 /// No node is ready.
 pub const ALL_NODES_FAILED: u8 = 5;
-/// A bundle is damaged.
+/// A bundle, or something in the image cache, is damaged.
 pub const DAMAGED: u8 = 6;
 /// An image is not pinned as `--fail-on-latest` or `--fail-on-unpinned` asks.
 pub const UNPINNED: u8 = 7;
@@ -30,7 +30,7 @@ Exit codes:
   3    some documents could not be read, or an image that is likely needed could not be had; everything else was done
   4    some nodes are not ready, the others are
   5    no node is ready
-  6    the bundle is damaged
+  6    the bundle, or something in the image cache, is damaged
   7    an image is not pinned as --fail-on-latest or --fail-on-unpinned asks
   8    the cluster runs what the bundle lacks, or another digest of it
   130  stopped by Ctrl-C or SIGTERM; the same command goes on from there";

@@ -1,4 +1,4 @@
-//! `omk image`: which images an input needs.
+//! `omk image`: which images an input needs, and which are in the cache.
 
 use std::path::PathBuf;
 
@@ -13,6 +13,9 @@ use crate::discover::{ConflictKind, Finding, Findings, ImagePattern, Place};
 use crate::oci::{ImageRef, Platform};
 use crate::registry::Registry;
 
+mod cached;
+mod pull;
+
 /// Subcommands of `omk image`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -21,6 +24,17 @@ pub enum Command {
     Discover(Box<DiscoverArgs>),
     /// Compare a bundle with what a cluster runs
     Compare(CompareArgs),
+    /// Fetch images into the image cache
+    Pull(pull::PullArgs),
+    /// List the images in the image cache
+    List(cached::ListArgs),
+    /// Say what the image cache knows of an image
+    Inspect(cached::InspectArgs),
+    /// Take images out of the image cache
+    #[command(visible_alias = "rm")]
+    Remove(cached::RemoveArgs),
+    /// Hash all that images in the image cache are made of
+    Verify(cached::VerifyArgs),
 }
 
 /// Arguments of `omk image discover`.
@@ -85,6 +99,11 @@ pub(super) async fn run(command: Command, context: Context) -> Outcome {
     match command {
         Command::Discover(args) => run_discover(*args, context).await,
         Command::Compare(args) => compare::run(args, &context).await,
+        Command::Pull(args) => pull::run(args, &context).await,
+        Command::List(args) => cached::list(&args),
+        Command::Inspect(args) => cached::inspect(&args).await,
+        Command::Remove(args) => cached::remove(&args),
+        Command::Verify(args) => cached::verify(&args, &context).await,
     }
 }
 

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::event::Events;
 
 pub mod bundle;
+pub mod cache;
 pub mod chart;
 pub mod compare;
 pub mod component;
@@ -51,13 +52,16 @@ enum Command {
     /// Build, check and look into bundles
     #[command(subcommand)]
     Bundle(bundle::Command),
+    /// Look after the images that were pulled
+    #[command(subcommand)]
+    Cache(cache::Command),
     /// Render Helm charts
     #[command(subcommand)]
     Chart(chart::Command),
     /// List the components whose images omk knows
     #[command(subcommand)]
     Component(component::Command),
-    /// Find the images that an input needs
+    /// Find the images that an input needs, pull images, look into the cache of pulled ones
     #[command(subcommand)]
     Image(image::Command),
     /// Put a bundle's images onto nodes over SSH and prove that they are there
@@ -129,6 +133,7 @@ async fn run(cli: Cli) -> u8 {
 async fn dispatch(command: Command, context: Context) -> Outcome {
     match command {
         Command::Bundle(command) => bundle::run(command, context).await,
+        Command::Cache(command) => cache::run(command, context).await,
         Command::Chart(command) => chart::run(command, context).await,
         Command::Component(command) => component::run(&command),
         Command::Image(command) => image::run(command, context).await,

@@ -82,7 +82,38 @@ impl FolderStore {
         Ok(true)
     }
 
-    fn path(&self, digest: &Digest) -> PathBuf {
+    /// As [`BlobStore::ingest`]; `None` at once if another process, or another task of this one, is writing the blob.
+    pub(crate) async fn try_ingest(&self, blob: &Descriptor) -> Result<Option<Box<dyn Ingest>>, StoreError> {
+        self.begin(blob, 1).await
+    }
+
+    async fn begin(&self, blob: &Descriptor, patience: u32) -> Result<Option<Box<dyn Ingest>>, StoreError> {
+        let (folder, done) = (self.root.join(PARTIAL), self.path(blob.digest()));
+        let path = folder.join(blob.digest().hex());
+        let size = blob.size();
+        let opened = blocking({
+            let (path, done) = (path.clone(), done.clone());
+            move || {
+                std::fs::create_dir_all(&folder).map_err(StoreError::io("create", &folder))?;
+                if let Some(parent) = done.parent() {
+                    std::fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
+                }
+                let Some(file) = try_open_locked(&path, patience)? else { return Ok(None) };
+                let len = file.metadata().map_err(StoreError::io("read", &path))?.len();
+                // A longer one belongs to no blob with this digest.
+                let offset = if len > size { 0 } else { len };
+                file.set_len(offset).map_err(StoreError::io("write", &path))?;
+                Ok(Some((file, offset)))
+            }
+        })
+        .await?;
+        let Some((file, offset)) = opened else { return Ok(None) };
+        let target = OpenFile { file: Arc::new(file), path };
+        let writer = HashingWriter::resume(target.clone(), blob, 0, offset).await?;
+        Ok(Some(Box::new(FolderIngest { target, done, offset, writer })))
+    }
+
+    pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
         self.root.join(digest.layout_path())
     }
 }
@@ -124,28 +155,10 @@ impl BlobSource for FolderStore {
 #[async_trait]
 impl BlobStore for FolderStore {
     async fn ingest(&self, blob: &Descriptor) -> Result<Box<dyn Ingest>, StoreError> {
-        let (folder, done) = (self.root.join(PARTIAL), self.path(blob.digest()));
-        let path = folder.join(blob.digest().hex());
-        let size = blob.size();
-        let (file, offset) = blocking({
-            let (path, done) = (path.clone(), done.clone());
-            move || {
-                std::fs::create_dir_all(&folder).map_err(StoreError::io("create", &folder))?;
-                if let Some(parent) = done.parent() {
-                    std::fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
-                }
-                let file = open_locked(&path)?;
-                let len = file.metadata().map_err(StoreError::io("read", &path))?.len();
-                // A longer one belongs to no blob with this digest.
-                let offset = if len > size { 0 } else { len };
-                file.set_len(offset).map_err(StoreError::io("write", &path))?;
-                Ok((file, offset))
-            }
-        })
-        .await?;
-        let target = OpenFile { file: Arc::new(file), path: path.clone() };
-        let writer = HashingWriter::resume(target.clone(), blob, 0, offset).await?;
-        Ok(Box::new(FolderIngest { target, done, offset, writer }))
+        match self.begin(blob, PATIENCE).await? {
+            Some(ingest) => Ok(ingest),
+            None => Err(busy(&self.root.join(PARTIAL).join(blob.digest().hex()))),
+        }
     }
 }
 
@@ -202,30 +215,49 @@ fn still_named(file: &File, path: &Path) -> Result<bool, StoreError> {
 ///
 /// While a lock is waited for, its holder may finish and rename the file to its final name: what is locked then is a
 /// finished file, which must not be written to, so the name is opened anew.
-pub(super) fn open_locked(path: &Path) -> Result<File, StoreError> {
+pub(crate) fn open_locked(path: &Path) -> Result<File, StoreError> {
+    try_open_locked(path, PATIENCE)?.ok_or_else(|| busy(path))
+}
+
+/// As [`open_locked`]; `None` when the lock was not to be had in so many attempts.
+fn try_open_locked(path: &Path, patience: u32) -> Result<Option<File>, StoreError> {
     loop {
         let mut options = OpenOptions::new();
         let opened = options.read(true).write(true).create(true).truncate(false).open(path);
         let file = opened.map_err(StoreError::io("write", path))?;
-        lock(&file, path)?;
+        if !try_lock(&file, path, patience)? {
+            return Ok(None);
+        }
         if still_named(&file, path)? {
-            return Ok(file);
+            return Ok(Some(file));
         }
     }
 }
 
+/// How often a lock is asked for.
+const PATIENCE: u32 = 40;
+
 /// Two processes must not write the same partial blob. The lock goes with the process, however it ends; a chunk that
 /// a cancelled copy of this process is still writing holds it a moment longer, hence the short wait. Blocks.
 fn lock(file: &File, path: &Path) -> Result<(), StoreError> {
-    for _ in 0..40 {
+    if try_lock(file, path, PATIENCE)? { Ok(()) } else { Err(busy(path)) }
+}
+
+fn try_lock(file: &File, path: &Path, patience: u32) -> Result<bool, StoreError> {
+    for attempt in 1..=patience {
         match file.try_lock() {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) if attempt == patience => {}
             Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(50)),
             Err(TryLockError::Error(e)) => return Err(StoreError::io("lock", path)(e)),
         }
     }
+    Ok(false)
+}
+
+fn busy(path: &Path) -> StoreError {
     let text = format!("{} is being written by another omk; wait for it to end", path.display());
-    Err(StoreError::Remote(text))
+    StoreError::Remote(text)
 }
 
 struct FolderIngest {

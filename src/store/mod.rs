@@ -19,9 +19,9 @@ mod file;
 mod folder;
 mod memory;
 
-pub(crate) use file::{blocking, parent, room, sync_folder, write_small};
-pub(crate) use folder::FolderLock;
+pub(crate) use file::{OpenFile, blocking, parent, room, sync_folder, write_small};
 pub use folder::FolderStore;
+pub(crate) use folder::{FolderLock, open_locked};
 pub use memory::MemoryStore;
 
 /// Bytes of one blob, in order. Ends early or late only with an error.
@@ -113,6 +113,12 @@ pub trait BlobSource: Send + Sync {
     ///
     /// The bytes are *not* verified here: a part of a blob cannot be. [`crate::copy`] and [`read_verified`] do it.
     async fn read(&self, blob: &Descriptor, range: Range<u64>) -> Result<ByteStream, StoreError>;
+
+    /// Told when a whole blob that was read here turned out wrong. `true`: a copy that was kept is to blame and is out
+    /// of the way now, so that reading once more gives other bytes.
+    async fn disown(&self, _blob: &Descriptor) -> Result<bool, StoreError> {
+        Ok(false)
+    }
 }
 
 /// Something that blobs can be written to.

@@ -164,3 +164,9 @@ async fn folder_store_conforms() {
     let folder = tempfile::tempdir().unwrap();
     conforms(&omk::store::FolderStore::new(folder.path())).await;
 }
+
+#[tokio::test]
+async fn image_cache_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    conforms(&omk::cache::ImageCache::new(folder.path())).await;
+}

@@ -78,4 +78,8 @@ impl BlobSource for Before {
         }
         self.other.read(blob, range).await
     }
+
+    async fn disown(&self, blob: &Descriptor) -> Result<bool, StoreError> {
+        self.other.disown(blob).await
+    }
 }

@@ -1,0 +1,344 @@
+//! Filling the cache: from registries, or from a bundle that was just built.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::{StreamExt as _, stream};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::record::{Record, Source};
+use super::statistics::Uses;
+use super::{CacheError, ImageCache};
+use crate::bundle::Upstream;
+use crate::copy::{Job, copy_blob};
+use crate::event::{Event, Events};
+use crate::graph::ImageGraph;
+use crate::oci::media::Kind;
+use crate::oci::{Descriptor, Digest, ImageRef, Platform};
+use crate::store::{BlobSource, MemoryStore, StoreError, blocking};
+
+/// What to pull.
+#[derive(Debug, Clone)]
+pub struct PullRequest {
+    /// The images, in any order, also twice.
+    pub images: Vec<ImageRef>,
+    /// Which platforms to take of each; empty: all that it has.
+    pub platforms: Vec<Platform>,
+    /// Blobs fetched at once.
+    pub parallel: usize,
+}
+
+/// What was pulled. Sizes are bytes.
+#[derive(Debug, Clone, Serialize)]
+pub struct PullReport {
+    /// Every image that is in the cache now, sorted by name.
+    pub images: Vec<PulledImage>,
+    /// Every other one, sorted by name.
+    pub failed: Vec<NotPulled>,
+    /// Bytes that were fetched in this run.
+    pub fetched: u64,
+    /// Bytes that an interrupted run, or somebody else meanwhile, had fetched.
+    pub resumed: u64,
+    /// Bytes that were there before.
+    pub cached: u64,
+    /// Milliseconds.
+    pub duration_ms: u64,
+}
+
+/// One image that was asked for and is there.
+#[derive(Debug, Clone, Serialize)]
+pub struct PulledImage {
+    /// As asked for, complete.
+    pub image: ImageRef,
+    /// What it stands for.
+    pub digest: Digest,
+    /// Bytes of its blobs, shared ones too.
+    pub size: u64,
+    /// Whether all of it was there before.
+    pub cached: bool,
+}
+
+/// One image that could not be had.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct NotPulled {
+    /// As asked for, complete.
+    pub image: ImageRef,
+    /// Why; names the image.
+    pub reason: String,
+}
+
+/// Images resolved at once: each is a few small requests.
+const RESOLVE_PARALLEL: usize = 8;
+
+/// An image that is known and may lack blobs.
+pub(super) struct Wanted {
+    pub(super) graph: ImageGraph,
+    pub(super) source: Arc<dyn BlobSource>,
+}
+
+/// What filling did.
+#[derive(Debug, Default)]
+pub(super) struct Filled {
+    pub(super) failed: Vec<NotPulled>,
+    pub(super) fetched: u64,
+    pub(super) resumed: u64,
+    /// Bytes that were there.
+    pub(super) there: u64,
+}
+
+impl ImageCache {
+    /// Brings images into the cache. What is there already is not fetched again, but registries are asked what each tag
+    /// stands for. An image that cannot be had does not keep the others from coming. An interrupted pull goes on where it
+    /// stopped when it is run again.
+    ///
+    /// # Errors
+    /// When the cache cannot be used, or on cancellation ([`StoreError::Cancelled`]).
+    pub async fn pull(
+        &self,
+        request: &PullRequest,
+        upstream: &dyn Upstream,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<PullReport, CacheError> {
+        let started = Instant::now();
+        let this = self.clone();
+        let lease = offload(move || {
+            let lease = this.lease()?;
+            this.refresh()?;
+            lease.writes_names();
+            Ok(lease)
+        })
+        .await?;
+        let mut images = request.images.clone();
+        images.sort();
+        images.dedup();
+        let (found, mut failed) = self.resolve(&images, request, upstream, events, cancel).await?;
+        let (mut uses, mut wanted, mut good) = (Uses::default(), Vec::new(), Vec::new());
+        for (graph, there) in found {
+            let (image, digest) = (graph.image.clone(), graph.root.digest().clone());
+            good.push(PulledImage { image, digest, size: graph.size(), cached: there });
+            uses.image(there);
+            let source = upstream.blobs(&graph.image, events);
+            wanted.push(Wanted { graph, source });
+        }
+        let filled = self.fill(wanted, request.parallel, Source::Omk, events, cancel).await?;
+        let cached = filled.there;
+        uses.bytes(cached, filled.fetched);
+        good.retain(|g| !filled.failed.iter().any(|f| f.image == g.image));
+        failed.extend(filled.failed);
+        good.sort_by(|a, b| a.image.cmp(&b.image));
+        failed.sort();
+        let this = self.clone();
+        offload(move || {
+            this.publish()?;
+            lease.published();
+            this.count(&uses)
+        })
+        .await?;
+        Ok(PullReport {
+            images: good,
+            failed,
+            fetched: filled.fetched,
+            resumed: filled.resumed,
+            cached,
+            duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// What each image is, and whether all of it is there.
+    async fn resolve(
+        &self,
+        images: &[ImageRef],
+        request: &PullRequest,
+        upstream: &dyn Upstream,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<(Vec<(ImageGraph, bool)>, Vec<NotPulled>), CacheError> {
+        events.emit(Event::Phase { name: "resolve", total: Some(images.len() as u64) });
+        let one = |image: ImageRef| async move {
+            let found = self.known(&image, &request.platforms, upstream, events, cancel).await;
+            if let Ok((graph, _)) = &found {
+                let digest = graph.root.digest().clone();
+                events.emit(Event::Resolved { image: image.to_string(), digest });
+            }
+            (image, found)
+        };
+        let all =
+            stream::iter(images.to_vec()).map(one).buffer_unordered(RESOLVE_PARALLEL).collect::<Vec<_>>();
+        let done = tokio::select! {
+            done = all => done,
+            () = cancel.cancelled() => return Err(StoreError::Cancelled.into()),
+        };
+        if cancel.is_cancelled() {
+            return Err(StoreError::Cancelled.into());
+        }
+        let (mut good, mut failed) = (Vec::new(), Vec::new());
+        for (image, found) in done {
+            match found {
+                Ok(found) => good.push(found),
+                Err(error) => failed.push(NotPulled { image, reason: error.to_string() }),
+            }
+        }
+        good.sort_by(|a, b| a.0.image.cmp(&b.0.image));
+        Ok((good, failed))
+    }
+
+    /// The graph of an image as its registry has it now, read from the cache where that is enough.
+    pub(super) async fn known(
+        &self,
+        image: &ImageRef,
+        platforms: &[Platform],
+        upstream: &dyn Upstream,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<(ImageGraph, bool), Box<dyn std::error::Error + Send + Sync>> {
+        let this = self.clone();
+        let (name, wanted) = (image.clone(), platforms.to_vec());
+        let found = match image.digest() {
+            Some(_) => offload(move || this.pinned_graph(&name, &wanted)).await?,
+            None => {
+                let root = upstream.resolve(image, events, cancel).await?;
+                offload(move || this.whole_graph(&name, &root, &wanted)).await?
+            }
+        };
+        match found {
+            Some(graph) => Ok((graph, true)),
+            None => Ok((upstream.graph(image, platforms, events, cancel).await?, false)),
+        }
+    }
+
+    /// Copies what the cache lacks of these images and gives each its name as soon as all of it is there.
+    ///
+    /// The lanes are shared by all images, so that none waits for the last blob of another.
+    pub(super) async fn fill(
+        &self,
+        wanted: Vec<Wanted>,
+        parallel: usize,
+        source: Source,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<Filled, CacheError> {
+        // Each blob that is missing, and the images that wait for it.
+        let mut leaves: Vec<(Descriptor, Arc<dyn BlobSource>)> = Vec::new();
+        let mut waiting: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
+        let mut open: Vec<usize> = vec![0; wanted.len()];
+        let (mut seen, mut there) = (BTreeSet::new(), BTreeSet::new());
+        let mut done = Filled::default();
+        for (n, w) in wanted.iter().enumerate() {
+            for blob in w.graph.blobs.iter().filter(|b| !w.graph.documents.contains_key(b.digest())) {
+                if seen.insert(blob.digest().clone()) && self.keep(blob).await? {
+                    done.there += blob.size();
+                    there.insert(blob.digest().clone());
+                }
+                if there.contains(blob.digest()) {
+                    continue;
+                }
+                let users = waiting.entry(blob.digest().clone()).or_default();
+                if users.is_empty() {
+                    leaves.push((blob.clone(), Arc::clone(&w.source)));
+                }
+                if users.last() != Some(&n) {
+                    users.push(n);
+                    open[n] += 1;
+                }
+            }
+        }
+        let bytes = leaves.iter().fold(0u64, |n, (b, _)| n.saturating_add(b.size()));
+        let blobs = leaves.len() as u64;
+        events.emit(Event::Phase { name: "pull", total: Some(blobs) });
+        events.emit(Event::TransferPlanned { node: None, blobs, bytes, skipped: 0 });
+        let (root, need) = (self.root().join("blobs"), bytes);
+        blocking(move || crate::store::room(&root, need, 0)).await?;
+        let job = Job { events: events.clone(), cancel: cancel.clone(), node: None, parallel };
+        let mut broken: BTreeMap<usize, String> = BTreeMap::new();
+        for n in (0..wanted.len()).filter(|n| open[*n] == 0) {
+            self.finish(&wanted[n].graph, source, &job).await.unwrap_or_else(|e| {
+                broken.insert(n, e.to_string());
+            });
+        }
+        let one = |(blob, from): (Descriptor, Arc<dyn BlobSource>)| {
+            let job = &job;
+            async move {
+                let copied = copy_blob(from.as_ref(), self, &blob, job).await;
+                (blob, copied)
+            }
+        };
+        let mut copies = stream::iter(leaves).map(one).buffer_unordered(parallel.max(1));
+        while let Some((blob, copied)) = copies.next().await {
+            let error = match copied {
+                Ok(copied) => {
+                    done.fetched += copied.moved;
+                    done.resumed += copied.resumed;
+                    None
+                }
+                Err(StoreError::Cancelled) => return Err(StoreError::Cancelled.into()),
+                Err(error) => Some(error.to_string()),
+            };
+            for n in waiting.remove(blob.digest()).unwrap_or_default() {
+                open[n] -= 1;
+                if let Some(error) = &error {
+                    broken.entry(n).or_insert_with(|| error.clone());
+                } else if open[n] == 0 && !broken.contains_key(&n) {
+                    self.finish(&wanted[n].graph, source, &job).await.unwrap_or_else(|e| {
+                        broken.insert(n, e.to_string());
+                    });
+                }
+            }
+        }
+        if cancel.is_cancelled() {
+            return Err(StoreError::Cancelled.into());
+        }
+        let failed = broken.into_iter().map(|(n, reason)| {
+            let image = wanted[n].graph.image.clone();
+            NotPulled { reason: format!("{image}: {reason}"), image }
+        });
+        done.failed = failed.collect();
+        Ok(done)
+    }
+
+    /// Whether a blob is there; it stays then for as long as this process is at work.
+    async fn keep(&self, blob: &Descriptor) -> Result<bool, CacheError> {
+        let (this, blob) = (self.clone(), blob.clone());
+        offload(move || {
+            let _content = this.content_shared()?;
+            Ok(this.first_missing(std::slice::from_ref(&blob))?.is_none())
+        })
+        .await
+    }
+
+    /// Writes the documents of an image whose other blobs are there, then its name.
+    async fn finish(&self, graph: &ImageGraph, source: Source, job: &Job) -> Result<(), CacheError> {
+        let memory = MemoryStore::new();
+        for bytes in graph.documents.values() {
+            memory.insert("", bytes.clone());
+        }
+        // No events: they are part of no plan.
+        let quiet = Job { events: crate::event::silent(), ..job.clone() };
+        let own = |b: &&Descriptor| b.kind() != Kind::Blob || graph.documents.contains_key(b.digest());
+        for blob in graph.blobs.iter().filter(own) {
+            if !self.keep(blob).await? {
+                copy_blob(&memory, self, blob, &quiet).await?;
+            }
+        }
+        let (this, record, blobs) =
+            (self.clone(), Record::new(&graph.image, graph, source), graph.blobs.clone());
+        offload(move || {
+            let _content = this.content_shared()?;
+            if let Some(blob) = this.first_missing(&blobs)? {
+                let (digest, store) = (blob.digest().clone(), this.label());
+                return Err(StoreError::NotFound { digest, store }.into());
+            }
+            this.write_record(record)
+        })
+        .await
+    }
+}
+
+/// Runs work that blocks on a thread of its own.
+pub(super) async fn offload<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CacheError> + Send + 'static,
+) -> Result<T, CacheError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Cancelled)?
+}
