@@ -194,7 +194,7 @@ case("bomb in the output", files(**{"templates/t.yaml": bomb()}))
 case("many values in the output", files(**{"templates/t.yaml": "a: [{{ repeat 3000000 \"{},\" }}]"}))
 case("as many values as allowed", files(**{"templates/t.yaml": "a: [{{ repeat 90000 \"{},\" }}]"}), ends=False)
 case("deep output", files(**{"templates/t.yaml": "a: " + deep}))
-case("many documents in the output", files(**{"templates/t.yaml": '{{ repeat 700000 "---\\na: 1\\n" }}'}), ends=False)
+case("many documents in the output", files(**{"templates/t.yaml": '{{ repeat 700000 "---\\na: 1\\n" }}'}))
 
 # Archives and folders.
 case("archive: ..", archive(lambda: [("x/../../etc/x", b"1")]))
@@ -248,7 +248,7 @@ case("archive: in archives", nest(40, 0))
 case("archive: large in archives", nest(5, 30))
 case("100,000 files", files(**{f"d{i % 100}/f{i}": "" for i in range(100_000)}))
 case("100,000 templates", files(**{f"templates/d{i % 100}/f{i}.yaml": "" for i in range(100_000)}))
-case("40,000 templates", files(**{f"templates/d{i % 100}/f{i}.yaml": "a: {{ .Release.Name }}" for i in range(40_000)}), ends=False)
+case("40,000 templates", files(**{f"templates/d{i % 100}/f{i}.yaml": "a: {{ .Release.Name }}" for i in range(40_000)}))
 
 
 def links(*made):
@@ -285,7 +285,7 @@ schema("a large pattern", '{"properties": {"a": {"pattern": "([a-q][^u-z]{13}x){
 schema("a pattern too large", '{"properties": {"a": {"pattern": "((a{1000}){1000}){1000}"}}}', "a: b\n")
 schema("many large patterns", '{"properties": {' + ",".join(f'"p{i}": {{"pattern": "(a{{1000}}|{i}){{20}}"}}' for i in range(20_000)) + "}}")
 schema("many patterns", '{"patternProperties": {' + ",".join(f'"^p{i}[a-z]*$": {{"type": "string"}}' for i in range(30_000)) + "}}", "".join(f"p{i}: 1\n" for i in range(10_000)))
-schema("unique items", '{"properties": {"a": {"uniqueItems": true}}}', "a: [" + ",".join(f"{{a: {i}}}" for i in range(15_000)) + "]\n")
+schema("unique items", '{"properties": {"a": {"uniqueItems": true}}}', "a: [" + ",".join(f"{{a: {i}}}" for i in range(15_000)) + "]\n", ends=False)
 schema("many violations", '{"additionalProperties": {"type": "string"}}', "".join(f"p{i}: 1\n" for i in range(40_000)))
 
 # Settings.

@@ -40,16 +40,17 @@ complete -c omk -n "__fish_omk_needs_command" -f -a "preheat" -d 'Put a bundle\'
 complete -c omk -n "__fish_omk_needs_command" -f -a "demo" -d 'Show the whole way on this machine: discover, bundle, preheat, patch'
 complete -c omk -n "__fish_omk_needs_command" -f -a "completions" -d 'Print the completion script of a shell'
 complete -c omk -n "__fish_omk_needs_command" -f -a "generate" -d 'Write the manual pages and completion scripts into a folder'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build verify inspect" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify inspect" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build verify inspect" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build verify inspect" -s V -l version -d 'Print version'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build verify inspect" -f -a "build" -d 'Pull the images that sources need into a bundle'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build verify inspect" -f -a "verify" -d 'Hash every blob of a bundle and name each bad one'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build verify inspect" -f -a "inspect" -d 'Say what is in a bundle'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify inspect" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify inspect" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify inspect" -f -a "build" -d 'Pull the images that sources need into a bundle'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify inspect" -f -a "lock" -d 'Write down what a bundle definition stands for now: the digest of every image, chart and file'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify inspect" -f -a "verify" -d 'Hash every blob of a bundle and name each bad one'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify inspect" -f -a "inspect" -d 'Say what is in a bundle'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l image -d 'An image that is needed whatever the sources say' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l component -d 'Take the images of a component: its newest version, the newest of a line (cilium@1.18) or one (cilium@1.18.12)' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l catalogue -d 'Folder with more definitions of components' -r -F
@@ -70,13 +71,14 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcomma
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l set-json -d 'Value in JSON' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l set-file -d 'Value that is a file\'s content' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l set-literal -d 'Value that is taken as it stands' -r
-complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l platform -d 'Take this platform of each image, may be given more than once; `all` takes every one that an image has' -r
-complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s o -l output -d 'The file or folder to write' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l platform -d 'Take this platform of each image, may be given more than once; `all` takes every one that an image has [default: what a bundle definition says, else linux/amd64]' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s o -l output -d 'The file or folder to write [default: with a bundle definition NAME.bundle.tar]' -r -F
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l format -d 'One tar file, or a folder' -r -f -a "tar\t'An uncompressed tar file, which `ctr images import` reads as it is'
 folder\t'An OCI image layout in a folder'"
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l summary -d 'How the summary is printed' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'"
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l parallel -d 'Blobs that are fetched at the same time' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l lock-file -d 'The lock of the definition [default: bundle.lock beside bundle.yaml]' -r -F
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l plain-http -d 'Speak plain HTTP to this registry; may be given more than once' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l registry-ca -d 'Trust the certificates in this PEM file beside the system\'s; may be given more than once' -r -F
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l registry-host -d 'The registry that --username is for; the login is never sent to another one' -r
@@ -93,9 +95,53 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcomma
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l skip-tests -d 'Leave out tests'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l is-upgrade -d 'Render as for an upgrade'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l skip-schema-validation -d 'Do not check values against the chart\'s values.schema.json'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l locked -d 'Build only what the lock says, and fail where the definition asks for anything else by now'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l password-stdin -d 'Read the password for --username from standard input'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l image -d 'An image that is needed whatever the sources say' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l component -d 'Take the images of a component: its newest version, the newest of a line (cilium@1.18) or one (cilium@1.18.12)' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l catalogue -d 'Folder with more definitions of components' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l min-confidence -d 'Leave out what is less sure than this: certain, strong, likely, possible' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l exclude -d 'Leave this image out, may be given more than once: a name without tag stands for all its tags, and * for any characters' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l without-rule -d 'Switch this kind of evidence off, may be given more than once: env, arg, config, chart-annotation …' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l release-name -d 'Name of the release that charts are rendered for [default: that of the chart]' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l repo -d 'Chart repository (where its index.yaml is): SOURCES that are no paths here are names of charts in it' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l chart-version -d 'Version, or a constraint such as ^1.2, of the charts of --repo and of those of oci:// that name none' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l source-path -d 'Folder that stands in for a Git repository, an artifact or the charts of a repository: NAME is that of the Flux object, namespace/name, or the address' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l variable -d 'Value of a variable that a Flux object, Compose file or Zarf package leaves open' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -s n -l namespace -d 'Namespace of the release' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l kube-version -d 'Version of Kubernetes that the chart is told' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -s a -l api-versions -d 'API versions that the chart is told besides those of Kubernetes itself' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -s f -l values -d 'Values file, - for standard input; may be given more than once, later ones win' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l set -d 'Value, such as image.tag=1.2,hosts={a,b}' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l set-string -d 'The same, but always text' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l set-json -d 'Value in JSON' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l set-file -d 'Value that is a file\'s content' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l set-literal -d 'Value that is taken as it stands' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l platform -d 'Take this platform of each image [default: what the definition says, else linux/amd64]' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l lock-file -d 'The lock to write [default: bundle.lock beside bundle.yaml]' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l plain-http -d 'Speak plain HTTP to this registry; may be given more than once' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l registry-ca -d 'Trust the certificates in this PEM file beside the system\'s; may be given more than once' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l registry-host -d 'The registry that --username is for; the login is never sent to another one' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l username -d 'Log in to --registry-host with this name; the password comes from --password-stdin or the environment variable OMK_REGISTRY_PASSWORD' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l auth-file -d 'Read logins from this file, in the format of Docker\'s config.json [default: REGISTRY_AUTH_FILE, else DOCKER_CONFIG/config.json, else ~/.docker/config.json]' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l include-disabled -d 'Also take the images that charts can use and, with these values, do not; the same as --min-confidence possible'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l offline -d 'Fetch no charts and no dependencies of charts: take what was fetched before, and say what is missing'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l no-hooks -d 'Leave out hooks'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l skip-tests -d 'Leave out tests'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l is-upgrade -d 'Render as for an upgrade'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l skip-schema-validation -d 'Do not check values against the chart\'s values.schema.json'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l password-stdin -d 'Read the password for --username from standard input'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from verify" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'"
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from verify" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'

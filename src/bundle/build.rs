@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::BundleImage;
+use super::artifact::{Artifact, Content, PackedArtifact};
 use super::index::{self, DOCKER_FILE, INDEX_FILE, Index, LAYOUT, LAYOUT_FILE};
 use super::output::check_output;
 use super::write::{into_folder, into_tar};
@@ -18,7 +19,7 @@ use crate::graph::ImageGraph;
 use crate::oci::{Descriptor, Digest, ImageRef, Platform};
 use crate::registry::Registry;
 use crate::store::archive::Stamp;
-use crate::store::{BlobSource, MemoryStore, StoreError};
+use crate::store::{BlobSource, FilesSource, MemoryStore, StoreError};
 
 /// Where images come from: a registry, a cache, another bundle.
 #[async_trait]
@@ -107,6 +108,10 @@ pub struct BuildRequest {
     pub form: Form,
     /// Blobs fetched at once.
     pub parallel: usize,
+    /// Images that only some nodes need, with the groups of these; the others are for every node.
+    pub groups: BTreeMap<ImageRef, BTreeSet<String>>,
+    /// What rides along.
+    pub artifacts: Vec<PackedArtifact>,
 }
 
 /// What was built. Sizes are bytes.
@@ -120,6 +125,8 @@ pub struct BuildReport {
     pub images: Vec<BuiltImage>,
     /// Optional images that could not be had, sorted.
     pub left_out: Vec<LeftOut>,
+    /// What rides along beside images.
+    pub artifacts: usize,
     /// Different blobs.
     pub blobs: usize,
     /// Bytes that were fetched in this run.
@@ -232,25 +239,27 @@ pub async fn build(
 ) -> Result<BuildReport, BuildError> {
     let started = Instant::now();
     let wanted: BTreeSet<&ImageRef> = request.images.iter().chain(&request.optional).collect();
-    if wanted.is_empty() {
+    if wanted.is_empty() && request.artifacts.is_empty() {
         return Err(BuildError::Empty);
     }
     check_output(&request.output, request.form, &[])?;
     let seen = Stamp::of(&stamped(request)).map_err(BuildError::Begin)?;
     let (graphs, left_out) = resolve(&wanted, &request.platforms, upstream, events, cancel).await?;
     let needed = |image: &ImageRef| request.images.contains(image);
-    if graphs.is_empty() || left_out.iter().any(|l| needed(&l.image)) {
+    if graphs.is_empty() && !wanted.is_empty() || left_out.iter().any(|l| needed(&l.image)) {
         let mut failed: Vec<String> = left_out.into_iter().map(|l| l.reason).collect();
         failed.sort();
         return Err(BuildError::Images { failed, asked: wanted.len() });
     }
-    let images = merge(graphs)?;
-    let documents: BTreeMap<Digest, bytes::Bytes> =
-        images.iter().flat_map(|i| i.graph.documents.clone()).collect();
-    let blobs = ordered(&images);
-    let texts = texts(&images, &request.platforms).map_err(BuildError::Begin)?;
+    let images = merge(graphs, &request.groups)?;
+    let artifacts: Vec<Artifact> = request.artifacts.iter().map(|a| a.artifact.clone()).collect();
+    let documents = images.iter().map(|i| &i.graph.documents).chain(artifacts.iter().map(|a| &a.documents));
+    let documents: BTreeMap<Digest, bytes::Bytes> = documents.flat_map(Clone::clone).collect();
+    let blobs = ordered(&images, &artifacts);
+    let texts = texts(&images, &artifacts, &request.platforms).map_err(BuildError::Begin)?;
     events.emit(Event::Phase { name: "pull", total: Some(blobs.len() as u64) });
-    let transfers = transfers(&images, &documents, upstream, events);
+    let mut transfers = transfers(&images, &documents, upstream, events);
+    transfers.extend(own_transfers(&request.artifacts));
     let parallel = request.parallel;
     let job = Job { events: Arc::clone(events), cancel: cancel.clone(), node: None, parallel };
     let (copied, size) = match request.form {
@@ -263,6 +272,7 @@ pub async fn build(
         size,
         images: images.iter().flat_map(built).collect(),
         left_out,
+        artifacts: artifacts.len(),
         blobs: blobs.len(),
         fetched: copied.moved - cached,
         resumed: copied.resumed,
@@ -317,7 +327,10 @@ pub(super) async fn resolve(
 }
 
 /// Names that resolved to the same root are one image with several names.
-fn merge(graphs: Vec<(ImageRef, ImageGraph)>) -> Result<Vec<BundleImage>, BuildError> {
+fn merge(
+    graphs: Vec<(ImageRef, ImageGraph)>,
+    groups: &BTreeMap<ImageRef, BTreeSet<String>>,
+) -> Result<Vec<BundleImage>, BuildError> {
     let mut owner: BTreeMap<String, Digest> = BTreeMap::new();
     let mut by_root: BTreeMap<Digest, BundleImage> = BTreeMap::new();
     for (image, graph) in graphs {
@@ -329,9 +342,18 @@ fn merge(graphs: Vec<(ImageRef, ImageGraph)>) -> Result<Vec<BundleImage>, BuildE
                 return Err(BuildError::Conflict { name: name.clone(), first, second: root.clone() });
             }
         }
-        let slot = by_root
-            .entry(graph.root.digest().clone())
-            .or_insert_with(|| BundleImage { names: Vec::new(), graph });
+        let of = groups.get(&image).cloned().unwrap_or_default();
+        let mut first = false;
+        let slot = by_root.entry(graph.root.digest().clone()).or_insert_with(|| {
+            first = true;
+            BundleImage { names: Vec::new(), groups: of.clone(), graph }
+        });
+        // Needed by every node under one of its names is needed by every node.
+        if slot.groups.is_empty() || of.is_empty() {
+            slot.groups.clear();
+        } else if !first {
+            slot.groups.extend(of);
+        }
         slot.names.extend(names);
         slot.names.sort();
         slot.names.dedup();
@@ -341,18 +363,24 @@ fn merge(graphs: Vec<(ImageRef, ImageGraph)>) -> Result<Vec<BundleImage>, BuildE
 
 /// Documents first, so that looking into a bundle reads one stretch; then everything else. Each sorted by digest:
 /// the order must not depend on the order in which images were asked for.
-fn ordered(images: &[BundleImage]) -> Vec<Descriptor> {
+fn ordered(images: &[BundleImage], artifacts: &[Artifact]) -> Vec<Descriptor> {
+    let of_images = images.iter().flat_map(|i| &i.graph.blobs);
+    let of_artifacts = artifacts.iter().flat_map(Artifact::blobs);
     let blobs: BTreeMap<&Digest, &Descriptor> =
-        images.iter().flat_map(|i| &i.graph.blobs).map(|b| (b.digest(), b)).collect();
+        of_images.chain(of_artifacts).map(|b| (b.digest(), b)).collect();
     let (documents, rest): (Vec<_>, Vec<_>) = blobs.into_values().partition(|b| super::open::is_document(b));
     documents.into_iter().chain(rest).cloned().collect()
 }
 
-fn texts(images: &[BundleImage], platforms: &[Platform]) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+fn texts(
+    images: &[BundleImage],
+    artifacts: &[Artifact],
+    platforms: &[Platform],
+) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
     let json = |e: serde_json::Error| StoreError::Remote(format!("cannot write the index: {e}"));
     Ok(vec![
         (LAYOUT_FILE.to_owned(), LAYOUT.to_vec()),
-        (INDEX_FILE.to_owned(), serde_json::to_vec(&Index::new(images, platforms)).map_err(json)?),
+        (INDEX_FILE.to_owned(), serde_json::to_vec(&Index::new(images, artifacts, platforms)).map_err(json)?),
         (DOCKER_FILE.to_owned(), index::docker_manifest(images).map_err(json)?),
     ])
 }
@@ -376,6 +404,25 @@ fn transfers(
         }
     }
     all
+}
+
+/// The bytes of artifacts, which are at hand.
+fn own_transfers(artifacts: &[PackedArtifact]) -> Vec<Transfer> {
+    let (memory, mut files) = (MemoryStore::new(), BTreeMap::new());
+    for packed in artifacts {
+        packed.artifact.documents.values().for_each(|b| drop(memory.insert("", b.clone())));
+        for (blob, content) in &packed.contents {
+            match content {
+                Content::Bytes(bytes) => drop(memory.insert("", bytes.clone())),
+                Content::File(path, ..) => drop(files.insert(blob.digest().clone(), path.clone())),
+            }
+        }
+    }
+    let memory: Arc<dyn BlobSource> = Arc::new(memory);
+    let on_disk: Arc<dyn BlobSource> = Arc::new(FilesSource::new(files.clone()));
+    let blobs = artifacts.iter().flat_map(|a| a.artifact.blobs());
+    let source = |blob: &Descriptor| if files.contains_key(blob.digest()) { &on_disk } else { &memory };
+    blobs.map(|blob| Transfer { blob: blob.clone(), source: Arc::clone(source(blob)) }).collect()
 }
 
 fn built(image: &BundleImage) -> Vec<BuiltImage> {

@@ -104,6 +104,7 @@ mod tests {
             names: image.runtime_names(&digest(n)),
             digest: digest(n),
             media_type: String::new(),
+            groups: std::collections::BTreeSet::new(),
             size: 0,
             variants: vec![Variant {
                 platform: None,
@@ -124,6 +125,7 @@ mod tests {
                 .enumerate()
                 .map(|(i, n)| image(n, u8::try_from(i * 10).unwrap()))
                 .collect(),
+            artifacts: Vec::new(),
             blobs: 0,
             size: 0,
             shared: 0,

@@ -1,10 +1,10 @@
 //! `index.json` and `manifest.json` of a bundle: pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::BundleImage;
+use super::{Artifact, BundleImage};
 use crate::oci::{Descriptor, Platform, media};
 
 /// The file that makes a folder an image layout, and its only content (image-spec, "oci-layout file").
@@ -25,6 +25,13 @@ pub(super) const VERSION: &str = "omk.bundle.version";
 /// The platforms that were taken, separated by commas, none for all that an image has; on the index.
 pub(super) const PLATFORMS: &str = "omk.bundle.platforms";
 
+/// Groups of nodes that need an image, separated by commas; on its entries.
+pub(super) const GROUPS: &str = "omk.bundle.groups";
+/// What an entry is that is no image; see [`super::ArtifactKind`].
+pub(super) const ARTIFACT_KIND: &str = "omk.bundle.artifact";
+/// What people call it.
+pub(super) const ARTIFACT_NAME: &str = "omk.bundle.artifact.name";
+
 /// `index.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -42,25 +49,37 @@ pub struct Index {
 impl Index {
     /// One entry for every name of every image, sorted by name. CRI finds `repository@digest` only if that is a
     /// name of its own, so both are listed.
-    pub fn new(images: &[BundleImage], platforms: &[Platform]) -> Self {
-        let mut manifests: Vec<(String, Descriptor)> = images
-            .iter()
-            .flat_map(|i| i.names.iter().map(|n| (n.clone(), i.graph.root.clone())))
-            .map(|(name, root)| {
-                let entry =
-                    root.with_annotations([(CONTAINERD_NAME, name.as_str()), (REF_NAME, name.as_str())]);
-                (name, entry)
-            })
-            .collect();
+    ///
+    /// Artifacts come after the images. They have none of the names by which runtimes find images, so that these leave
+    /// them alone.
+    pub fn new(images: &[BundleImage], artifacts: &[Artifact], platforms: &[Platform]) -> Self {
+        let entry = |image: &BundleImage, name: &String| {
+            let groups: Vec<&str> = image.groups.iter().map(String::as_str).collect();
+            let groups = groups.join(",");
+            let mut annotations = vec![(CONTAINERD_NAME, name.as_str()), (REF_NAME, name.as_str())];
+            if !groups.is_empty() {
+                annotations.push((GROUPS, groups.as_str()));
+            }
+            (name.clone(), image.graph.root.clone().with_annotations(annotations))
+        };
+        let mut manifests: Vec<(String, Descriptor)> =
+            images.iter().flat_map(|i| i.names.iter().map(move |n| entry(i, n))).collect();
         manifests.sort_by(|a, b| a.0.cmp(&b.0));
         manifests.dedup_by(|a, b| a.0 == b.0);
+        let mut further: Vec<&Artifact> = artifacts.iter().collect();
+        further.sort_by_key(|a| (a.kind, &a.name, a.root.digest()));
+        further.dedup_by_key(|a| (a.kind, &a.name, a.root.digest()));
         let taken: Vec<String> = platforms.iter().map(ToString::to_string).collect();
         let annotations =
             BTreeMap::from([(VERSION.to_owned(), "1".to_owned()), (PLATFORMS.to_owned(), taken.join(","))]);
         Self {
             schema_version: 2,
             media_type: Some(media::OCI_INDEX.to_owned()),
-            manifests: manifests.into_iter().map(|(_, d)| d).collect(),
+            manifests: manifests
+                .into_iter()
+                .map(|(_, d)| d)
+                .chain(further.into_iter().map(Artifact::entry))
+                .collect(),
             annotations,
         }
     }
@@ -69,6 +88,12 @@ impl Index {
     pub fn name(entry: &Descriptor) -> Option<&str> {
         let a = entry.annotations();
         a.get(CONTAINERD_NAME).or_else(|| a.get(REF_NAME)).map(String::as_str).filter(|n| !n.is_empty())
+    }
+
+    /// The groups of nodes that need the image of an entry; empty: every node.
+    pub fn groups(entry: &Descriptor) -> BTreeSet<String> {
+        let text = entry.annotations().get(GROUPS).map(String::as_str).unwrap_or_default();
+        text.split(',').filter(|g| !g.is_empty()).map(str::to_owned).collect()
     }
 
     /// The platforms that the bundle was built for; `None` for a layout of another tool.

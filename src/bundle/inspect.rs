@@ -1,8 +1,9 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::Bundle;
+use super::{Artifact, ArtifactKind, Bundle};
 use crate::oci::{Digest, Platform};
 
 /// What is in a bundle, for people and programs. Sizes are bytes.
@@ -14,12 +15,29 @@ pub struct Inspection {
     pub platforms: Vec<Platform>,
     /// Every image, sorted by name.
     pub images: Vec<InspectedImage>,
-    /// Different blobs that the images need.
+    /// What rides along: charts, manifests, files.
+    pub artifacts: Vec<InspectedArtifact>,
+    /// Different blobs that all of it needs.
     pub blobs: usize,
     /// Bytes of those.
     pub size: u64,
     /// Bytes that would be there more than once if images did not share blobs.
     pub shared: u64,
+}
+
+/// Something in a bundle that is no image.
+#[derive(Debug, Clone, Serialize)]
+pub struct InspectedArtifact {
+    /// What it is.
+    pub kind: ArtifactKind,
+    /// What people call it.
+    pub name: String,
+    /// Of its manifest.
+    pub digest: Digest,
+    /// Bytes of its blobs.
+    pub size: u64,
+    /// Its files: where `omk bundle extract` puts them, and bytes.
+    pub files: BTreeMap<String, u64>,
 }
 
 /// One image of a bundle.
@@ -31,6 +49,9 @@ pub struct InspectedImage {
     pub digest: Digest,
     /// Media type of that.
     pub media_type: String,
+    /// Groups of nodes that need it; empty: every node.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub groups: BTreeSet<String>,
     /// Bytes of its blobs, shared ones too.
     pub size: u64,
     /// One a platform.
@@ -66,21 +87,32 @@ impl Bundle {
     pub fn inspect(&self) -> Inspection {
         let needed = self.needed();
         let size: u64 = needed.values().map(|b| b.size()).sum();
-        let all: u64 = self.images().iter().map(|i| i.graph.size()).sum();
+        let all =
+            self.images().iter().map(|i| i.graph.size()).chain(self.artifacts().iter().map(Artifact::size));
+        let all: u64 = all.sum();
         let image = |i: &super::BundleImage| InspectedImage {
             names: i.names.clone(),
             digest: i.graph.root.digest().clone(),
             media_type: i.graph.root.media_type().to_owned(),
+            groups: i.groups.clone(),
             size: i.graph.size(),
             variants: i.graph.images.iter().map(variant).collect(),
+        };
+        let artifact = |a: &Artifact| InspectedArtifact {
+            kind: a.kind,
+            name: a.name.clone(),
+            digest: a.root.digest().clone(),
+            size: a.size(),
+            files: a.files.iter().map(|f| (f.path.clone(), f.blob.size())).collect(),
         };
         Inspection {
             bundle: self.path().to_owned(),
             platforms: self.platforms().to_vec(),
             images: self.images().iter().map(image).collect(),
+            artifacts: self.artifacts().iter().map(artifact).collect(),
             blobs: needed.len(),
             size,
-            shared: all - size,
+            shared: all.saturating_sub(size),
         }
     }
 }

@@ -8,9 +8,11 @@
 //! Invariants of a bundle that [`build`] made: a digest never changes, however few platforms were taken; the same
 //! images give the same bytes; the documents (manifests, configs) come first, so looking into it reads little.
 
+mod artifact;
 mod build;
 mod check;
 mod compare;
+pub mod definition;
 mod index;
 mod inspect;
 mod lock;
@@ -18,14 +20,18 @@ mod open;
 mod output;
 mod write;
 
+pub use artifact::{Artifact, ArtifactError, ArtifactFile, ArtifactKind, Content, PackedArtifact};
 pub use build::{BuildError, BuildReport, BuildRequest, BuiltImage, Form, LeftOut, Upstream, build};
 pub use check::{BadBlob, VerifyReport, verify};
 pub use compare::{Compared, State, compare};
+pub use definition::{Definition, DefinitionError};
 pub use index::{CONTAINERD_NAME, INDEX_FILE, Index, LAYOUT, LAYOUT_FILE, REF_NAME};
-pub use inspect::{InspectedImage, Inspection, Layer, Variant};
-pub use lock::{Lock, Locked, lock};
+pub use inspect::{InspectedArtifact, InspectedImage, Inspection, Layer, Variant};
+pub use lock::{Lock, LockError, Locked, LockedChart, LockedFile, Pinned, lock};
 pub use open::{Bundle, BundleError};
 pub use output::check_output;
+
+use std::collections::BTreeSet;
 
 use crate::graph::ImageGraph;
 
@@ -34,6 +40,8 @@ use crate::graph::ImageGraph;
 pub struct BundleImage {
     /// Every name under which a runtime shall know it, fully qualified: `repository:tag`, `repository@digest`.
     pub names: Vec<String>,
+    /// Groups of nodes that need it; empty: every node.
+    pub groups: BTreeSet<String>,
     /// All its blobs.
     pub graph: ImageGraph,
 }

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::BundleImage;
+use super::artifact::{Artifact, ArtifactError, read_artifacts};
 use super::index::{DOCKER_FILE, INDEX_FILE, Index, LAYOUT_FILE};
 use crate::graph::{GraphError, Step, Walk};
 use crate::oci::{Descriptor, Digest, Hasher, ImageRef, Platform, media};
@@ -27,6 +28,7 @@ pub struct Bundle {
     path: PathBuf,
     store: Arc<Store>,
     images: Vec<BundleImage>,
+    artifacts: Vec<Artifact>,
     platforms: Vec<Platform>,
 }
 
@@ -73,6 +75,14 @@ pub enum BundleError {
         first: EntryProblem,
         /// How many more there are.
         others: usize,
+    },
+    /// A chart or files in it cannot be used.
+    #[error("bundle {}: {source}", path.display())]
+    Artifact {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: ArtifactError,
     },
     /// An image in it cannot be used.
     #[error("bundle {}: {source}", path.display())]
@@ -136,15 +146,25 @@ impl Bundle {
         })
         .await
         .map_err(|_| StoreError::Cancelled)??;
-        let mut bundle =
-            Self { path: path.to_owned(), store: Arc::new(store), images: Vec::new(), platforms: Vec::new() };
+        let mut bundle = Self {
+            path: path.to_owned(),
+            store: Arc::new(store),
+            images: Vec::new(),
+            artifacts: Vec::new(),
+            platforms: Vec::new(),
+        };
         let read = async {
             let index = bundle.index()?;
             let images = bundle.walk(&index).await?;
-            Ok((index, images))
+            let artifacts = read_artifacts(&bundle, &index).await.map_err(|e| match e {
+                ArtifactError::Store(error) => error.into(),
+                source => BundleError::Artifact { path: bundle.path.clone(), source },
+            })?;
+            Ok((index, images, artifacts))
         };
-        let (index, images) = read.await.map_err(|e| bundle.explained(e))?;
+        let (index, images, artifacts) = read.await.map_err(|e| bundle.explained(e))?;
         bundle.images = images;
+        bundle.artifacts = artifacts;
         bundle.platforms = index.platforms().unwrap_or_else(|| {
             let all = bundle.images.iter().flat_map(|i| &i.graph.images);
             all.filter_map(|i| i.platform.clone()).collect::<BTreeSet<_>>().into_iter().collect()
@@ -181,9 +201,15 @@ impl Bundle {
         &self.platforms
     }
 
-    /// Every blob that an image needs, once.
+    /// What rides along: charts, manifests, files.
+    pub fn artifacts(&self) -> &[Artifact] {
+        &self.artifacts
+    }
+
+    /// Every blob that an image or artifact needs, once.
     pub fn needed(&self) -> BTreeMap<Digest, Descriptor> {
         let blobs = self.images.iter().flat_map(|i| &i.graph.blobs);
+        let blobs = blobs.chain(self.artifacts.iter().flat_map(Artifact::blobs));
         blobs.map(|b| (b.digest().clone(), b.clone())).collect()
     }
 
@@ -235,8 +261,9 @@ impl Bundle {
     /// The images that need a blob, for messages.
     pub(super) fn users(&self, digest: &Digest) -> String {
         let needs = |i: &&BundleImage| i.graph.blobs.iter().any(|b| b.digest() == digest);
-        let names: Vec<&str> =
-            self.images.iter().filter(needs).filter_map(|i| i.names.first()).map(String::as_str).collect();
+        let images = self.images.iter().filter(needs).filter_map(|i| i.names.first());
+        let further = self.artifacts.iter().filter(|a| a.blobs().any(|b| b.digest() == digest));
+        let names: Vec<&str> = images.chain(further.map(|a| &a.name)).map(String::as_str).collect();
         match names.as_slice() {
             [] => "no image".to_owned(),
             [one] => (*one).to_owned(),
@@ -291,21 +318,26 @@ impl Bundle {
 
     /// Entries of the index that name the same root are one image with several names.
     async fn walk(&self, index: &Index) -> Result<Vec<BundleImage>, BundleError> {
-        let mut names: BTreeMap<Digest, (Descriptor, Vec<String>)> = BTreeMap::new();
+        let mut names: BTreeMap<Digest, (Descriptor, Vec<String>, BTreeSet<String>)> = BTreeMap::new();
         for entry in &index.manifests {
+            if Artifact::named(entry).is_some() {
+                continue;
+            }
             let Some(name) = Index::name(entry) else {
                 let text =
                     format!("{INDEX_FILE}: {} has no name ({})", entry.digest(), super::CONTAINERD_NAME);
                 return Err(self.not_bundle(text));
             };
             self.check_name(name, entry.digest())?;
-            let slot = names.entry(entry.digest().clone()).or_insert_with(|| (entry.clone(), Vec::new()));
+            let slot = names
+                .entry(entry.digest().clone())
+                .or_insert_with(|| (entry.clone(), Vec::new(), Index::groups(entry)));
             slot.1.push(name.to_owned());
         }
         let platforms = index.platforms();
         let mut images = Vec::with_capacity(names.len());
         let mut read = BTreeMap::new();
-        for (_, (root, mut names)) in names {
+        for (_, (root, mut names, groups)) in names {
             names.sort();
             names.dedup();
             let image: ImageRef = match names.iter().find(|n| !n.contains('@')).or(names.first()) {
@@ -314,7 +346,7 @@ impl Bundle {
             };
             let root = Descriptor::new(root.media_type(), root.digest().clone(), root.size());
             let graph = self.graph(image, root, platforms.as_deref(), &mut read).await?;
-            images.push(BundleImage { names, graph });
+            images.push(BundleImage { names, groups, graph });
         }
         Ok(images)
     }

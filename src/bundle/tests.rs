@@ -111,6 +111,8 @@ impl Fake {
             output: output.to_owned(),
             form,
             parallel,
+            groups: std::collections::BTreeMap::new(),
+            artifacts: Vec::new(),
         };
         build(&request, self, &silent(), &CancellationToken::new()).await
     }
@@ -298,6 +300,8 @@ async fn optional_images_that_cannot_be_had_are_left_out_and_needed_ones_are_not
         output: dir.path().join("x.tar"),
         form: Form::Tar,
         parallel: 1,
+        groups: std::collections::BTreeMap::new(),
+        artifacts: Vec::new(),
     };
     let run = async |request| build(&request, &fake, &silent(), &CancellationToken::new()).await;
     let report = run(request(&["web:1"], &["tool:2", "gone:1"])).await.unwrap();

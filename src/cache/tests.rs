@@ -191,6 +191,8 @@ impl World {
             output: self.folder.path().join(out),
             form: Form::Tar,
             parallel: 2,
+            groups: std::collections::BTreeMap::new(),
+            artifacts: Vec::new(),
         };
         let report = build(&request, upstream, &silent(), &CancellationToken::new()).await;
         report.map(|r| r.fetched).map_err(|e| e.to_string())

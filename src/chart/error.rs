@@ -116,6 +116,14 @@ pub enum ChartError {
         /// Place in its output, and reason.
         source: YamlError,
     },
+    /// More came of it than is read.
+    #[error("{template}: {reason}")]
+    TooLarge {
+        /// The template at which it became too much.
+        template: String,
+        /// What, and the bound.
+        reason: String,
+    },
     /// A file named by `--show-only` is not among the templates with output.
     #[error("could not find template {0} in chart")]
     NoSuchTemplate(String),

@@ -32,7 +32,7 @@ const MAX_DEPTH: usize = 20;
 /// [`ChartError::Unsafe`] for a chart that points outside itself or is larger than [`MAX_CHART_BYTES`];
 /// [`ChartError::NotAChart`], [`ChartError::Yaml`] and [`ChartError::Invalid`] for one that is not well formed.
 pub fn load(path: &Path) -> Result<Chart, ChartError> {
-    let mut left = Left { bytes: MAX_CHART_BYTES, files: MAX_FILES };
+    let mut left = Left::new();
     let files = if path.is_dir() {
         folder(path, &mut left)?
     } else {
@@ -49,18 +49,22 @@ pub fn load(path: &Path) -> Result<Chart, ChartError> {
 /// As [`load`].
 pub fn load_archive(name: &str, data: &[u8]) -> Result<Chart, ChartError> {
     let path = Path::new(name);
-    let mut left = Left { bytes: MAX_CHART_BYTES, files: MAX_FILES };
+    let mut left = Left::new();
     let files = unpack(path, data, &mut left)?;
     build(name, path, files, 0, &mut left)
 }
 
 /// What a chart may still hold, with all that is packed in it.
-struct Left {
+pub(super) struct Left {
     bytes: u64,
     files: usize,
 }
 
 impl Left {
+    pub(super) fn new() -> Self {
+        Self { bytes: MAX_CHART_BYTES, files: MAX_FILES }
+    }
+
     fn take(&mut self, path: &Path, bytes: u64) -> Result<(), ChartError> {
         let too_large =
             || format!("the chart is larger than the maximum size {MAX_CHART_BYTES} once unpacked");
@@ -75,7 +79,7 @@ fn refused(path: &Path, reason: impl Into<String>) -> ChartError {
     ChartError::Unsafe { path: path.into(), reason: reason.into() }
 }
 
-fn io(path: &Path) -> impl FnOnce(std::io::Error) -> ChartError + '_ {
+pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> ChartError + '_ {
     move |source| ChartError::Io { path: path.into(), source }
 }
 
@@ -87,7 +91,7 @@ struct Walk<'a> {
     left: &'a mut Left,
 }
 
-fn folder(root: &Path, left: &mut Left) -> Result<Vec<ChartFile>, ChartError> {
+pub(super) fn folder(root: &Path, left: &mut Left) -> Result<Vec<ChartFile>, ChartError> {
     if !root.join("Chart.yaml").is_file() {
         return Err(ChartError::NotAChart { path: root.into(), reason: "Chart.yaml file is missing".into() });
     }
@@ -161,7 +165,11 @@ fn without_bom(mut data: Vec<u8>) -> Arc<Vec<u8>> {
     Arc::new(data)
 }
 
-fn unpack(path: &Path, mut data: impl BufRead, left: &mut Left) -> Result<Vec<ChartFile>, ChartError> {
+pub(super) fn unpack(
+    path: &Path,
+    mut data: impl BufRead,
+    left: &mut Left,
+) -> Result<Vec<ChartFile>, ChartError> {
     if !data.fill_buf().map_err(io(path))?.starts_with(&[0x1f, 0x8b]) {
         let reason = "it does not appear to be a gzipped archive";
         return Err(ChartError::NotAChart { path: path.into(), reason: reason.into() });

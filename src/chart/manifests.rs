@@ -141,13 +141,31 @@ fn split(text: &str) -> Vec<&str> {
     docs.into_iter().filter(|d| !d.trim().is_empty()).map(str::trim_start).collect()
 }
 
-/// The line of `whole` at which its end that begins with `part` starts; `part` is a piece of it.
-fn line_of(part: &str, whole: &str) -> u32 {
-    let before = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
-    let lines = whole.bytes().take(before).filter(|b| *b == b'\n').count();
-    u32::try_from(lines).unwrap_or(u32::MAX).saturating_add(1)
+/// The lines at which pieces of a text begin, asked for in their order.
+struct Lines<'a> {
+    whole: &'a str,
+    seen: usize,
+    line: u32,
 }
 
+impl<'a> Lines<'a> {
+    fn new(whole: &'a str) -> Self {
+        Self { whole, seen: 0, line: 1 }
+    }
+
+    /// The line at which `part`, a piece of the text, begins. What was counted for the piece before is not counted again.
+    fn of(&mut self, part: &str) -> u32 {
+        let at = (part.as_ptr() as usize).saturating_sub(self.whole.as_ptr() as usize);
+        let between = self.whole.as_bytes().get(self.seen..at).unwrap_or_default();
+        let lines = between.iter().filter(|b| **b == b'\n').count();
+        self.line = self.line.saturating_add(u32::try_from(lines).unwrap_or(u32::MAX));
+        self.seen = self.seen.max(at);
+        self.line
+    }
+}
+
+/// Documents that one chart may render to. The largest real ones have some hundreds.
+const MAX_DOCUMENTS: usize = 100_000;
 /// Values of one document; a mapping counts for four.
 const MAX_NODES: usize = 400_000;
 
@@ -186,7 +204,12 @@ pub(crate) fn collect(
         if printed.trim().is_empty() {
             continue;
         }
+        let mut lines = Lines::new(&printed);
         for text in split(&printed) {
+            if docs.len() >= MAX_DOCUMENTS {
+                let reason = format!("a chart of more than {MAX_DOCUMENTS} documents is not rendered");
+                return Err(ChartError::TooLarge { template: source, reason });
+            }
             let head = head(&source, text)?;
             let hook = match &head.hooks {
                 None => false,
@@ -202,12 +225,8 @@ pub(crate) fn collect(
                     true
                 }
             };
-            let doc = RenderedDoc {
-                source: source.clone(),
-                text: text.to_owned(),
-                line: line_of(text, &printed),
-                hook,
-            };
+            let doc =
+                RenderedDoc { source: source.clone(), text: text.to_owned(), line: lines.of(text), hook };
             docs.push((head.kind, doc));
         }
     }

@@ -17,6 +17,7 @@ mod load;
 mod manifests;
 mod metadata;
 mod objects;
+mod pack;
 mod render;
 mod schema;
 mod strvals;

@@ -7,12 +7,15 @@ use super::values::Tree;
 /// Helm's bounds.
 const MAX_INDEX: usize = 65_536;
 const MAX_NESTED: usize = 30;
+/// Elements that one expression may fill lists up with, up to the indices that it names.
+const MAX_FILLED: usize = 1 << 20;
 
 type Table = Map<String, Tree>;
 
 struct Parser<'a> {
     chars: std::iter::Peekable<std::str::Chars<'a>>,
     strings: bool,
+    filled: usize,
 }
 
 /// Applies a `--set` expression; with `strings`, that of `--set-string`.
@@ -21,7 +24,7 @@ struct Parser<'a> {
 ///
 /// With what is wrong in Helm's words.
 pub(crate) fn parse(text: &str, dest: &mut Tree, strings: bool) -> Result<(), String> {
-    let mut p = Parser { chars: text.chars().peekable(), strings };
+    let mut p = Parser { chars: text.chars().peekable(), strings, filled: 0 };
     let Tree::Object(table) = dest else { return Err("values are not a mapping".into()) };
     while p.chars.peek().is_some() {
         p.key(table, 0)?;
@@ -193,6 +196,10 @@ impl Parser<'_> {
             None => return Err("unexpected end after array index".into()),
         };
         if list.len() <= index {
+            self.filled += index - list.len();
+            if self.filled > MAX_FILLED {
+                return Err(format!("lists would be filled up with more than {MAX_FILLED} empty elements"));
+            }
             list.resize(index + 1, Tree::Null);
         }
         list[index] = value;
@@ -267,6 +274,8 @@ mod tests {
         for bad in ["a", "a,b=1", "a[x]=1", "a[-1]=1", "a={x", "a[70000]=1"] {
             assert!(set(bad).is_err(), "{bad}");
         }
+        let many: Vec<String> = (0..20).map(|i| format!("a{i}[65536]=1")).collect();
+        assert!(set(&many.join(",")).unwrap_err().contains("filled up"));
         let mut t = json!({"a":{"b":1}});
         parse_json("a.c=[1,{\"x\":2}]", &mut t).unwrap();
         assert_eq!(t, json!({"a":{"b":1,"c":[1.0,{"x":2.0}]}}));

@@ -27,6 +27,19 @@ pub struct ComponentArgs {
 }
 
 impl ComponentArgs {
+    /// Whether none was asked for.
+    pub fn is_empty(&self) -> bool {
+        self.components.is_empty()
+    }
+
+    /// Everything that is known.
+    ///
+    /// # Errors
+    /// When a folder of definitions cannot be read.
+    pub fn catalogue(&self) -> Result<Catalogue, CliError> {
+        read(self.catalogue.as_ref())
+    }
+
     /// What was asked for.
     ///
     /// # Errors
@@ -35,7 +48,7 @@ impl ComponentArgs {
         if self.components.is_empty() {
             return Ok(Vec::new());
         }
-        let all = read(self.catalogue.as_ref())?;
+        let all = self.catalogue()?;
         let pick = |wanted: &String| all.pick(wanted).map_err(|e| CliError::usage(e.to_string()));
         self.components.iter().map(pick).collect()
     }

@@ -7,6 +7,8 @@ use clap::Args;
 use super::chart::{RenderArgs, ValueArgs};
 use super::component::ComponentArgs;
 use super::{CliError, Context, exit, warn};
+use crate::bundle::Definition;
+use crate::catalogue::Catalogue;
 use crate::chart::RenderOptions;
 use crate::chart::fetch::{ChartSource, Loader};
 use crate::discover::{
@@ -106,13 +108,60 @@ impl SourceArgs {
         Ok((paths, releases))
     }
 
+    /// The definition of a bundle, if that is what was given.
+    ///
+    /// # Errors
+    /// When there is something beside it, or it cannot be used.
+    pub fn definition(&self) -> Result<Option<Definition>, CliError> {
+        let Some(path) = self.paths.iter().find(|p| Definition::is_one(p)) else { return Ok(None) };
+        if self.paths.len() > 1 || !self.images.is_empty() || !self.components.is_empty() {
+            let message =
+                format!("{} is a bundle definition, which stands alone: add the rest to it", path.display());
+            return Err(CliError::usage(message));
+        }
+        Ok(Some(Definition::read(path)?))
+    }
+
+    /// Whether nothing may be fetched but images.
+    pub fn offline(&self) -> bool {
+        self.offline
+    }
+
+    /// The components that are known.
+    ///
+    /// # Errors
+    /// When a folder of definitions cannot be read.
+    pub fn catalogue(&self) -> Result<Catalogue, CliError> {
+        self.components.catalogue()
+    }
+
+    fn least(&self) -> Confidence {
+        if self.include_disabled { Confidence::Possible } else { self.min_confidence }
+    }
+
+    /// Bounds and means of looking for images.
+    ///
+    /// # Errors
+    /// When there is nowhere to keep charts.
+    pub fn scope(&self, context: &Context, registry: RegistryOptions) -> Result<Scope, CliError> {
+        let options = super::chart::source::fetch_options(registry, None, self.offline)?;
+        let charts = Loader::new(options, context.events.clone(), context.cancel.clone());
+        Ok(Scope {
+            cancel: context.cancel.clone(),
+            charts: Some(charts),
+            source_paths: self.source_paths.clone(),
+            variables: self.variables.iter().cloned().collect(),
+            include_disabled: self.least() == Confidence::Possible,
+            without_rules: self.without_rule.clone(),
+            ..Scope::default()
+        })
+    }
+
     /// Looks into all of it.
     ///
     /// # Errors
     /// When it was cancelled. What cannot be read is in [`Findings::problems`]; see [`tell`].
     pub async fn discover(&self, context: &Context, registry: RegistryOptions) -> Result<Findings, CliError> {
-        let options = super::chart::source::fetch_options(registry, None, self.offline)?;
-        let charts = Loader::new(options, context.events.clone(), context.cancel.clone());
         let render = self.render.options(self.values.read()?)?;
         let (paths, releases) = self.named(&render)?;
         let inputs = Inputs {
@@ -123,16 +172,7 @@ impl SourceArgs {
             images: self.images.clone(),
             components: self.components.picked()?,
         };
-        let least = if self.include_disabled { Confidence::Possible } else { self.min_confidence };
-        let scope = Scope {
-            cancel: context.cancel.clone(),
-            charts: Some(charts),
-            source_paths: self.source_paths.clone(),
-            variables: self.variables.iter().cloned().collect(),
-            include_disabled: least == Confidence::Possible,
-            without_rules: self.without_rule.clone(),
-            ..Scope::default()
-        };
+        let (least, scope) = (self.least(), self.scope(context, registry)?);
         let work = tokio::task::spawn_blocking(move || discover(&inputs, &scope));
         let mut found = tokio::select! {
             // Reading from a terminal ends with the next line only.

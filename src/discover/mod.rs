@@ -306,6 +306,19 @@ pub fn discover(inputs: &Inputs, scope: &Scope) -> Result<Findings, Cancelled> {
     Ok(all)
 }
 
+/// The files that [`discover`] reads as manifests below a folder, sorted; the parts of charts among them are left out.
+///
+/// # Errors
+/// As for a source that cannot be read.
+pub fn manifest_files(folder: &Path, scope: &Scope) -> Result<Vec<PathBuf>, SourceError> {
+    let listing = input::list(folder, scope)?;
+    let manifest = |entry: input::Entry| match entry {
+        input::Entry::Manifest(path) => Some(path),
+        input::Entry::Chart(_) | input::Entry::Kustomization(_) => None,
+    };
+    Ok(listing.entries.into_iter().filter_map(manifest).collect())
+}
+
 /// What was given for charts, in words.
 fn chart_options(inputs: &Inputs) -> Option<String> {
     let (given, default) = (&inputs.charts, RenderOptions::default());

@@ -9,7 +9,7 @@ fn containerd() -> Containerd {
 
 fn bundled(store: &MemoryStore, name: &str, root: &Descriptor) -> BundleImage {
     let graph = graph(store, name, root);
-    BundleImage { names: graph.image.runtime_names(root.digest()), graph }
+    BundleImage { names: graph.image.runtime_names(root.digest()), groups: BTreeSet::default(), graph }
 }
 
 fn single(store: &MemoryStore, name: &str, layers: &[&str]) -> BundleImage {

@@ -16,10 +16,12 @@ use crate::oci::{Descriptor, Digest, Hasher};
 
 pub mod archive;
 mod file;
+mod files;
 mod folder;
 mod memory;
 
 pub(crate) use file::{OpenFile, blocking, parent, room, sync_folder, write_small};
+pub use files::FilesSource;
 pub use folder::FolderStore;
 pub(crate) use folder::{FolderLock, open_locked};
 pub use memory::MemoryStore;

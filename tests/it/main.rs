@@ -11,6 +11,7 @@ mod chart_fetch;
 mod chart_hostile;
 mod compare;
 mod conformance;
+mod definition;
 mod demo;
 mod discover;
 mod expand;

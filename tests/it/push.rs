@@ -46,7 +46,7 @@ fn graph(store: &MemoryStore, name: &str, root: &Descriptor) -> ImageGraph {
 pub(crate) fn bundled(store: &MemoryStore, name: &str, layers: &[&[u8]]) -> BundleImage {
     let root = images::image(store, PLATFORM, layers);
     let graph = graph(store, name, &root);
-    BundleImage { names: graph.image.runtime_names(root.digest()), graph }
+    BundleImage { names: graph.image.runtime_names(root.digest()), groups: Default::default(), graph }
 }
 
 /// Sessions on this machine. Faults are by node.

@@ -23,6 +23,24 @@ pub(super) struct Web {
     login: Option<Login>,
 }
 
+/// What all requests to web servers have in common: bounded waits, and no way from TLS to plain HTTP.
+pub(crate) fn client() -> reqwest::ClientBuilder {
+    Client::builder()
+        .user_agent(concat!("omk/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT)
+        .read_timeout(STALL)
+        .redirect(reqwest::redirect::Policy::custom(|attempt| {
+            let from_tls = attempt.previous().iter().any(|u| u.scheme() == "https");
+            if attempt.previous().len() > MAX_REDIRECTS {
+                attempt.error("too many redirects")
+            } else if from_tls && attempt.url().scheme() != "https" {
+                attempt.error("it leads from https to plain http")
+            } else {
+                attempt.follow()
+            }
+        }))
+}
+
 /// Scheme, host and port: a login is good for these only.
 fn origin(url: &Url) -> (String, Option<String>, Option<u16>) {
     (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default())
@@ -38,23 +56,7 @@ impl Web {
             let found = Certificate::from_pem_bundle(&pem).map_err(|e| failed(shown, e.to_string()))?;
             roots.extend(found);
         }
-        let builder = || {
-            Client::builder()
-                .user_agent(concat!("omk/", env!("CARGO_PKG_VERSION")))
-                .connect_timeout(CONNECT)
-                .read_timeout(STALL)
-                .timeout(PATIENCE)
-                .redirect(reqwest::redirect::Policy::custom(|attempt| {
-                    let from_tls = attempt.previous().iter().any(|u| u.scheme() == "https");
-                    if attempt.previous().len() > MAX_REDIRECTS {
-                        attempt.error("too many redirects")
-                    } else if from_tls && attempt.url().scheme() != "https" {
-                        attempt.error("it leads from https to plain http")
-                    } else {
-                        attempt.follow()
-                    }
-                }))
-        };
+        let builder = || client().timeout(PATIENCE);
         // A machine without system roots still reaches plain HTTP and servers whose authority is given.
         let client = builder()
             .tls_certs_merge(roots.clone())
@@ -146,7 +148,7 @@ impl Web {
 }
 
 /// Without a login or a token in the query.
-pub(super) fn shown(url: &Url) -> String {
+pub(crate) fn shown(url: &Url) -> String {
     let mut url = url.clone();
     // Both only fail for URLs that cannot have a login.
     let _ = url.set_username("");
@@ -155,7 +157,7 @@ pub(super) fn shown(url: &Url) -> String {
     url.to_string()
 }
 
-fn reason(error: &reqwest::Error) -> String {
+pub(crate) fn reason(error: &reqwest::Error) -> String {
     let mut innermost: &dyn std::error::Error = error;
     while let Some(source) = innermost.source() {
         innermost = source;

@@ -9,11 +9,10 @@
 //! Nothing is written into a chart's own folder, other than by `helm dependency build`.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use reqwest::Url;
-use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::metadata::Dependency;
@@ -26,12 +25,16 @@ use crate::template::semver_satisfies;
 
 mod cache;
 mod error;
-mod http;
+pub(crate) mod http;
 mod index;
+mod loader;
+mod packed;
 mod source;
 
 pub use cache::default_cache;
 pub use error::FetchError;
+pub use loader::Loader;
+pub use packed::PackedChart;
 pub use source::ChartSource;
 
 use cache::{Cache, Known};
@@ -316,14 +319,13 @@ impl Fetcher {
         events: &Events,
         cancel: &CancellationToken,
     ) -> Result<Chart, ChartError> {
-        let there: Vec<String> = chart.dependencies.iter().map(|c| c.metadata.name.clone()).collect();
-        let wanted: Vec<Dependency> =
-            chart.metadata.dependencies.iter().filter(|d| !there.contains(&d.name)).cloned().collect();
+        let wanted = self.lacking(&chart);
         let mut missing = Vec::new();
         for dep in &wanted {
             let fits = |c: &Chart| {
                 c.metadata.name == dep.name && semver_satisfies(&dep.version, &c.metadata.version)
             };
+            // The same chart under two aliases is fetched once.
             if chart.dependencies.iter().any(fits) {
                 continue;
             }
@@ -341,32 +343,37 @@ impl Fetcher {
         Err(ChartError::MissingDependencies { chart: chart.metadata.name, missing })
     }
 
-    async fn dependency(
+    /// The dependencies that a chart declares and does not bring along, each once.
+    fn lacking(&self, chart: &Chart) -> Vec<Dependency> {
+        let there = |d: &Dependency| chart.dependencies.iter().any(|c| c.metadata.name == d.name);
+        let mut all: Vec<Dependency> = Vec::new();
+        for dep in chart.metadata.dependencies.iter().filter(|d| !there(d)) {
+            let same = |d: &Dependency| {
+                (&d.name, &d.version, &d.repository) == (&dep.name, &dep.version, &dep.repository)
+            };
+            if !all.iter().any(same) {
+                all.push(dep.clone());
+            }
+        }
+        all
+    }
+
+    /// Where a dependency comes from, with the version that the lock chose.
+    fn dependency_source(
         &self,
         parent: &Chart,
         dep: &Dependency,
         folder: Option<&Path>,
-        depth: usize,
         events: &Events,
-        cancel: &CancellationToken,
-    ) -> Result<Chart, ChartError> {
+    ) -> Result<ChartSource, FetchError> {
         let refuse =
             |reason: &str| FetchError::Reference { given: dep.repository.clone(), reason: reason.into() };
         if let Some(below) = dep.repository.strip_prefix("file://") {
             let Some(folder) = folder else {
-                return Err(refuse("a packed chart cannot refer to a folder beside it").into());
+                return Err(refuse("a packed chart cannot refer to a folder beside it"));
             };
-            if depth >= MAX_LOCAL_DEPTH {
-                return Err(refuse("charts refer to each other without an end").into());
-            }
             let path = if below.starts_with('/') { PathBuf::from(below) } else { folder.join(below) };
-            let found = open(&path).await?;
-            if !dep.version.is_empty() && !semver_satisfies(&dep.version, &found.metadata.version) {
-                let reason = format!("it has version {}, wanted is {}", found.metadata.version, dep.version);
-                return Err(refuse(&reason).into());
-            }
-            let folder = path.is_dir().then_some(path);
-            return Box::pin(self.complete(found, folder, depth + 1, events, cancel)).await;
+            return Ok(ChartSource::Path(path));
         }
         let locked = locked(parent, dep);
         if locked.is_none() && !parent.lock.is_empty() {
@@ -378,7 +385,33 @@ impl Fetcher {
             );
             events.emit(Event::Warning { message });
         }
-        let source = source::of_dependency(dep, locked.as_deref().unwrap_or(&dep.version))?;
+        source::of_dependency(dep, locked.as_deref().unwrap_or(&dep.version))
+    }
+
+    async fn dependency(
+        &self,
+        parent: &Chart,
+        dep: &Dependency,
+        folder: Option<&Path>,
+        depth: usize,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<Chart, ChartError> {
+        let refuse =
+            |reason: &str| FetchError::Reference { given: dep.repository.clone(), reason: reason.into() };
+        let source = self.dependency_source(parent, dep, folder, events)?;
+        if let ChartSource::Path(path) = source {
+            if depth >= MAX_LOCAL_DEPTH {
+                return Err(refuse("charts refer to each other without an end").into());
+            }
+            let found = open(&path).await?;
+            if !dep.version.is_empty() && !semver_satisfies(&dep.version, &found.metadata.version) {
+                let reason = format!("it has version {}, wanted is {}", found.metadata.version, dep.version);
+                return Err(refuse(&reason).into());
+            }
+            let folder = path.is_dir().then_some(path);
+            return Box::pin(self.complete(found, folder, depth + 1, events, cancel)).await;
+        }
         let archive = self.archive(&source, events, cancel).await?;
         let found = load_archive(&archive.known.reference, &archive.bytes)?;
         if found.metadata.name != dep.name {
@@ -425,60 +458,6 @@ fn check_provenance(chart: &str, text: &str, found: &Digest) -> Result<(), Fetch
             Err(mismatch(chart, digest, found, "its provenance file"))
         }
         _ => Ok(()),
-    }
-}
-
-/// Loads charts for code that blocks, such as [`crate::discover`]: not to be called from an asynchronous task.
-#[derive(Clone)]
-pub struct Loader {
-    options: FetchOptions,
-    /// Made for the first chart that needs it: setting up for a network takes longer than rendering most charts.
-    fetcher: Arc<OnceLock<Fetcher>>,
-    handle: Handle,
-    events: Events,
-    cancel: CancellationToken,
-}
-
-impl Loader {
-    /// Must be called within a Tokio runtime, which then does the fetching.
-    pub fn new(options: FetchOptions, events: Events, cancel: CancellationToken) -> Self {
-        Self { options, fetcher: Arc::default(), handle: Handle::current(), events, cancel }
-    }
-
-    /// A chart with its dependencies.
-    ///
-    /// # Errors
-    /// As [`Fetcher::new`] and [`Fetcher::load`].
-    pub fn load(&self, place: &Path) -> Result<Chart, ChartError> {
-        self.load_from(&ChartSource::parse(&place.to_string_lossy(), None, "")?)
-    }
-
-    /// [`Loader::load`] of what is known to stand for a chart.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn load_from(&self, source: &ChartSource) -> Result<Chart, ChartError> {
-        if let ChartSource::Path(path) = source {
-            let chart = load(path)?;
-            let there = |d: &Dependency| chart.dependencies.iter().any(|c| c.metadata.name == d.name);
-            if chart.metadata.dependencies.iter().all(there) {
-                return Ok(chart);
-            }
-        }
-        let fetcher = match self.fetcher.get() {
-            Some(fetcher) => fetcher.clone(),
-            None => {
-                let made = Fetcher::new(self.options.clone())?;
-                self.fetcher.get_or_init(|| made).clone()
-            }
-        };
-        self.handle.block_on(fetcher.load(source, true, &self.events, &self.cancel))
-    }
-}
-
-impl std::fmt::Debug for Loader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Loader").field("cache", &self.options.cache).finish_non_exhaustive()
     }
 }
 

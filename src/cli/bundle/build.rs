@@ -4,14 +4,16 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::bundle::{self, BuildError, BuildReport, BuildRequest, Form};
+use super::definition::{LockArgs, by_need, drift, gathered};
+use crate::bundle::definition::{GatherError, Gathered, origin};
+use crate::bundle::{self, BuildError, BuildReport, BuildRequest, Definition, Form, Lock, Pinned};
 use crate::cli::output::{self, OutputFormat, say, warn};
 use crate::cli::registry::RegistryArgs;
 use crate::cli::sources::{SourceArgs, code, tell};
 use crate::cli::{CliError, Context, Outcome, exit};
-use crate::discover::{Confidence, Needed};
+use crate::discover::Findings;
 use crate::oci::Platform;
-use crate::registry::Registry;
+use crate::registry::{Registry, RegistryOptions};
 use crate::store::StoreError;
 
 /// Arguments of `omk bundle build`.
@@ -20,6 +22,7 @@ use crate::store::StoreError;
 Examples:
   omk bundle build deploy.yaml ./charts/web -f prod.yaml -o web.bundle.tar
   omk bundle build --image registry.k8s.io/pause:3.10 --platform linux/arm64 -o pause.bundle.tar
+  omk bundle build bundle.yaml --locked
   omk bundle build deploy/ --plain-http registry.lan:5000 --format folder -o /media/usb/web
 
 An interrupted build goes on where it stopped when the same command is run again.")]
@@ -27,11 +30,12 @@ pub struct BuildArgs {
     #[command(flatten)]
     sources: SourceArgs,
     /// Take this platform of each image, may be given more than once; `all` takes every one that an image has
-    #[arg(long, value_name = "OS/ARCH", default_value = "linux/amd64", value_delimiter = ',')]
+    /// [default: what a bundle definition says, else linux/amd64]
+    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
     platform: Vec<String>,
-    /// The file or folder to write
+    /// The file or folder to write [default: with a bundle definition NAME.bundle.tar]
     #[arg(short, long, value_name = "PATH")]
-    output: PathBuf,
+    output: Option<PathBuf>,
     /// One tar file, or a folder
     #[arg(long, value_enum, default_value_t = FormArg::Tar)]
     format: FormArg,
@@ -41,6 +45,8 @@ pub struct BuildArgs {
     /// Blobs that are fetched at the same time
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
     parallel: u8,
+    #[command(flatten)]
+    lock: LockArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -53,36 +59,70 @@ enum FormArg {
     Folder,
 }
 
+/// What goes into the bundle.
+struct Wanted {
+    found: Findings,
+    gathered: Gathered,
+    /// Kept, and still all that is asked for.
+    lock: Option<Lock>,
+}
+
 /// What cannot be read among the sources does not keep the rest from being built; the exit code says so.
 pub(super) async fn run(args: BuildArgs, context: Context) -> Outcome {
-    let platforms = platforms(&args.platform)?;
+    let definition = args.sources.definition()?;
+    let platforms = match &definition {
+        Some(definition) if args.platform.is_empty() => definition.spec.platforms(),
+        _ => platforms(&args.platform)?,
+    };
     let form = if args.format == FormArg::Tar { Form::Tar } else { Form::Folder };
-    bundle::check_output(&args.output, form, args.sources.paths()).map_err(|e| build_error(&e))?;
+    let output = match (&args.output, &definition) {
+        (Some(output), _) => output.clone(),
+        (None, Some(definition)) if form == Form::Tar => format!("{}.bundle.tar", definition.name).into(),
+        (None, Some(definition)) => format!("{}.bundle", definition.name).into(),
+        (None, None) => return Err(CliError::usage("say where to write the bundle: -o FILE")),
+    };
+    bundle::check_output(&output, form, args.sources.paths()).map_err(|e| build_error(&e))?;
     let options = args.registry.options()?;
     let registry = Registry::new(options.clone())?;
-    let found = args.sources.discover(&context, options).await?;
-    tell(&found);
-    let mut code = code(&found);
+    let wanted = match &definition {
+        Some(definition) => defined(definition, &platforms, &args, options, &context).await?,
+        None => Wanted {
+            found: args.sources.discover(&context, options).await?,
+            gathered: Gathered::default(),
+            lock: None,
+        },
+    };
+    let found = &wanted.found;
+    tell(found);
+    let mut code = code(found);
     if code == exit::FAILED {
         return Ok(code);
     }
     // Without an image that is missing a pod does not start; an image that is none must not keep the rest from coming.
-    let (needed, likely): (Vec<_>, Vec<_>) =
-        found.by_image().into_iter().partition(|n| n.confidence >= Confidence::Strong);
-    let images = |all: &[Needed<'_>]| all.iter().map(|n| n.image.clone()).collect::<Vec<_>>();
+    let (needed, mut likely) = by_need(found);
+    if let Some(lock) = &wanted.lock {
+        likely.retain(|image| !lock.left_out.contains(image));
+    }
+    let mut artifacts = wanted.gathered.artifacts;
+    artifacts.extend(definition.as_ref().map(|d| origin(d, wanted.lock.as_ref())));
     let request = BuildRequest {
-        images: images(&needed),
-        optional: images(&likely),
+        images: needed.into_iter().collect(),
+        optional: likely.into_iter().collect(),
         platforms,
-        output: args.output,
+        output,
         form,
         parallel: usize::from(args.parallel),
+        groups: wanted.gathered.groups,
+        artifacts,
     };
-    let report = bundle::build(&request, &registry, &context.events, &context.cancel)
+    let lock = wanted.lock.unwrap_or_default();
+    let upstream = Pinned { inner: &registry, lock: &lock };
+    let report = bundle::build(&request, &upstream, &context.events, &context.cancel)
         .await
         .map_err(|e| build_error(&e))?;
     for left_out in &report.left_out {
-        let named = likely.iter().find(|n| *n.image == left_out.image).map(|n| n.origins[0].to_string());
+        let all = found.by_image();
+        let named = all.iter().find(|n| *n.image == left_out.image).map(|n| n.origins[0].to_string());
         warn(&format!("warning: left out: {}\n  named by {}", left_out.reason, named.unwrap_or_default()));
         code = exit::PARTIAL;
     }
@@ -93,7 +133,40 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Outcome {
     Ok(code)
 }
 
-fn platforms(given: &[String]) -> Result<Vec<Platform>, CliError> {
+/// All that a definition asks for, held against its lock.
+async fn defined(
+    definition: &Definition,
+    platforms: &[Platform],
+    args: &BuildArgs,
+    options: RegistryOptions,
+    context: &Context,
+) -> Result<Wanted, CliError> {
+    let lock = args.lock.read(definition)?;
+    let mut gathered = gathered(definition, lock.as_ref(), false, &args.sources, options, context).await?;
+    let found = std::mem::take(&mut gathered.findings);
+    let Some(lock) = lock else { return Ok(Wanted { found, gathered, lock: None }) };
+    let drift = drift(&lock, platforms, &found, &gathered);
+    if drift.is_empty() {
+        return Ok(Wanted { found, gathered, lock: Some(lock) });
+    }
+    let at = args.lock.path(definition);
+    if args.lock.locked {
+        return Err(GatherError::Drift { path: definition.path.clone(), lock: at, drift }.into());
+    }
+    warn(&format!(
+        "warning: {} is not what {} was made for; `omk bundle lock` brings it up to date:\n  {}",
+        definition.path.display(),
+        at.display(),
+        drift.join("\n  ")
+    ));
+    // What it still says of images holds.
+    Ok(Wanted { found, gathered, lock: Some(Lock { left_out: Vec::new(), ..lock }) })
+}
+
+pub(super) fn platforms(given: &[String]) -> Result<Vec<Platform>, CliError> {
+    if given.is_empty() {
+        return Ok(vec![Platform::linux_amd64()]);
+    }
     if given.iter().any(|p| p == "all") {
         return Ok(Vec::new());
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::bundle_error;
-use crate::bundle::{Bundle, Inspection};
+use crate::bundle::{Bundle, InspectedArtifact, Inspection};
 use crate::cli::output::{self, OutputFormat, say};
 use crate::cli::{Outcome, exit};
 
@@ -53,9 +53,25 @@ fn inspection_table(found: &Inspection) -> String {
             ]);
         }
     }
+    let of = |a: &InspectedArtifact| {
+        let kind = serde_json::to_value(a.kind).ok().and_then(|k| k.as_str().map(str::to_owned));
+        let files = output::count(a.files.len(), "file");
+        vec![
+            a.name.clone(),
+            a.digest.short().to_owned(),
+            kind.unwrap_or_default(),
+            files,
+            output::bytes(a.size),
+        ]
+    };
+    let further: Vec<Vec<String>> = found.artifacts.iter().map(of).collect();
+    let further = match further.as_slice() {
+        [] => String::new(),
+        rows => format!("\n\n{}", output::table(&["ALSO", "DIGEST", "KIND", "FILES", "SIZE"], rows)),
+    };
     let table = output::table(&["IMAGE", "DIGEST", "PLATFORM", "LAYERS", "SIZE"], &rows);
     format!(
-        "{table}\n\n{}, {}, {}; {} saved by sharing blobs",
+        "{table}{further}\n\n{}, {}, {}; {} saved by sharing blobs",
         output::count(found.images.len(), "image"),
         output::count(found.blobs, "blob"),
         output::bytes(found.size),

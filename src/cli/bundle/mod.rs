@@ -7,7 +7,9 @@ use crate::bundle::BundleError;
 use crate::store::StoreError;
 
 mod build;
+mod definition;
 mod inspect;
+mod lock;
 mod verify;
 
 /// Subcommands of `omk bundle`.
@@ -15,6 +17,8 @@ mod verify;
 pub enum Command {
     /// Pull the images that sources need into a bundle
     Build(Box<build::BuildArgs>),
+    /// Write down what a bundle definition stands for now: the digest of every image, chart and file
+    Lock(Box<lock::LockCommand>),
     /// Hash every blob of a bundle and name each bad one
     Verify(verify::VerifyArgs),
     /// Say what is in a bundle
@@ -24,6 +28,7 @@ pub enum Command {
 pub(super) async fn run(command: Command, context: Context) -> Outcome {
     match command {
         Command::Build(args) => build::run(*args, context).await,
+        Command::Lock(args) => lock::run(*args, context).await,
         Command::Verify(args) => verify::run(&args, &context).await,
         Command::Inspect(args) => inspect::run(&args).await,
     }
