@@ -32,13 +32,7 @@ pub fn every_values(chart: &Chart, input: &ValuesInput) -> Result<Vec<ChartValue
     let Tree::Object(user) = input.merge()? else {
         return Err(ChartError::Values { name: "values".into(), reason: "they are not a mapping".into() });
     };
-    let mut switches = Vec::new();
-    let mut all_on = chart.clone();
-    take_switches(&mut all_on, &mut Vec::new(), &mut switches);
-    dependencies::process(&mut all_on, &user)?;
-    let name = chart.metadata.name.clone();
-    let values =
-        coalesce(&all_on, user, false).map_err(|reason| ChartError::Invalid { chart: name, reason })?;
+    let (all_on, values, switches) = all_on(chart, user)?;
     let off: Vec<(Vec<String>, String)> =
         switches.into_iter().filter_map(|(path, dep)| Some((path, off_by(&dep, &values)?))).collect();
     let mut found = Vec::new();
@@ -46,8 +40,24 @@ pub fn every_values(chart: &Chart, input: &ValuesInput) -> Result<Vec<ChartValue
     Ok(found)
 }
 
+/// The chart with every dependency, the values of the whole, and by what each dependency is switched.
+#[allow(clippy::type_complexity)]
+pub(super) fn all_on(
+    chart: &Chart,
+    user: Map<String, Tree>,
+) -> Result<(Chart, Map<String, Tree>, Vec<(Vec<String>, Switch)>), ChartError> {
+    let mut switches = Vec::new();
+    let mut all_on = chart.clone();
+    take_switches(&mut all_on, &mut Vec::new(), &mut switches);
+    dependencies::process(&mut all_on, &user)?;
+    let name = chart.metadata.name.clone();
+    let values =
+        coalesce(&all_on, user, false).map_err(|reason| ChartError::Invalid { chart: name, reason })?;
+    Ok((all_on, values, switches))
+}
+
 /// What a dependency is switched by, with paths from the top.
-struct Switch {
+pub(super) struct Switch {
     conditions: Vec<String>,
     tags: Vec<String>,
 }

@@ -60,7 +60,7 @@ const HOOKS: [&str; 10] = [
 ];
 
 /// A document of a rendered chart.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RenderedDoc {
     /// The template it comes from, such as `chart/templates/x.yaml`.
     pub source: String,

@@ -20,6 +20,7 @@ mod objects;
 mod pack;
 mod render;
 mod schema;
+mod stage;
 mod strvals;
 mod values;
 
@@ -30,6 +31,7 @@ pub use load::{MAX_CHART_BYTES, MAX_FILE_BYTES, load, load_archive};
 pub use manifests::{Rendered, RenderedDoc};
 pub use metadata::{Dependency, Metadata};
 pub use render::{RenderOptions, is_release_name, release_name, render, render_with};
+pub use stage::{Offer, Stage};
 pub use values::{Setting, Tree, ValuesInput};
 
 /// A file of a chart.

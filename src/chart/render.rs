@@ -57,7 +57,7 @@ impl Default for RenderOptions {
 }
 
 /// The clock and randomness of this machine.
-struct System;
+pub(super) struct System;
 
 impl Env for System {
     fn now_nanos(&self) -> i128 {
@@ -119,7 +119,7 @@ pub fn render_with(
 }
 
 /// Templates may include each other a thousand deep, which is more than a thread's usual stack holds.
-fn on_large_stack<T: Send>(
+pub(super) fn on_large_stack<T: Send>(
     name: &str,
     work: impl FnOnce() -> Result<T, ChartError> + Send,
 ) -> Result<T, ChartError> {
@@ -168,19 +168,11 @@ fn render_here(chart: &Chart, options: &RenderOptions, env: Arc<dyn Env>) -> Res
         warnings.extend(schema::check(&chart, &values)?);
     }
     let values = as_value(&values);
-    let release = Dict::value(Map::from([
-        ("Name".into(), Value::from(options.release_name.as_str())),
-        ("Namespace".into(), Value::from(options.namespace.as_str())),
-        ("IsUpgrade".into(), Value::from(options.is_upgrade)),
-        ("IsInstall".into(), Value::from(!options.is_upgrade)),
-        ("Revision".into(), Value::from(1u64)),
-        ("Service".into(), Value::from("Helm")),
-    ]));
-    let shared =
-        Shared { release, capabilities: objects::capabilities(&options.kube_version, &options.api_versions) };
+    let shared = Shared::new(options);
     let mut templates = Vec::new();
     gather(&chart, &chart.metadata.name, true, &values, &shared, &mut templates);
-    let files = execute(templates, env, options.limits.clone())?;
+    let engine = compile(&mut templates, env, options.limits.clone())?;
+    let files = execute(&engine, &templates)?;
     let mut documents = Vec::new();
     if options.include_crds {
         crds(&chart, &chart.metadata.name, &mut documents);
@@ -191,18 +183,34 @@ fn render_here(chart: &Chart, options: &RenderOptions, env: Arc<dyn Env>) -> Res
     Ok(Rendered { documents, warnings })
 }
 
-fn as_value(values: &Table<String, Tree>) -> Value {
+pub(super) fn as_value(values: &Table<String, Tree>) -> Value {
     let map: Map = values.iter().map(|(k, v)| (Arc::from(k.as_str()), to_value(v))).collect();
     Dict::typed(VALUES_TYPE, map)
 }
 
-struct Shared {
+/// What all templates see alike.
+pub(super) struct Shared {
     release: Value,
     capabilities: Value,
 }
 
-struct Ready<'a> {
-    name: String,
+impl Shared {
+    pub(super) fn new(options: &RenderOptions) -> Self {
+        let release = Dict::value(Map::from([
+            ("Name".into(), Value::from(options.release_name.as_str())),
+            ("Namespace".into(), Value::from(options.namespace.as_str())),
+            ("IsUpgrade".into(), Value::from(options.is_upgrade)),
+            ("IsInstall".into(), Value::from(!options.is_upgrade)),
+            ("Revision".into(), Value::from(1u64)),
+            ("Service".into(), Value::from("Helm")),
+        ]));
+        Self { release, capabilities: objects::capabilities(&options.kube_version, &options.api_versions) }
+    }
+}
+
+/// A template with what it is executed on.
+pub(super) struct Ready<'a> {
+    pub(super) name: String,
     text: &'a [u8],
     /// The chart's top-level object, shared by its templates.
     data: Value,
@@ -210,7 +218,7 @@ struct Ready<'a> {
 }
 
 /// Lists the templates of a chart and of those below it; gives the chart's top-level object.
-fn gather<'a>(
+pub(super) fn gather<'a>(
     chart: &'a Chart,
     path: &str,
     is_root: bool,
@@ -252,15 +260,16 @@ fn gather<'a>(
     data
 }
 
-fn execute(
-    mut templates: Vec<Ready<'_>>,
+/// Sorts the templates as Helm does, and gives them to an engine.
+pub(super) fn compile(
+    templates: &mut [Ready<'_>],
     env: Arc<dyn Env>,
     limits: Limits,
-) -> Result<Vec<(String, String)>, ChartError> {
+) -> Result<Engine, ChartError> {
     // The deepest first, so that the definitions of a parent win over those of its dependencies.
     templates.sort_by_cached_key(|t| std::cmp::Reverse((t.name.matches('/').count(), t.name.clone())));
     let mut engine = Engine::new(env, limits);
-    let mut rest = templates.as_slice();
+    let mut rest = &*templates;
     while !rest.is_empty() {
         let mut bytes = 0;
         let part = rest.iter().take_while(|t| {
@@ -273,21 +282,14 @@ fn execute(
         engine.add_all(&files)?;
         rest = later;
     }
+    Ok(engine)
+}
+
+fn execute(engine: &Engine, templates: &[Ready<'_>]) -> Result<Vec<(String, String)>, ChartError> {
     let mut files = Vec::new();
     let mut bytes = 0;
-    for t in &templates {
-        let base = t.name.rsplit('/').next().unwrap_or_default();
-        if base.starts_with('_') {
-            continue;
-        }
-        if let Some(d) = as_dict(&t.data) {
-            let about = Map::from([
-                ("Name".into(), Value::from(t.name.as_str())),
-                ("BasePath".into(), Value::from(t.base_path.as_str())),
-            ]);
-            d.set("Template", Dict::typed(VALUES_TYPE, about));
-        }
-        let text = printable(engine.render(&t.name, &t.data)?);
+    for t in templates {
+        let Some(text) = t.print(engine)? else { continue };
         if !t.name.ends_with("NOTES.txt") {
             bytes += text.len();
             within(&t.name, bytes)?;
@@ -297,13 +299,31 @@ fn execute(
     Ok(files)
 }
 
+impl Ready<'_> {
+    /// What the template prints; none for files that only define.
+    pub(super) fn print(&self, engine: &Engine) -> Result<Option<String>, TemplateError> {
+        let base = self.name.rsplit('/').next().unwrap_or_default();
+        if base.starts_with('_') {
+            return Ok(None);
+        }
+        if let Some(d) = as_dict(&self.data) {
+            let about = Map::from([
+                ("Name".into(), Value::from(self.name.as_str())),
+                ("BasePath".into(), Value::from(self.base_path.as_str())),
+            ]);
+            d.set("Template", Dict::typed(VALUES_TYPE, about));
+        }
+        Ok(Some(printable(engine.render(&self.name, &self.data)?)))
+    }
+}
+
 /// Bytes of templates that are parsed before they are lowered: what is parsed takes many times the memory of the text.
 const PARSED_TOGETHER: usize = 1 << 20;
 
 /// Bytes of all documents of a chart.
 const MAX_RENDERED: usize = 48 << 20;
 
-fn within(name: &str, bytes: usize) -> Result<(), ChartError> {
+pub(super) fn within(name: &str, bytes: usize) -> Result<(), ChartError> {
     if bytes <= MAX_RENDERED {
         return Ok(());
     }

@@ -1,8 +1,9 @@
 use std::path::Path;
 
+use super::switched::Asked;
 use super::{
     Cause, ChartInput, Findings, Problem, Scope, Severity, Source, SourceError, SourceName, one_line, scan,
-    unused,
+    switched, unused,
 };
 use crate::chart::fetch::ChartSource;
 use crate::chart::{self, Chart, ChartError, RenderOptions};
@@ -65,10 +66,14 @@ pub(super) fn rendered(
     };
     let name = |file: &str| SourceName::Chart { path: path.into(), template: Some(file.into()) };
     let mut all = Findings { charts: 1, ..Findings::default() };
+    let mut is_whole = true;
     match chart::render(loaded, &options) {
         Ok(rendered) => documents(rendered, path, scope, &mut all)?,
         // What the chart says about itself is known all the same.
-        Err(error) => all.problems.push(failed(path, error).into()),
+        Err(error) => {
+            is_whole = false;
+            all.problems.push(failed(path, error).into());
+        }
     }
     let rendered = all.findings.iter().map(|f| f.image.clone()).collect();
     if scope.include_disabled {
@@ -82,6 +87,12 @@ pub(super) fn rendered(
                 all.problems.push(Problem::of_source(Severity::Warning, name("values"), reason));
             }
         }
+    }
+    scope.check(path)?;
+    if scope.include_disabled || !is_whole {
+        let known = all.findings.iter().map(|f| f.image.clone()).collect();
+        let asked = Asked { as_it_is: !is_whole, otherwise: scope.include_disabled };
+        all.merge(switched::switched_on(loaded, &options, asked, &known, &name));
     }
     all.findings.extend(unused::stated(loaded, &rendered, &name));
     Ok(all)

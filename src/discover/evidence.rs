@@ -10,7 +10,7 @@ use super::rules::{self, Rule, words};
 use super::schema::Part;
 use super::tree::{self, Hit, How, Kind, Step};
 use super::walk::{Object, Walk, join};
-use super::{Finding, Origin, like};
+use super::{Finding, Origin, like, running};
 use crate::oci::ImageRef;
 use crate::yaml::{Node, Value};
 
@@ -40,6 +40,14 @@ impl Walk<'_> {
                     self.add(walk.hits, path, object, |_| rule);
                 }
             }
+        }
+    }
+
+    /// The digests under which a node runs what a pod names by tag.
+    pub(super) fn running(&mut self, root: &Node, path: &str, object: &Object<'_>) {
+        for (image, field, node) in running::digests(root) {
+            let hit = Hit::at(node, image, field, How::Field);
+            self.add(vec![hit], path, object, |_| &rules::RUNNING_DIGEST);
         }
     }
 
@@ -173,6 +181,17 @@ fn at_place(root: &Node, at: &At) -> Vec<(Hit, &'static Rule)> {
         At::Image(place) => visit(root, place, &mut |node, steps| {
             found.extend(image(node, steps).map(|hit| (hit, &rules::KNOWN_FIELD)));
         }),
+        At::Setting(place) => {
+            let name = root.get("metadata").and_then(|m| m.get("name")).and_then(Node::as_str);
+            let named = like::name(name.unwrap_or_default());
+            visit(root, place, &mut |node, steps| {
+                let shape = node.as_str().filter(|_| named != like::Name::Silent);
+                if let Some(shape) = shape.and_then(|text| like::judge(text, named)) {
+                    let hit = Hit::at(node, shape.image, tree::path(steps), How::Field);
+                    found.push((hit, &rules::KNOWN_FIELD));
+                }
+            });
+        }
         At::Container(place) => container(root, place, &["image"], &mut found),
         At::Pod(place) => {
             for field in rules::POD_FIELDS {

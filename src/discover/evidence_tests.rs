@@ -177,3 +177,24 @@ spec:
         ]
     );
 }
+
+#[test]
+fn settings_of_longhorn_that_name_images() {
+    let text = "
+apiVersion: longhorn.io/v1beta2
+kind: Setting
+metadata: {name: support-bundle-manager-image}
+value: longhornio/support-bundle-kit:v0.0.71
+---
+apiVersion: longhorn.io/v1beta2
+kind: Setting
+metadata: {name: default-replica-count}
+value: '3'
+---
+apiVersion: longhorn.io/v1beta2
+kind: Setting
+metadata: {name: backing-image-cleanup-wait-interval}
+value: '60'
+";
+    assert_eq!(run(text), ["longhornio/support-bundle-kit:v0.0.71 value known-field strong"]);
+}

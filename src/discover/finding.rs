@@ -397,6 +397,21 @@ impl Findings {
         self.findings.extend(pending.into_iter().map(|p| p.finding));
     }
 
+    /// All of it is needed only once `switch` is set.
+    pub(super) fn only_possible(&mut self, switch: &str) {
+        let pending = self.pending.drain(..).map(|p| p.finding);
+        for finding in self.findings.drain(..).chain(pending).collect::<Vec<_>>() {
+            let own = finding.origin.switch.iter().map(String::as_str);
+            let all: Vec<&str> = Some(switch).filter(|s| !s.is_empty()).into_iter().chain(own).collect();
+            let switch = Some(all.join(",")).filter(|s| !s.is_empty());
+            let origin = Origin { switch, ..finding.origin };
+            self.findings.push(Finding::new(finding.image, &super::rules::SWITCHED_ON, origin));
+        }
+        self.problems.iter_mut().for_each(|p| p.severity = Severity::Warning);
+        self.documents = Documents::default();
+        self.held.iter_mut().for_each(|h| h.switch = Some(switch.into()));
+    }
+
     /// Every place that names an image, or may turn out to.
     pub(super) fn origins_mut(&mut self) -> impl Iterator<Item = &mut Origin> {
         let pending = self.pending.iter_mut().map(|p| &mut p.finding);

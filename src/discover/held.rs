@@ -91,6 +91,8 @@ pub struct Held {
     group: String,
     pub(super) kind: String,
     pub(super) node: Arc<Node>,
+    /// What switches it on, if it is off; empty where that is not known.
+    pub(super) switch: Option<Arc<str>>,
 }
 
 impl std::fmt::Debug for Held {
@@ -123,6 +125,7 @@ impl Held {
             group: group(api_version).to_owned(),
             kind: kind.chars().take(MAX_NAME).collect(),
             node: Arc::new(node.clone()),
+            switch: None,
         }
     }
 

@@ -92,6 +92,7 @@ mod rules;
 mod running;
 mod schema;
 mod split;
+mod switched;
 mod text;
 mod tree;
 mod unused;

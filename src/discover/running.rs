@@ -72,9 +72,13 @@ fn object(node: &Node, list_of: Option<&str>, depth: usize, told: &mut impl FnMu
         }
         return;
     }
-    if kind != "Pod" {
-        return;
+    if kind == "Pod" {
+        statuses(node, &mut |image, digest, _, _| told(image, digest));
     }
+}
+
+/// The containers of a pod that a node has started: image, digest, field and node of the digest.
+fn statuses<'n>(node: &'n Node, told: &mut impl FnMut(ImageRef, Digest, String, &'n Node)) {
     let part = |of: &str, list: &str| {
         node.get(of).and_then(|n| n.get(list)).and_then(Node::as_seq).unwrap_or_default()
     };
@@ -84,14 +88,31 @@ fn object(node: &Node, list_of: Option<&str>, depth: usize, told: &mut impl FnMu
         ("initContainers", "initContainerStatuses"),
         ("ephemeralContainers", "ephemeralContainerStatuses"),
     ] {
-        for status in part("status", statuses) {
+        for (index, status) in part("status", statuses).iter().enumerate() {
+            let Some(id) = status.get("imageID") else { continue };
             let named = part("spec", containers).iter().find(|c| text(c, "name") == text(status, "name"));
             let image = named.and_then(|c| text(c, "image").parse::<ImageRef>().ok());
             if let (Some(image), Some(digest)) = (image, digest_of(&text(status, "imageID"))) {
-                told(image, digest);
+                told(image, digest, format!("status.{statuses}[{index}].imageID"), id);
             }
         }
     }
+}
+
+/// Images that a pod names by tag, with the digests that its status reports: the image, its field and its node.
+pub(super) fn digests(pod: &Node) -> Vec<(ImageRef, String, &Node)> {
+    let mut found = Vec::new();
+    statuses(pod, &mut |image, digest, field, node| {
+        // An old runtime reports the digest of a config, which is no name of an image.
+        let repository = node.as_str().is_some_and(|t| t.contains('@'));
+        if image.digest().is_none()
+            && repository
+            && let Ok(pinned) = format!("{image}@{digest}").parse()
+        {
+            found.push((pinned, field, node));
+        }
+    });
+    found
 }
 
 /// `docker.io/library/nginx@sha256:…`, `docker-pullable://nginx@sha256:…`, `sha256:…`.

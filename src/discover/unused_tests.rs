@@ -39,7 +39,7 @@ spec:
   containers:
   - image: {{ .Values.image.repository }}:v{{ .Chart.AppVersion }}
 {{- if .Values.metrics.enabled }}
-  - image: {{ .Values.metrics.image.repository }}
+  - image: {{ .Values.metrics.image.registry }}/{{ .Values.metrics.image.repository }}:{{ .Values.metrics.image.tag }}
   - image: busybox
 {{- end }}
 ",

@@ -115,6 +115,9 @@ impl Walk<'_> {
         let group = rules::group(api_version.unwrap_or_default());
         if let Some(workload) = rules::workload(api_version, kind) {
             self.workload(node, path, workload, &object);
+            if kind == "Pod" {
+                self.running(node, path, &object);
+            }
         } else {
             match (group, kind) {
                 ("", "ConfigMap") => self.config_map(node, path, &object),

@@ -12,6 +12,7 @@ mod ast;
 mod bounds;
 pub(crate) mod bytes;
 mod check;
+mod choices;
 mod clock;
 mod engine;
 mod error;
@@ -28,6 +29,7 @@ mod span;
 pub mod value;
 
 pub(crate) use bounds::MAX_TEXT;
+pub(crate) use choices::{Choice, Speech, speakers, survey};
 pub use engine::Engine;
 pub use error::{Cause, ExecError, FnError, TemplateError};
 pub(crate) use fmt::quote as go_quote;
@@ -54,6 +56,11 @@ pub trait Env: Send + Sync {
 
     /// Fills `buffer` with random bytes, for `randAlphaNum`, `uuidv4`, `genCA` and the like.
     fn random(&self, buffer: &mut [u8]);
+
+    /// Whether `fail` and `required` let the template go on, as they do in `helm lint`.
+    fn is_lenient(&self) -> bool {
+        false
+    }
 }
 
 /// Bounds on what the templates of one [`Engine`] may cost together.

@@ -178,3 +178,130 @@ fn secrets_that_values_hold_are_told_nowhere() {
     assert!(show(&found).contains("bitnami/redis:7.4.1"));
     assert!(!format!("{found:?}").contains("Ny40LjE="));
 }
+
+#[test]
+fn values_speak_for_charts_that_are_not_at_hand() {
+    let release = "apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata: {name: web, namespace: shop}
+spec:
+  chart: {spec: {chart: web, sourceRef: {kind: HelmRepository, name: charts}}}
+  valuesFrom:
+  - {kind: ConfigMap, name: web-values}
+  - {kind: ConfigMap, name: tag, valuesKey: tag, targetPath: proxy.image.tag}
+  - {kind: ConfigMap, name: late}
+  values:
+    image: {repository: quay.io/shop/web, tag: '3'}
+    metrics: {enabled: false, image: 'quay.io/shop/metrics:1'}
+    open: {image: {repository: quay.io/shop/open}}
+";
+    let map = |name: &str, key: &str, text: &str| {
+        let text = serde_json::json!(text);
+        format!(
+            "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: shop}}\ndata: {{{key}: {text}}}\n"
+        )
+    };
+    let maps = [
+        map("web-values", "values.yaml", "proxy: {image: {repository: quay.io/shop/proxy, tag: one}}"),
+        map("tag", "tag", "two"),
+        map(
+            "late",
+            "values.yaml",
+            "late: {image: 'quay.io/shop/late:1'}\nproxy: {image: {pullPolicy: Always}}",
+        ),
+        map("other", "app.yaml", "image: quay.io/shop/worker:1"),
+    ];
+    let repository = "---\napiVersion: source.toolkit.fluxcd.io/v1\nkind: HelmRepository
+metadata: {name: charts, namespace: shop}\nspec: {url: 'https://charts.example.com'}\n";
+    let k3s = "apiVersion: helm.cattle.io/v1
+kind: HelmChart
+metadata: {name: dns, namespace: kube-system}
+spec:
+  repo: https://charts.example.com
+  chart: dns
+  valuesContent: |-
+    image: {repository: quay.io/shop/dns, tag: v1}
+  set: {sidecar.image: 'quay.io/shop/sidecar:2'}
+";
+    let argo = "apiVersion: argoproj.io/v1alpha1
+kind: Application
+metadata: {name: api}
+spec:
+  source:
+    repoURL: https://charts.example.com
+    chart: api
+    helm:
+      valuesObject: {image: {repository: quay.io/shop/api}}
+      parameters: [{name: image.tag, value: v4}]
+";
+    let files = [
+        ("flux.yaml", release.to_owned() + &maps.concat() + repository),
+        ("k3s.yaml", k3s.to_owned()),
+        ("argo.yaml", argo.to_owned()),
+    ];
+    let dir = written(&files);
+    let found = discover(
+        &Inputs { paths: vec![dir.path().into()], ..Inputs::default() },
+        &Scope { include_disabled: true, ..Scope::default() },
+    )
+    .unwrap();
+    let one = |f: &omk::discover::Finding| {
+        let (o, text) = (&f.origin, |t: &Option<String>| t.clone().unwrap_or_default());
+        format!("{} {} {} {}", f.image, o.rule, text(&o.field), text(&o.switch))
+    };
+    let told: Vec<String> = found.findings.iter().map(|f| one(f).trim_end().to_owned()).collect();
+    assert_eq!(
+        told,
+        [
+            "quay.io/shop/api:v4 release-value spec.source.helm.valuesObject.image.repository",
+            "quay.io/shop/dns:v1 release-value values: image.repository",
+            "quay.io/shop/late:1 release-value values: late.image",
+            "quay.io/shop/metrics:1 values spec.values.metrics.image metrics.enabled=true",
+            "quay.io/shop/proxy:two release-value values: proxy.image.repository",
+            "quay.io/shop/sidecar:2 release-value values: sidecar.image",
+            "quay.io/shop/web:3 release-value spec.values.image.repository",
+            // Nobody takes this one for values.
+            "quay.io/shop/worker:1 config data[\"app.yaml\"]",
+        ]
+    );
+    assert_eq!(found.problems.len(), 3, "{:?}", found.problems);
+    assert!(found.is_partial());
+}
+
+#[test]
+fn jsonnet_of_an_application_is_a_gap() {
+    let files = [
+        ("app.yaml", application("a", "top")),
+        ("top/pod.yaml", "kind: Pod\nmetadata: {name: p}\nspec: {containers: [{image: 'a:1'}]}\n".to_owned()),
+        ("top/more.jsonnet", "{}".to_owned()),
+    ];
+    let dir = written(&files);
+    let scope = Scope {
+        source_paths: vec![("https://git.example.com/a".into(), dir.path().into())],
+        ..Scope::default()
+    };
+    let found = discover(&Inputs { paths: vec![dir.path().join("app.yaml")], ..Inputs::default() }, &scope);
+    let found = found.unwrap();
+    assert_eq!(found.findings.len(), 1);
+    assert!(
+        found.is_partial() && found.problems[0].reason.contains("more.jsonnet is Jsonnet"),
+        "{:?}",
+        found.problems
+    );
+}
+
+#[test]
+fn a_dump_tells_the_digests_that_run() {
+    let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let pod = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec: {{containers: [{{name: c, image: 'nginx:1.27'}}]}}\n\
+         status: {{containerStatuses: [{{name: c, imageID: 'docker.io/library/nginx@{digest}'}}]}}\n"
+    );
+    let dir = written(&[("dump.yaml", pod)]);
+    let found =
+        discover(&Inputs { paths: vec![dir.path().into()], ..Inputs::default() }, &Scope::default()).unwrap();
+    let told: Vec<String> =
+        found.findings.iter().map(|f| format!("{} {}", f.image.familiar(), f.origin.rule)).collect();
+    assert_eq!(told, ["nginx:1.27 container".to_owned(), format!("nginx:1.27@{digest} running-digest")]);
+    assert_eq!(found.findings[1].origin.field.as_deref(), Some("status.containerStatuses[0].imageID"));
+}

@@ -7,6 +7,7 @@ use super::super::held::{Held, scalar};
 use super::super::{Findings, Problem, Severity};
 use super::release::{self, Release};
 use super::tree::Folder;
+use super::values::instead;
 use super::{Halt, Here, Step, flux, place};
 use crate::chart::fetch::ChartSource;
 use crate::chart::{KubeVersion, RenderOptions, Setting, Tree, ValuesInput};
@@ -23,7 +24,12 @@ pub(super) fn application(here: &mut Here<'_>, object: &Held, _last: bool) -> St
     for path in &sources {
         match source(here, object, path, &sources) {
             Ok(part) => found.merge(part),
-            Err(Halt::Problem(problem)) => found.problems.push(*problem),
+            Err(Halt::Problem(problem)) => {
+                let at = At { object, path, all: &sources };
+                // What else is wrong is told once the chart is there.
+                let values = values(here, &at, None, None, &mut Vec::new())?;
+                found.merge(instead(object, &at.field("helm.valuesObject"), &values, *problem, here.scope));
+            }
             Err(other) => return Err(other),
         }
     }
@@ -287,6 +293,14 @@ fn plain(here: &mut Here<'_>, at: &At<'_>, folder: &Path) -> Step {
         let reason = format!("{lost} of the components are no folders of the repository");
         found.problems.push(object.gap(&at.field("kustomize.components"), reason));
     }
+    if let Some(file) = takes.jsonnet(here.scope.max_entries).filter(|_| !is_kustomization) {
+        let reason = format!(
+            "{} is Jsonnet, which omk does not evaluate; render it and pipe it in: argocd app manifests NAME | omk image \
+             discover -",
+            file.display()
+        );
+        found.problems.push(object.gap(&at.field("directory"), reason));
+    }
     here.cover_folder(folder, takes.recurse);
     Ok(found)
 }
@@ -338,6 +352,25 @@ impl Taken {
             include: patterns("directory.include"),
             exclude: patterns("directory.exclude"),
         }
+    }
+
+    /// The first file that Argo CD evaluates before it applies what comes of it.
+    fn jsonnet(&self, max_entries: usize) -> Option<PathBuf> {
+        let mut folders = vec![self.top.clone()];
+        let mut left = max_entries;
+        let mut found: Vec<PathBuf> = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                left = left.checked_sub(1)?;
+                let (path, kind) = (entry.path(), entry.file_type());
+                if kind.as_ref().is_ok_and(std::fs::FileType::is_dir) && self.recurse {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|e| e == "jsonnet") && self.takes(&path) {
+                    found.push(path);
+                }
+            }
+        }
+        found.into_iter().min()
     }
 
     fn takes(&self, path: &Path) -> bool {

@@ -11,9 +11,10 @@ use super::super::held::{Held, at, scalar};
 use super::super::{Findings, Problem, Severity};
 use super::release::{self, Release};
 use super::tree::Folder;
+use super::values::instead;
 use super::{Halt, Here, Step, keys_of, place};
 use crate::chart::fetch::ChartSource;
-use crate::chart::{Chart, RenderOptions, Setting, Tree, ValuesInput};
+use crate::chart::{Chart, ChartError, RenderOptions, Setting, Tree, ValuesInput};
 use crate::kustomize::{Overlay, tree};
 use crate::yaml::Node;
 
@@ -21,8 +22,19 @@ const SOURCES: &str = "source.toolkit.fluxcd.io";
 
 pub(super) fn release(here: &mut Here<'_>, object: &Held, last: bool) -> Step {
     let mut problems = Vec::new();
-    let (chart, shown) = chart_of(here, object, last)?;
+    let chart = chart_of(here, object, last);
+    if matches!(chart, Err(Halt::Wait | Halt::Cancelled)) {
+        return chart.map(|_| Findings::default());
+    }
     let values = values(here, object, last, &mut problems)?;
+    let (chart, shown) = match chart {
+        Err(Halt::Problem(problem)) => {
+            let mut found = instead(object, "spec.values", &values, *problem, here.scope);
+            found.problems.extend(problems);
+            return Ok(found);
+        }
+        other => other?,
+    };
     let namespace = object.text("spec.targetNamespace").or(object.namespace()).unwrap_or("default");
     let name = match (object.text("spec.releaseName"), object.text("spec.targetNamespace")) {
         (Some(name), _) => name.to_owned(),
@@ -238,27 +250,35 @@ pub(super) fn clone_command(url: &str, revision: Option<&str>) -> String {
 
 /// The values of a release: those that it refers to in their order, then its own.
 fn values(
-    here: &Here<'_>,
+    here: &mut Here<'_>,
     object: &Held,
     last: bool,
     problems: &mut Vec<Problem>,
 ) -> Result<ValuesInput, Halt> {
     let mut values = ValuesInput::default();
-    let mut merged: Vec<Setting> = Vec::new();
     for (entry, path) in object.items("spec.valuesFrom") {
         let text = |key: &str| entry.get(key).and_then(Node::as_str).filter(|s| !s.is_empty());
         let (kind, name) = (text("kind").unwrap_or_default(), text("name").unwrap_or_default());
         let key = text("valuesKey").unwrap_or("values.yaml");
-        let found = here.shelf.find("", kind, object.namespace(), name);
+        let found = here.shelf.find("", kind, object.namespace(), name).cloned();
         let optional = entry.get("optional").and_then(Node::as_bool) == Some(true);
         if found.is_none() && !last {
             return Err(Halt::Wait);
         }
-        match found.map(|f| data(f, key)) {
-            Some(Ok(content)) => match text("targetPath") {
-                Some(target) => merged.push(release::set(target, content.trim_end_matches('\n'), false)),
-                None => values.files.push((format!("{kind} {name}"), content)),
-            },
+        if let Some(found) = &found {
+            here.consume(found, Some(key));
+        }
+        match found.as_ref().map(|f| data(f, key)) {
+            Some(Ok(content)) => {
+                let label = format!("{kind} {name}");
+                match text("targetPath") {
+                    Some(target) => {
+                        let setting = release::set(target, content.trim_end_matches('\n'), false);
+                        add(&mut values, label, setting).map_err(|e| object.gap(&path, e.to_string()))?;
+                    }
+                    None => values.files.push((label, content)),
+                }
+            }
             None | Some(Err(Missing::Key)) if optional => {}
             None => problems.push(object.gap(
                 &path,
@@ -273,10 +293,15 @@ fn values(
     if let Some(own) = object.at("spec.values") {
         values.files.push(("spec.values".into(), tree(own).to_string()));
     }
-    // A value with a target is one among the files in its order upstream; after them it differs only where two name the
-    // same key.
-    values.settings = merged;
     Ok(values)
+}
+
+/// Adds a single value in its order: later files win over it.
+fn add(values: &mut ValuesInput, name: String, setting: Setting) -> Result<(), ChartError> {
+    values.settings.push(setting);
+    let merged = values.merge()?.to_string();
+    *values = ValuesInput { files: vec![(name, merged)], ..ValuesInput::default() };
+    Ok(())
 }
 
 /// Why a ConfigMap or Secret has no such text.
@@ -390,7 +415,7 @@ pub(super) fn kustomization(here: &mut Here<'_>, object: &Held, last: bool) -> S
 
 /// The variables of `postBuild`; none if nothing is substituted.
 fn substitutes(
-    here: &Here<'_>,
+    here: &mut Here<'_>,
     object: &Held,
     last: bool,
     problems: &mut Vec<Problem>,
@@ -402,7 +427,11 @@ fn substitutes(
     for (entry, path) in object.items("spec.postBuild.substituteFrom") {
         let text = |key: &str| entry.get(key).and_then(Node::as_str).unwrap_or_default();
         let (kind, name) = (text("kind"), text("name"));
-        match here.shelf.find("", kind, object.namespace(), name) {
+        let found = here.shelf.find("", kind, object.namespace(), name).cloned();
+        if let Some(found) = &found {
+            here.consume(found, None);
+        }
+        match &found {
             Some(found) => {
                 let keys = ["data", "stringData"].iter().filter_map(|m| at(&found.node, m)?.as_map());
                 for key in keys.flat_map(|m| m.keys()) {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use base64::Engine as _;
 
 use super::super::held::{Held, scalar};
-use super::super::{Findings, Problem, rules};
+use super::super::{Finding, Findings, Problem, rules};
 use super::release::{self, Release};
+use super::values::instead;
 use super::{Halt, Here, Step, flux};
 use crate::chart::fetch::ChartSource;
 use crate::chart::{Chart, RenderOptions, ValuesInput, load_archive};
@@ -18,7 +19,7 @@ const GROUP: &str = "helm.cattle.io";
 
 pub(super) fn chart(here: &mut Here<'_>, object: &Held, last: bool) -> Step {
     let mut problems = Vec::new();
-    let (chart, shown) = chart_of(here, object)?;
+    let chart = chart_of(here, object);
     let mut values = ValuesInput::default();
     let config = here.shelf.find(GROUP, "HelmChartConfig", object.namespace(), object.name()).cloned();
     for holder in [Some(object), config.as_ref()].into_iter().flatten() {
@@ -34,6 +35,16 @@ pub(super) fn chart(here: &mut Here<'_>, object: &Held, last: bool) -> Step {
             matches!(value.value, Value::Int(_)) || matches!(text.as_str(), "true" | "false" | "null");
         values.settings.push(release::set(key, &text, !typed));
     }
+    let job = job_image(object, &mut problems);
+    let (chart, shown) = match chart {
+        Err(Halt::Problem(problem)) => {
+            let mut found = instead(object, "spec.valuesContent", &values, *problem, here.scope);
+            found.findings.extend(job);
+            found.problems.extend(problems);
+            return Ok(found);
+        }
+        other => other?,
+    };
     let namespace = object.text("spec.targetNamespace").or(object.namespace()).unwrap_or("default");
     let release = Release {
         chart: &chart,
@@ -47,15 +58,21 @@ pub(super) fn chart(here: &mut Here<'_>, object: &Held, last: bool) -> Step {
         overlays: Vec::new(),
     };
     let mut found = here.read(&release, object)?;
-    // The image that runs Helm in the cluster.
-    if let (Some(text), Some(node)) = (object.text("spec.jobImage"), object.at("spec.jobImage")) {
-        match object.image(text, node, "spec.jobImage", &rules::HELM_CHART_JOB) {
-            Ok(finding) => found.findings.push(finding),
-            Err(problem) => problems.push(*problem),
-        }
-    }
+    found.findings.extend(job);
     found.problems.extend(problems);
     Ok(found)
+}
+
+/// The image that runs Helm in the cluster.
+fn job_image(object: &Held, problems: &mut Vec<Problem>) -> Option<Finding> {
+    let (text, node) = (object.text("spec.jobImage")?, object.at("spec.jobImage")?);
+    match object.image(text, node, "spec.jobImage", &rules::HELM_CHART_JOB) {
+        Ok(finding) => Some(finding),
+        Err(problem) => {
+            problems.push(*problem);
+            None
+        }
+    }
 }
 
 fn chart_of(here: &mut Here<'_>, object: &Held) -> Result<(Arc<Chart>, PathBuf), Halt> {
@@ -100,7 +117,7 @@ fn chart_of(here: &mut Here<'_>, object: &Held) -> Result<(Arc<Chart>, PathBuf),
 
 /// `valuesSecrets`: the keys of Secrets that hold values.
 fn secrets(
-    here: &Here<'_>,
+    here: &mut Here<'_>,
     holder: &Held,
     last: bool,
     values: &mut ValuesInput,
@@ -108,7 +125,7 @@ fn secrets(
 ) -> Result<(), Halt> {
     for (entry, path) in holder.items("spec.valuesSecrets") {
         let name = entry.get("name").and_then(Node::as_str).unwrap_or_default();
-        let Some(secret) = here.shelf.find("", "Secret", holder.namespace(), name) else {
+        let Some(secret) = here.shelf.find("", "Secret", holder.namespace(), name).cloned() else {
             if !last {
                 return Err(Halt::Wait);
             }
@@ -120,7 +137,8 @@ fn secrets(
             continue;
         };
         for key in entry.get("keys").and_then(Node::as_seq).into_iter().flatten().filter_map(Node::as_str) {
-            match flux::data(secret, key) {
+            here.consume(&secret, Some(key));
+            match flux::data(&secret, key) {
                 Ok(text) => values.files.push((format!("Secret {name}"), text)),
                 Err(missing) => problems.push(holder.gap(&path, missing.told("Secret", name, key))),
             }

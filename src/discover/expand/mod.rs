@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::held::{self, Held};
+use super::rules;
 use super::{
-    Cancelled, Cause, Expanded, Findings, Inputs, Outer, Problem, Scope, Severity, Source, SourceName,
+    Cancelled, Cause, Expanded, Finding, Findings, Inputs, Outer, Problem, Scope, Severity, Source,
+    SourceName,
 };
 use crate::chart::fetch::{ChartSource, FetchError};
 use crate::chart::{self, Chart, ChartError, RenderOptions, ValuesInput};
@@ -28,6 +30,7 @@ mod olm;
 mod place;
 mod release;
 mod tree;
+mod values;
 mod zarf;
 
 use place::Places;
@@ -49,6 +52,7 @@ pub(super) fn follow(mut found: Findings, inputs: &Inputs, scope: &Scope) -> Res
             places: Places::new(&inputs.paths, scope),
             charts: HashMap::new(),
             covered: Covered::default(),
+            consumed: Vec::new(),
             notes: Vec::new(),
         },
         out: found,
@@ -63,6 +67,8 @@ pub(super) fn follow(mut found: Findings, inputs: &Inputs, scope: &Scope) -> Res
     all.run()?;
     let Expander { here, mut out, .. } = all;
     here.covered.remove_from(&mut out);
+    // What went into a rendering is no file that stands for itself.
+    out.findings.retain(|f| f.origin.rule != rules::CONFIG.name || !here.consumed.iter().any(|c| c.is(f)));
     Ok(out)
 }
 
@@ -175,6 +181,17 @@ impl Expander<'_> {
         if !matches!(step, Err(Halt::Wait)) {
             self.out.problems.append(&mut notes);
         }
+        let step = match (&object.switch, step) {
+            (Some(switch), Ok(mut found)) => {
+                found.only_possible(switch);
+                Ok(found)
+            }
+            // Nothing is missing of what is needed.
+            (Some(_), Err(Halt::Problem(problem))) => {
+                Err(Halt::Problem(Box::new(Problem { severity: Severity::Warning, ..*problem })))
+            }
+            (_, step) => step,
+        };
         match step {
             Ok(mut found) => {
                 self.count += 1;
@@ -244,11 +261,21 @@ struct Here<'a> {
     /// Charts by where they come from; the reason for those that could not be had.
     charts: HashMap<String, Result<Arc<Chart>, String>>,
     covered: Covered,
+    /// Values and variables that went into what was followed.
+    consumed: Vec<Consumed>,
     /// What is to be told of the object that is being followed, whatever comes of it.
     notes: Vec<Problem>,
 }
 
 impl Here<'_> {
+    /// `holder` gives values or variables to what is followed.
+    fn consume(&mut self, holder: &Held, key: Option<&str>) {
+        let one = Consumed { holder: holder.clone(), key: key.map(str::to_owned) };
+        if !self.consumed.contains(&one) {
+            self.consumed.push(one);
+        }
+    }
+
     /// What stands in a folder is deployed by the object that was just followed.
     fn cover_folder(&mut self, path: &Path, recurse: bool) {
         if crate::kustomize::kustomization_file(path).is_some() {
@@ -345,6 +372,34 @@ fn lead(found: &mut Findings, through: &[Outer]) {
     found.origins_mut().for_each(|o| led(&mut o.source));
     found.problems.iter_mut().for_each(|p| led(&mut p.source));
     found.held.iter_mut().for_each(|h| led(&mut h.source));
+}
+
+/// A ConfigMap or Secret that another object takes values from.
+#[derive(PartialEq)]
+struct Consumed {
+    holder: Held,
+    /// The only key that is taken; none for all.
+    key: Option<String>,
+}
+
+impl Consumed {
+    fn is(&self, finding: &Finding) -> bool {
+        let (holder, origin) = (&self.holder, &finding.origin);
+        if (&origin.source, origin.document) != (&holder.source, holder.document)
+            || origin.kind.as_deref() != Some(&holder.kind)
+            || origin.name.as_deref() != Some(holder.name())
+        {
+            return false;
+        }
+        let Some(key) = &self.key else { return true };
+        let field = origin.field.as_deref().unwrap_or_default();
+        ["data", "stringData"].iter().any(|map| {
+            use super::tree::Step::Key;
+            let own = super::tree::path(&[Key(map), Key(key)]);
+            let rest = field.strip_prefix(&holder.field(&own));
+            rest.is_some_and(|r| r.is_empty() || r.starts_with(['.', '[']))
+        })
+    }
 }
 
 /// Every object that was kept, by kind and name.

@@ -6,6 +6,8 @@
 pub(in crate::discover) enum At {
     /// An image as text, tag or not.
     Image(&'static str),
+    /// The same, where the name of the object says that it is about an image.
+    Setting(&'static str),
     /// A container, by the type that pods use: its `image`.
     Container(&'static str),
     /// A pod's spec.
@@ -31,7 +33,7 @@ pub(in crate::discover) struct Known {
     pub(in crate::discover) at: &'static [At],
 }
 
-use At::{Container, Default, Image, Not, Pod};
+use At::{Container, Default, Image, Not, Pod, Setting};
 
 const TEMPLATE: &[At] = &[Pod("spec.template.spec")];
 const SPEC_IMAGE: &[At] = &[Image("spec.image")];
@@ -235,6 +237,8 @@ pub(in crate::discover) const KNOWN: &[Known] = &[
     },
     Known { group: "ceph.rook.io", kinds: &["CephCluster"], at: &[Image("spec.cephVersion.image")] },
     Known { group: "longhorn.io", kinds: &["EngineImage"], at: SPEC_IMAGE },
+    // `default-instance-manager-image` and others: types/setting.go.
+    Known { group: "longhorn.io", kinds: &["Setting"], at: &[Setting("value")] },
     // Elastic's operator takes the stack's own images by version.
     Known {
         group: "elasticsearch.k8s.elastic.co",
@@ -414,7 +418,7 @@ mod tests {
     fn places_are_well_formed() {
         for at in KNOWN.iter().flat_map(|k| k.at) {
             let places = match at {
-                Image(place) | Container(place) | Pod(place) | Not(place) => &[*place][..],
+                Image(place) | Setting(place) | Container(place) | Pod(place) | Not(place) => &[*place][..],
                 Default { unless, image } => {
                     assert!(image.contains("{spec."), "{image}");
                     unless

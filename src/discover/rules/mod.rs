@@ -55,9 +55,13 @@ rules! {
     ARG Likely "arg" "a command line: a flag that says image, or a complete image name within it";
     ANNOTATION Likely "annotation" "an annotation of an object or of a pod template";
     CONFIG Likely "config" "a file or value in a ConfigMap or Secret";
+    RELEASE_VALUE Likely "release-value" "the values of a release whose chart is not at hand";
     CHART_ANNOTATION Likely "chart-annotation" "an image that Chart.yaml lists";
     IMAGES_LOCK Likely "images-lock" "an Images.lock beside Chart.yaml";
+    INCOMPLETE_CHART Likely "incomplete-chart" "what a chart that cannot be rendered as it is prints where it can";
     CHART_ANNOTATION_OTHER Possible "chart-annotation-other" "an image that Chart.yaml lists and that this rendering takes in another version or from elsewhere, or one that a dependency lists";
+    RUNNING_DIGEST Possible "running-digest" "the digest that a node reports for an image which a pod names by tag";
+    SWITCHED_ON Possible "switched-on" "what a chart renders to once values are set otherwise";
     TEMPLATE Possible "template" "an image in the text of a chart's template which this rendering does not reach";
     VALUES Possible "values" "a chart's value that holds an image which this rendering does not use";
     VALUES_SPLIT Possible "values-split" "a chart's values that name an image in parts which this rendering does not use";

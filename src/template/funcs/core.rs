@@ -46,11 +46,19 @@ pub(super) const TABLE: &[Builtin] = &[
     }),
     func("include", "sv", |cx, a| cx.include(str_arg(a, 0)?, &a[1]).map(Value::from)),
     func("tpl", "sv", |cx, a| cx.tpl(str_arg(a, 0)?, &a[1]).map(Value::from)),
-    func("required", "sv", |_, a| {
+    func("required", "sv", |cx, a| {
         let unset = is_nil(&a[1]) || a[1].as_str() == Some("");
+        if unset && cx.rt.env.is_lenient() {
+            return Ok(Value::from(""));
+        }
         if unset { Err(FnError::Fail(str_arg(a, 0)?.to_owned())) } else { Ok(a[1].clone()) }
     }),
-    func("fail", "s", |_, a| Err(FnError::Fail(str_arg(a, 0)?.to_owned()))),
+    func("fail", "s", |cx, a| {
+        if cx.rt.env.is_lenient() {
+            return Ok(Value::from(""));
+        }
+        Err(FnError::Fail(str_arg(a, 0)?.to_owned()))
+    }),
     func("lookup", "ssss", |_, _| Ok(empty_dict())),
     func("getHostByName", "s", |_, _| Ok(Value::from(""))),
     func("hello", "", |_, _| Ok(Value::from("Hello!"))),
