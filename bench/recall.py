@@ -15,10 +15,17 @@ DIR holds one chart folder for each entry. What is printed:
                form of an image
   causes       each statement that is missed, with a reason that the chart's files give
 
-An image counts as found when its repository and its tag or digest are found; statements whose tag the chart itself
-contradicts are counted by repository and told apart (`other version`).
+An image counts as found when its repository and its tag or digest are found. Recall of statements is printed for all of
+them, and again without those that are missed and that the chart itself proves wrong; each of these is listed with its proof:
+
+  another version    the chart takes the repository in another version, and no file of it knows the stated one
+  another registry   the chart takes that path and version from elsewhere, and no file of it knows the stated name
+  ignored file       only files that .helmignore keeps out of the packaged chart name it
+
+A statement that no file of the chart bears out, not even in part, is listed as `named nowhere`: nothing but the statement
+itself could find it. It counts as missed. So does what charts elsewhere bring (`not at hand`): --offline does not fetch them.
 """
-import argparse, collections, csv, gzip, json, os, re, shlex, subprocess, sys, tarfile, time
+import argparse, collections, csv, fnmatch, gzip, json, os, re, shlex, subprocess, sys, tarfile, time
 import yaml
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -134,6 +141,59 @@ def stated(folder):
     return out
 
 
+# What people read and what machines wrote about other versions of the chart: no evidence of what it takes.
+PROSE = (".md", ".gotmpl", ".png", ".svg", ".tgz")
+
+
+def ignored(folder):
+    """Whether .helmignore keeps a path (relative to the chart) out of the package."""
+    try:
+        lines = open(os.path.join(folder, ".helmignore"), encoding="utf-8").read().splitlines()
+    except OSError:
+        return lambda path: False
+    rules = [l.strip() for l in lines if l.strip() and not l.startswith(("#", "!"))]
+
+    def test(path):
+        parts = path.split("/")
+        for rule in rules:
+            plain = rule.rstrip("/").removeprefix("./").lstrip("/")
+            tops = ["/".join(parts[: i + 1]) for i in range(len(parts) - (1 if rule.endswith("/") else 0))]
+            if any(fnmatch.fnmatch(top, plain) or ("/" not in plain and fnmatch.fnmatch(top.split("/")[-1], plain)) for top in tops):
+                return True
+        return False
+
+    return test
+
+
+def proof(image, folder, found):
+    """(cause, proof) if the chart itself proves a statement wrong."""
+    repository, version = image
+    path = short(repository)
+    bare = path.split("/", 1)[1] if "/" in path and re.search(r"[.:]", path.split("/")[0]) else path
+    texts = [(os.path.relpath(p, folder), t) for p, t in files(folder, lambda p: not p.endswith(PROSE))
+             if os.path.relpath(p, folder) != "Chart.yaml"]
+    try:
+        chart = yaml.load(open(os.path.join(folder, "Chart.yaml"), encoding="utf-8"), Loader) or {}
+    except (yaml.YAMLError, OSError):
+        chart = {}
+    core = version.split(":")[-1].lstrip("v")
+    knows = core == str(chart.get("appVersion", "")).lstrip("v") or any(core in t for _, t in texts)
+    taken = sorted({v for r, v in found if r == repository})
+    if taken and not knows:
+        return "another version", f"takes {', '.join(taken)}; no file has {version}"
+    others = sorted({r for r, v in found if v == version and r != repository and
+                     (short(r) == bare or short(r).endswith("/" + bare))})
+    if others and not any(path in t for _, t in texts):
+        return "another registry", f"takes {', '.join(others)}; no file has {path}"
+    if others and any(o.count(".") > 1 and o.endswith(path) for o in others):
+        return "another registry", f"renders {', '.join(others)}"
+    skip = ignored(folder)
+    where = [p for p, t in texts if re.search(rf"image:\s*[\"']?{re.escape(path)}\b", t)]
+    if where and all(skip(p) for p in where):
+        return "ignored file", f"{', '.join(where)}: kept out of the package by .helmignore"
+    return None
+
+
 def short(repository):
     return repository.removeprefix("docker.io/").removeprefix("library/")
 
@@ -142,7 +202,7 @@ def cause(image, folder, found_repositories, gaps):
     """Why a statement is missed, as far as the chart's own files tell."""
     repository, version = image
     if gaps:
-        return "named by a chart that is not at hand", f"{gaps} gaps are reported"
+        return "not at hand", f"named by a chart elsewhere; {gaps} gaps are reported"
     path = short(repository)
     last = path.split("/")[-1]
     if repository in found_repositories:
@@ -161,7 +221,7 @@ def cause(image, folder, found_repositories, gaps):
     for path_of, text in texts:
         if path in text:
             return "in another file", os.path.relpath(path_of, folder)
-    return "named nowhere else in the chart", ""
+    return "named nowhere", "no file of the chart but Chart.yaml has it"
 
 
 def run(omk, folder, *more):
@@ -194,6 +254,7 @@ def main():
     ap.add_argument("--kube-version", default="v1.31.0")
     ap.add_argument("--filter", default="", help="only charts whose folder matches this expression")
     ap.add_argument("--only-stated", action="store_true", help="only charts that list images of their own")
+    ap.add_argument("--source-path", action="append", default=[], help="given to omk: a folder of charts at hand")
     ap.add_argument("--out")
     a = ap.parse_args()
     extras = {}
@@ -205,7 +266,9 @@ def main():
     pods = {w: Share() for w in ways}
     said = {w: Share() for w in ways}
     precise = {w: Share() for w in ways}
-    causes, wrong, lost, errors = [], [], [], []
+    causes, wrong, lost, errors, disproved = [], [], [], [], []
+    right = {w: Share() for w in ways}
+    near = {w: Share() for w in ways}
     charts = seconds = 0
     for name in sorted(os.listdir(a.charts)):
         folder = os.path.join(a.charts, name)
@@ -217,6 +280,7 @@ def main():
         common = [x for flag, value in (("--namespace", "ns"), ("--kube-version", a.kube_version))
                   if flag not in extra for x in (flag, value)]
         common += ["--release-name", "rel", *extra, *none]
+        common += [x for path in a.source_path for x in ("--source-path", path)]
         report, took, stderr = run(a.omk, folder, *common)
         more, _, _ = run(a.omk, folder, *common, "--include-disabled")
         charts, seconds = charts + 1, seconds + took
@@ -246,8 +310,19 @@ def main():
         for image in sorted(stated(folder)):
             for w in ways:
                 said[w].add(image in sets[w])
+            is_wrong = None
             if image not in sets["omk --include-disabled"]:
-                causes.append((name, image, *cause(image, folder, found_repositories, gaps)))
+                # Where charts elsewhere bring images too, nothing proves that they do not bring this one.
+                is_wrong = None if gaps else proof(image, folder, sets["omk --include-disabled"])
+                if is_wrong:
+                    disproved.append((name, image, *is_wrong))
+                else:
+                    causes.append((name, image, *cause(image, folder, found_repositories, gaps)))
+            at_hand = image in sets["omk --include-disabled"] or not gaps
+            for w in ways if not is_wrong else []:
+                right[w].add(image in sets[w])
+                if at_hand:
+                    near[w].add(image in sets[w])
         whole = "\n".join(t for _, t in files(folder, lambda p: not p.endswith((".md", ".png", ".svg"))))
         names = {w: {r for r, _ in sets[w]} for w in ways}
         known = {}
@@ -260,7 +335,9 @@ def main():
                     places = [i["origins"][0] for i in report["images"] if normal(i["image"])[0] == repository]
                     wrong.append((name, repository, places[0]["rule"], places[0]["field"]))
     print(f"{charts} charts, {len(errors)} with errors; {60 * charts / max(seconds, 1e-9):.0f} charts a minute, one process each")
-    for title, shares in (("recall, images of rendered pod specs", pods), ("recall, images that charts state", said),
+    for title, shares in (("recall, images of rendered pod specs", pods), ("recall, images that charts state (the rules that read the statements are off)", said),
+                          ("the same without the statements that the chart proves wrong", right),
+                          ("and without those that charts elsewhere bring, which are not at hand", near),
                           ("precision, by repository", precise)):
         print(f"\n{title}")
         for w in ways:
@@ -271,6 +348,9 @@ def main():
     print(f"\nfindings that nobody names: {len(wrong)}")
     for row in wrong:
         print("  " + "  ".join(map(str, row)))
+    print(f"\nstatements that the chart proves wrong: {len(disproved)}")
+    for name, image, what, why in disproved:
+        print(f"  {name}: {':'.join(image)}: {what}: {why}")
     print("\nstated images that were not found, by cause")
     for what, count in collections.Counter(c[2] for c in causes).most_common():
         print(f"  {count:5d}  {what}")
@@ -280,8 +360,8 @@ def main():
         print(f"error: {name}: {' '.join(told)}")
     if a.out:
         shares = {t: {w: [s[w].hit, s[w].all] for w in ways} for t, s in
-                  (("pods", pods), ("stated", said), ("precision", precise))}
-        json.dump({"shares": shares, "lost": lost, "wrong": wrong, "causes": causes, "errors": errors}, open(a.out, "w"), indent=1)
+                  (("pods", pods), ("stated", said), ("stated, not disproved", right), ("stated, at hand", near), ("precision", precise))}
+        json.dump({"shares": shares, "lost": lost, "wrong": wrong, "causes": causes, "disproved": disproved, "errors": errors}, open(a.out, "w"), indent=1)
     return 1 if lost else 0
 
 
