@@ -118,7 +118,7 @@ pub async fn copy_blob(
     job: &Job,
 ) -> Result<Copied, StoreError> {
     let first = attempt(source, target, blob, job).await;
-    let copied = match first {
+    let mut copied = match first {
         Err((StoreError::DigestMismatch { .. }, resumed)) if resumed > 0 => {
             let message = format!("the staged part of {} was damaged; fetching it again", blob.digest());
             job.events.emit(Event::Warning { message });
@@ -126,15 +126,16 @@ pub async fn copy_blob(
         }
         other => other,
     };
-    let copied = match copied {
-        Err((StoreError::DigestMismatch { .. }, _)) if source.disown(blob).await? => {
-            let message =
-                format!("the copy of {} in {} was damaged; reading it anew", blob.digest(), source.label());
-            job.events.emit(Event::Warning { message });
-            attempt(source, target, blob, job).await
+    while let Err((StoreError::DigestMismatch { .. } | StoreError::SizeMismatch { .. }, _)) = &copied {
+        // A registry behind several mirrors is asked again for each of them.
+        if !source.disown(blob).await? {
+            break;
         }
-        other => other,
-    };
+        let message =
+            format!("the copy of {} in {} was damaged; reading it anew", blob.digest(), source.label());
+        job.events.emit(Event::Warning { message });
+        copied = attempt(source, target, blob, job).await;
+    }
     let copied = copied.map_err(|(error, _)| error)?;
     let (node, digest) = (job.node.clone(), blob.digest().clone());
     job.events.emit(Event::BlobDone { node, digest, size: blob.size() });

@@ -74,6 +74,33 @@ pub enum Event {
         /// Milliseconds until then.
         delay_ms: u64,
     },
+    /// A mirror serves an image in place of its registry; told once for each.
+    Mirror {
+        /// The repository, as the image names it.
+        image: String,
+        /// Host and port of the mirror.
+        mirror: String,
+    },
+    /// A mirror was asked and could not help; the next host is asked. Told once for each image.
+    MirrorFailed {
+        /// The repository, as the image names it.
+        image: String,
+        /// Host and port of the mirror.
+        mirror: String,
+        /// Why.
+        reason: String,
+    },
+    /// How many requests a registry says it still answers.
+    RateLimit {
+        /// Host and port.
+        registry: String,
+        /// Requests that are left.
+        remaining: u64,
+        /// Of how many.
+        limit: Option<u64>,
+        /// Seconds that the limit is for.
+        window_s: Option<u64>,
+    },
     /// A blob or chunk was already there from a run that was interrupted.
     Resumed {
         /// The node; `None` for a local store.

@@ -23,6 +23,7 @@ pub mod cache;
 pub mod catalogue;
 pub mod chart;
 pub mod cli;
+pub mod config;
 pub mod copy;
 pub mod demo;
 pub mod discover;

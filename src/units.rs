@@ -1,5 +1,7 @@
 //! Numbers for people.
 
+use std::time::Duration;
+
 /// Bytes in decimal units, as disks and links are sold.
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
@@ -74,6 +76,33 @@ fn split_unit(text: &str) -> (&str, &str) {
     (&text[..end], text[end..].trim_start())
 }
 
+/// `90s`, `5m`, `1h30m`, `250ms`, as Go writes them, whole numbers only; a bare number is seconds. `None` for anything
+/// else, and for more than a `u64` of milliseconds.
+pub fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text.trim();
+    if !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()) {
+        return rest.parse().ok().map(Duration::from_secs);
+    }
+    let mut all: Option<u64> = None;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = rest.split_at(digits);
+        let letters = unit.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let factor = match &unit[..letters] {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        let part = number.parse::<u64>().ok()?.checked_mul(factor)?;
+        all = Some(all.unwrap_or(0).checked_add(part)?);
+        rest = &unit[letters..];
+    }
+    all.map(Duration::from_millis)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +144,17 @@ mod tests {
         }
         for bad in ["", "30", "d", "1.5h", "-1d", "99999999999999d", "30days"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations_are_those_of_go() {
+        let ms = |text: &str| duration(text).map(|d| d.as_millis());
+        assert_eq!(ms("1h30m"), Some(5_400_000));
+        assert_eq!(ms("12h0m0s"), Some(43_200_000));
+        assert_eq!((ms("90"), ms("250ms"), ms("2d")), (Some(90_000), Some(250), Some(172_800_000)));
+        for bad in ["", "s", "5", "5x", "-5s", "1.5h", "5m3", "99999999999999999999h"] {
+            assert_eq!(ms(bad).is_none(), bad != "5", "{bad}");
         }
     }
 }

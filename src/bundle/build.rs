@@ -19,7 +19,7 @@ use crate::graph::ImageGraph;
 use crate::oci::{Descriptor, Digest, ImageRef, Platform};
 use crate::registry::Registry;
 use crate::store::archive::Stamp;
-use crate::store::{BlobSource, FilesSource, MemoryStore, StoreError};
+use crate::store::{AnyOf, BlobSource, FilesSource, MemoryStore, StoreError};
 
 /// Where images come from: a registry, a cache, another bundle.
 #[async_trait]
@@ -385,7 +385,13 @@ fn texts(
     ])
 }
 
-/// Documents are in memory already; every other blob is read from the repository of the first image that has it.
+type Sources = Vec<Arc<dyn BlobSource>>;
+
+/// Repositories that are asked for one blob.
+const MAX_PLACES: usize = 4;
+
+/// Documents are in memory already; every other blob is read from the repository of the first image that has it, and
+/// where that repository has lost it, from that of another one.
 fn transfers(
     images: &[BundleImage],
     documents: &BTreeMap<Digest, bytes::Bytes>,
@@ -396,12 +402,26 @@ fn transfers(
     documents.values().for_each(|b| drop(memory.insert("", b.clone())));
     let memory: Arc<dyn BlobSource> = Arc::new(memory);
     let mut all = Vec::new();
+    let mut places: BTreeMap<&Digest, (&Descriptor, Sources)> = BTreeMap::new();
     for image in images {
         let remote = upstream.blobs(&image.graph.image, events);
         for blob in &image.graph.blobs {
-            let source = if documents.contains_key(blob.digest()) { &memory } else { &remote };
-            all.push(Transfer { blob: blob.clone(), source: Arc::clone(source) });
+            if documents.contains_key(blob.digest()) {
+                all.push(Transfer { blob: blob.clone(), source: Arc::clone(&memory) });
+                continue;
+            }
+            let (_, known) = places.entry(blob.digest()).or_insert_with(|| (blob, Vec::new()));
+            if known.len() < MAX_PLACES {
+                known.push(Arc::clone(&remote));
+            }
         }
+    }
+    for (blob, known) in places.into_values() {
+        let mut known = known.into_iter();
+        let Some(first) = known.next() else { continue };
+        let source: Arc<dyn BlobSource> =
+            if known.len() == 0 { first } else { Arc::new(AnyOf::new(first, known)) };
+        all.push(Transfer { blob: blob.clone(), source });
     }
     all
 }

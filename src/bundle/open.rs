@@ -371,7 +371,7 @@ impl Bundle {
         read: &mut BTreeMap<(Digest, u64), Bytes>,
     ) -> Result<crate::graph::ImageGraph, BundleError> {
         let broken = |source| BundleError::Image { path: self.path.clone(), source };
-        let mut walk = Walk::new(image, root, platforms.unwrap_or_default());
+        let mut walk = Walk::new(image, root, platforms.unwrap_or_default()).with_foreign();
         if platforms.is_none() {
             // Another tool's layout does not say which platforms it took: what is not there was not taken.
             walk = walk.present(self.present());

@@ -320,6 +320,9 @@ impl BlobSource for CachedBlobs {
     async fn disown(&self, blob: &Descriptor) -> Result<bool, StoreError> {
         let damaged = self.cache.disown(blob).await?;
         // Offline there is nothing else to read it from: the error is to name the damage.
-        Ok(damaged && self.behind.is_some())
+        match &self.behind {
+            Some(behind) => Ok(damaged || behind.disown(blob).await?),
+            None => Ok(false),
+        }
     }
 }

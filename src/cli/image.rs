@@ -22,10 +22,12 @@ pub enum Command {
     /// List the images that manifests and charts need, and where they are named
     #[command(visible_alias = "ls")]
     Discover(Box<DiscoverArgs>),
+    /// Copy an image from one registry to another
+    Copy(Box<super::push::CopyArgs>),
     /// Compare a bundle with what a cluster runs
     Compare(CompareArgs),
     /// Fetch images into the image cache
-    Pull(pull::PullArgs),
+    Pull(Box<pull::PullArgs>),
     /// List the images in the image cache
     List(cached::ListArgs),
     /// Say what the image cache knows of an image
@@ -98,8 +100,9 @@ enum Format {
 pub(super) async fn run(command: Command, context: Context) -> Outcome {
     match command {
         Command::Discover(args) => run_discover(*args, context).await,
+        Command::Copy(args) => super::push::copy(*args, context).await,
         Command::Compare(args) => compare::run(args, &context).await,
-        Command::Pull(args) => pull::run(args, &context).await,
+        Command::Pull(args) => pull::run(*args, &context).await,
         Command::List(args) => cached::list(&args),
         Command::Inspect(args) => cached::inspect(&args).await,
         Command::Remove(args) => cached::remove(&args),

@@ -18,9 +18,11 @@ pub mod error;
 pub mod exit;
 pub mod generate;
 pub mod image;
+pub mod login;
 pub mod output;
 pub mod preheat;
 pub mod progress;
+pub mod push;
 pub mod registry;
 pub mod sources;
 
@@ -64,6 +66,10 @@ enum Command {
     /// Find the images that an input needs, pull images, look into the cache of pulled ones
     #[command(subcommand)]
     Image(image::Command),
+    /// Try a login at a registry and keep it
+    Login(login::LoginArgs),
+    /// Forget the login for a registry
+    Logout(login::LogoutArgs),
     /// Put a bundle's images onto nodes over SSH and prove that they are there
     Preheat(Box<preheat::PreheatArgs>),
     /// Show the whole way on this machine: discover, bundle, preheat, patch
@@ -137,6 +143,8 @@ async fn dispatch(command: Command, context: Context) -> Outcome {
         Command::Chart(command) => chart::run(command, context).await,
         Command::Component(command) => component::run(&command),
         Command::Image(command) => image::run(command, context).await,
+        Command::Login(args) => login::login(args, context).await,
+        Command::Logout(args) => login::logout(args).await,
         Command::Preheat(args) => preheat::run(*args, context).await,
         Command::Demo(args) => demo::run(args, context).await,
         Command::Completions(args) => generate::completions(&args),

@@ -157,6 +157,15 @@ fn line(event: &Event) -> Option<String> {
         Event::Retry { what, reason, delay_ms } => {
             format!("{what}: {reason}; trying again in {:.1} s", *delay_ms as f64 / 1000.0)
         }
+        Event::Mirror { image, mirror } => format!("{image} comes from {mirror}"),
+        Event::MirrorFailed { image, mirror, reason } => {
+            format!("{image} does not come from {mirror}: {reason}")
+        }
+        Event::RateLimit { registry, remaining, limit, window_s } => {
+            let limit = limit.map(|n| format!(" of {n}")).unwrap_or_default();
+            let window = window_s.map(|s| format!(" within {} min", s.div_ceil(60))).unwrap_or_default();
+            format!("{registry} answers {remaining}{limit} more requests{window}")
+        }
         Event::Resumed { node, digest, offset } => {
             format!("{}{} resumes at {}", prefix(node.as_deref()), digest.short(), output::bytes(*offset))
         }
@@ -295,7 +304,7 @@ impl EventSink for Bars {
                 self.bar(Some(node)).finish_with_message(state_word(state));
             }
             Event::Node { node, state } => self.bar(Some(node)).set_message(state_word(state)),
-            Event::Retry { .. } | Event::Warning { .. } => self.print(&event),
+            Event::Retry { .. } | Event::Warning { .. } | Event::MirrorFailed { .. } => self.print(&event),
             _ => {}
         }
     }

@@ -2,16 +2,20 @@
 
 use std::io::Read as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::CliError;
-use crate::registry::{Credentials, Login, RegistryOptions, Secret};
+use crate::config::Config;
+use crate::registry::{Credentials, Login, Providers, RegistryOptions, Secret};
 
 /// The longest password that is read; access tokens have some kilobytes at most.
 const MAX_PASSWORD: u64 = 64 * 1024;
 /// Holds the password where standard input is needed for something else.
 const PASSWORD_ENV: &str = "OMK_REGISTRY_PASSWORD";
+/// The content of an auth file, as GitLab's runners hand it over.
+const AUTH_ENV: &str = "DOCKER_AUTH_CONFIG";
 
 /// How registries are reached and who is logged in.
 #[derive(Debug, Clone, Default, Args)]
@@ -37,10 +41,37 @@ pub struct RegistryArgs {
     /// DOCKER_CONFIG/config.json, else ~/.docker/config.json]
     #[arg(long, value_name = "FILE")]
     auth_file: Option<PathBuf>,
+    /// Mirrors and certificates as in containerd's config_path: folders named after registries, with hosts.toml; may be
+    /// given more than once
+    #[arg(long, value_name = "DIR", env = "OMK_HOSTS_DIR", value_delimiter = ',')]
+    hosts_dir: Vec<PathBuf>,
+    /// Wait at most this long, all in all for each request, where a registry limits the rate (429) [default: 10m]
+    #[arg(long, value_name = "DURATION", env = "OMK_PATIENCE", value_parser = duration)]
+    patience: Option<Duration>,
+    /// Take layers that their publisher does not want redistributed (Windows' base layers) instead of refusing the image
+    #[arg(long)]
+    foreign_layers: bool,
+    /// Read omk's configuration from this file [default: ~/.config/omk/config.yaml, if it is there]
+    #[arg(long, value_name = "FILE", env = "OMK_CONFIG")]
+    config: Option<PathBuf>,
+    /// Read logins from the pull secrets among these Kubernetes manifests; may be given more than once
+    #[arg(long, value_name = "FILE", env = "OMK_PULL_SECRET", value_delimiter = ',')]
+    pull_secret: Vec<PathBuf>,
+    /// Ask kubelet's credential providers, as this CredentialProviderConfig says
+    #[arg(long, value_name = "FILE", requires = "credential_provider_bin_dir")]
+    #[arg(env = "OMK_CREDENTIAL_PROVIDER_CONFIG")]
+    credential_provider_config: Option<PathBuf>,
+    /// Folder with the programs of --credential-provider-config
+    #[arg(long, value_name = "DIR", env = "OMK_CREDENTIAL_PROVIDER_BIN_DIR")]
+    credential_provider_bin_dir: Option<PathBuf>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    crate::units::duration(text).ok_or_else(|| "expected a duration, for example 90s, 5m or 1h30m".to_owned())
 }
 
 /// `HOST` or `HOST:PORT`, as it stands in image names.
-fn host(value: &str) -> Result<String, String> {
+pub(super) fn host(value: &str) -> Result<String, String> {
     let probe = format!("{value}/x");
     match probe.parse::<crate::oci::ImageRef>() {
         Ok(image) if image.registry() == value || value.eq_ignore_ascii_case("index.docker.io") => {
@@ -59,14 +90,29 @@ impl RegistryArgs {
     /// # Errors
     /// A user without a password, a file that was named and is not there.
     pub fn options(&self) -> Result<RegistryOptions, CliError> {
+        let config = self.configuration()?;
         let mut credentials = Credentials::anonymous();
         if let (Some(user), Some(registry)) = (&self.username, &self.registry_host) {
             let login = Login { user: user.clone(), password: self.password()? };
             credentials = credentials.with_login(registry, login);
         }
-        match &self.auth_file {
+        for path in self.pull_secret.iter().chain(&config.pull_secrets) {
+            if !path.is_file() {
+                let message =
+                    format!("there is no file {}; check --pull-secret and pullSecrets", path.display());
+                return Err(CliError::usage(message));
+            }
+            credentials = credentials.with_pull_secrets(path);
+        }
+        if self.auth_file.is_none()
+            && let Some(text) = std::env::var(AUTH_ENV).ok().filter(|text| !text.trim().is_empty())
+        {
+            credentials = credentials.with_text(AUTH_ENV, Secret::new(text));
+        }
+        match self.auth_file.as_ref().or(config.auth_file.as_ref()) {
             Some(path) if !path.is_file() => {
-                let message = format!("there is no auth file {}; check --auth-file", path.display());
+                let message =
+                    format!("there is no auth file {}; check --auth-file and authFile", path.display());
                 return Err(CliError::usage(message));
             }
             Some(path) => credentials = credentials.with_file(path),
@@ -76,8 +122,34 @@ impl RegistryArgs {
                 }
             }
         }
-        let (plain_http, ca_files) = (self.plain_http.clone(), self.registry_ca.clone());
-        Ok(RegistryOptions { plain_http, ca_files, credentials, ..RegistryOptions::default() })
+        let providers = self.credential_provider_config.clone().zip(self.credential_provider_bin_dir.clone());
+        if let Some((file, folder)) = providers.or(config.providers) {
+            credentials = credentials.with_providers(Providers::read(&file, &folder)?);
+        }
+        let all = |own: &[PathBuf], more: &[PathBuf]| own.iter().chain(more).cloned().collect::<Vec<_>>();
+        let mut options = RegistryOptions {
+            plain_http: self.plain_http.iter().chain(&config.plain_http).cloned().collect(),
+            ca_files: all(&self.registry_ca, &config.ca_files),
+            credentials,
+            foreign_layers: self.foreign_layers,
+            ..RegistryOptions::default()
+        };
+        options.hosts = config.hosts.with_folders_first(&self.hosts_dir);
+        if let Some(patience) = self.patience.or(config.patience) {
+            options.retries.patience = patience;
+        }
+        Ok(options)
+    }
+
+    /// The file that is named, else the one at its place, if there is one.
+    fn configuration(&self) -> Result<Config, CliError> {
+        if let Some(path) = &self.config {
+            return Ok(Config::read(path)?);
+        }
+        match Config::default_path(|name| std::env::var_os(name).filter(|v| !v.is_empty())) {
+            Some(path) if path.is_file() => Ok(Config::read(&path)?),
+            _ => Ok(Config::default()),
+        }
     }
 
     fn password(&self) -> Result<Secret, CliError> {

@@ -84,6 +84,21 @@ pub enum GraphError {
         /// What its config says.
         found: Platform,
     },
+    /// An index promises another platform than the image's config says.
+    #[error(
+        "{image}: the index lists {manifest} for {promised}, and its config says {found}: it would not run there; ask the \
+         publisher for a mended image, or leave out --platform {promised}"
+    )]
+    Mislabelled {
+        /// The image.
+        image: ImageRef,
+        /// The manifest.
+        manifest: Digest,
+        /// What the index says.
+        promised: Platform,
+        /// What the config says.
+        found: Platform,
+    },
     /// Indexes inside indexes, further down than anybody needs.
     #[error("{image}: indexes are nested deeper than {MAX_DEPTH} levels")]
     TooDeep {
@@ -92,7 +107,7 @@ pub enum GraphError {
     },
     /// A layer that the registry need not have.
     #[error(
-        "{image}: layer {digest} is a foreign layer ({media_type}), which must not be redistributed; build without this image"
+        "{image}: layer {digest} is a foreign layer ({media_type}), which its publisher does not want redistributed; leave this image out, or take the layer with --foreign-layers"
     )]
     Foreign {
         /// The image.
@@ -122,6 +137,8 @@ pub struct Walk {
     root: Descriptor,
     platforms: Vec<Platform>,
     present: Option<BTreeSet<Digest>>,
+    /// Whether layers that must not be redistributed end it.
+    refuse_foreign: bool,
     documents: BTreeMap<Digest, Bytes>,
 }
 
@@ -139,7 +156,20 @@ struct Found {
 impl Walk {
     /// `platforms`: which to take of an index, in this order; empty: all that it has.
     pub fn new(image: ImageRef, root: Descriptor, platforms: &[Platform]) -> Self {
-        Self { image, root, platforms: platforms.to_vec(), present: None, documents: BTreeMap::new() }
+        Self {
+            image,
+            root,
+            platforms: platforms.to_vec(),
+            present: None,
+            refuse_foreign: true,
+            documents: BTreeMap::new(),
+        }
+    }
+
+    /// Takes layers that must not be redistributed like any others: for what was taken before, or by explicit wish.
+    #[must_use]
+    pub fn with_foreign(self) -> Self {
+        Self { refuse_foreign: false, ..self }
     }
 
     /// Takes an index's entry only if its manifest is among `present`: for a layout that does not say which
@@ -206,8 +236,8 @@ impl Walk {
                 found.indexes.push(at.clone());
             }
             Manifest::Image(manifest) => {
-                if let Some(layer) = manifest.layers.iter().find(|l| media::is_foreign_layer(l.media_type()))
-                {
+                let foreign = manifest.layers.iter().find(|l| media::is_foreign_layer(l.media_type()));
+                if let Some(layer) = foreign.filter(|_| self.refuse_foreign) {
                     let (digest, media_type) = (layer.digest().clone(), layer.media_type().to_owned());
                     return Err(GraphError::Foreign { image: image(), digest, media_type });
                 }
@@ -221,7 +251,7 @@ impl Walk {
                     let config: ImageConfig = serde_json::from_slice(config).map_err(|source| {
                         GraphError::Config { image: image(), digest: digest.clone(), source }
                     })?;
-                    platform = config.platform();
+                    platform = self.checked(at, &config)?;
                     chain_ids = config.chain_ids();
                     self.check_platform(platform.as_ref())?;
                 }
@@ -265,6 +295,20 @@ impl Walk {
             }
         }
         Ok(chosen)
+    }
+
+    /// What an image runs on: its config's word, which must not be another than its index entry's. A variant that the
+    /// config leaves out, as many do, is the entry's.
+    fn checked(&self, at: &Descriptor, config: &ImageConfig) -> Result<Option<Platform>, GraphError> {
+        let (Some(found), Some(promised)) = (config.platform(), at.platform()) else {
+            return Ok(config.platform());
+        };
+        if (found.os(), found.architecture()) != (promised.os(), promised.architecture()) {
+            let (image, manifest) = (self.image.clone(), at.digest().clone());
+            return Err(GraphError::Mislabelled { image, manifest, promised, found });
+        }
+        let stated = config.variant.as_ref().is_some_and(|v| !v.is_empty());
+        Ok(Some(if stated { found } else { promised }))
     }
 
     /// The config decides, not the index or the tag: an image whose config names another platform is refused.

@@ -77,7 +77,7 @@ fn the_config_decides_not_the_index() {
     let store = MemoryStore::new();
     let lie = image(&store, "arm64", &["base"]).with_platform(&p("linux/amd64"));
     let root = index(&store, &[lie]);
-    assert!(matches!(walk(&store, &root, &["linux/amd64"]), Err(GraphError::WrongPlatform { .. })));
+    assert!(matches!(walk(&store, &root, &["linux/amd64"]), Err(GraphError::Mislabelled { .. })));
     let plain = image(&store, "arm64", &["base"]);
     assert!(matches!(walk(&store, &plain, &["linux/amd64"]), Err(GraphError::WrongPlatform { .. })));
 }
@@ -97,6 +97,53 @@ fn foreign_layers_and_endless_nesting_are_refused() {
         root = index(&store, &[root]);
     }
     assert!(matches!(walk(&store, &root, &[]), Err(GraphError::TooDeep { .. })));
+}
+
+#[test]
+fn a_foreign_layer_is_taken_by_explicit_wish() {
+    let store = MemoryStore::new();
+    let config = store.insert(media::OCI_CONFIG, "{}");
+    let layer = store.insert("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", "x");
+    let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": [layer]});
+    let root = store.insert(media::OCI_MANIFEST, manifest.to_string());
+    let mut walk = Walk::new("app:1".parse().unwrap(), root.clone(), &[]).with_foreign();
+    walk.give(root.digest(), store.get(root.digest()).unwrap());
+    walk.give(config.digest(), store.get(config.digest()).unwrap());
+    assert!(matches!(walk.step(), Ok(Step::Done(graph)) if graph.blobs.len() == 3));
+}
+
+#[test]
+fn an_entry_whose_config_says_something_else_is_refused() {
+    let store = MemoryStore::new();
+    let wrong = image(&store, "amd64", &["base"]).with_platform(&p("linux/arm64"));
+    let good = image(&store, "amd64", &["other"]).with_platform(&p("linux/amd64"));
+    let root = index(&store, &[wrong, good]);
+    for platforms in [&["linux/arm64"][..], &[]] {
+        let error = walk(&store, &root, platforms).unwrap_err();
+        assert!(matches!(error, GraphError::Mislabelled { .. }), "{error}");
+        let error = error.to_string();
+        assert!(error.contains("for linux/arm64") && error.contains("says linux/amd64"), "{error}");
+    }
+    assert!(walk(&store, &root, &["linux/amd64"]).is_ok(), "what is not taken does not matter");
+}
+
+#[test]
+fn variants_are_the_entrys_where_the_config_says_none() {
+    let store = MemoryStore::new();
+    let entry = |layer: &str, variant: &str| {
+        image(&store, "arm", &[layer]).with_platform(&p(&format!("linux/arm/{variant}")))
+    };
+    let (v5, v6, v7) = (entry("5", "v5"), entry("6", "v6"), entry("7", "v7"));
+    let root = index(&store, &[v7.clone(), v5.clone(), v6.clone()]);
+    for (wanted, manifest) in
+        [("linux/arm/v6", &v6), ("linux/arm/v7", &v7), ("linux/arm", &v7), ("linux/arm/v5", &v5)]
+    {
+        let graph = walk(&store, &root, &[wanted]).unwrap();
+        assert_eq!(graph.images[0].manifest.digest(), manifest.digest(), "{wanted}");
+        assert_eq!(graph.images[0].platform, Some(p(wanted)));
+    }
+    let root = index(&store, &[v7, v5.clone()]);
+    assert_eq!(walk(&store, &root, &["linux/arm/v6"]).unwrap().images[0].manifest.digest(), v5.digest());
 }
 
 #[test]

@@ -69,7 +69,9 @@ impl Platform {
         }
         match (self.variant(), image.variant()) {
             (_, None) => true,
-            (Some(own), Some(theirs)) if self.architecture == "arm" => theirs <= own,
+            (Some(own), Some(theirs)) if matches!(self.architecture.as_str(), "arm" | "arm64" | "amd64") => {
+                theirs <= own
+            }
             (own, theirs) => own == theirs,
         }
     }
@@ -141,6 +143,10 @@ mod tests {
         assert!(p("linux/arm/v7").runs(&p("linux/arm/v6")));
         assert!(!p("linux/arm/v6").runs(&p("linux/arm/v7")));
         assert!(p("linux/arm64").runs(&p("linux/arm64/v8")));
+        assert!(
+            p("linux/amd64/v3").runs(&p("linux/amd64/v2")) && p("linux/amd64/v3").runs(&p("linux/amd64"))
+        );
+        assert!(!p("linux/amd64").runs(&p("linux/amd64/v3")));
         assert!(!p("linux/amd64").runs(&p("linux/arm64")));
         assert!(!p("linux/amd64").runs(&p("windows/amd64")));
     }

@@ -1,11 +1,11 @@
 //! Logging in: what a registry asks for, and the token that answers it (distribution's token authentication, which
-//! every registry follows; OAuth2 refresh tokens aside).
+//! every registry follows).
 
 use std::time::{Duration, Instant};
 
 use http_auth::parser::ChallengeParser;
 use oci_client::token_cache::{RegistryToken, RegistryTokenType};
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
@@ -41,6 +41,15 @@ pub(super) fn choose<'a>(headers: impl IntoIterator<Item = &'a str>) -> Option<C
         }
     }
     found
+}
+
+/// What the parser of challenges makes of one header: `basic`, or the realm and service of a token. For fuzzing.
+#[doc(hidden)]
+pub fn parse_challenge(header: &str) -> Option<(String, Option<String>)> {
+    choose([header]).map(|challenge| match challenge {
+        Challenge::Basic => ("basic".to_owned(), None),
+        Challenge::Bearer { realm, service } => (realm, service),
+    })
 }
 
 /// Where we stand with one repository: tokens are good for one. No `Debug`: `login` would show a password there.
@@ -109,6 +118,11 @@ impl Session {
             Challenge::Basic => {
                 let login = login.map_err(Failure::last)?;
                 let login = login.ok_or_else(|| Failure::last(refused(target, None, String::new())))?;
+                if login.is_identity() {
+                    let reason = "there is an identity token, and this registry wants a user and a password; log in with these";
+                    let (registry, reason) = (target.registry.to_owned(), reason.to_owned());
+                    return Err(Failure::last(RegistryError::Credentials { registry, reason }));
+                }
                 let parts = (login.user.clone(), login.password.expose().to_owned());
                 (login.basic(), None, RegistryTokenType::Basic(parts.0, parts.1))
             }
@@ -145,6 +159,9 @@ pub(super) async fn refusal(http: &Http, target: &Target<'_>, body: &[u8]) -> Fa
 
 fn refused(target: &Target<'_>, login: Option<&Login>, detail: String) -> RegistryError {
     let hint = match login {
+        Some(login) if login.is_identity() => {
+            "the identity token was refused: it may have run out; log in again".to_owned()
+        }
         Some(login) => {
             let user = error::said(&login.user);
             format!(
@@ -152,7 +169,7 @@ fn refused(target: &Target<'_>, login: Option<&Login>, detail: String) -> Regist
             )
         }
         None => format!(
-            "check the name, some registries answer this for what they do not have; to log in pass --auth-file FILE, or --registry-host {} with --username and --password-stdin",
+            "check the name, some registries answer this for what they do not have; to log in run `omk login {0}`, pass --auth-file FILE, or --registry-host {0} with --username and --password-stdin",
             target.registry
         ),
     };
@@ -180,8 +197,11 @@ async fn fetch_token(
     login: Option<&Login>,
 ) -> Result<Token, Failure> {
     let url = token_url(target, realm, service).map_err(|r| Failure::last(target.protocol(r)))?;
-    let mut request = http.client.get(url);
-    if let Some(login) = login {
+    let mut request = match login.filter(|l| l.is_identity()) {
+        Some(identity) => exchange(&target.place.client, url, identity),
+        None => target.place.client.get(url),
+    };
+    if let Some(login) = login.filter(|l| !l.is_identity()) {
         let mut value = HeaderValue::from_str(login.basic().expose())
             .map_err(|_| Failure::last(target.protocol("a login that is no header value".to_owned())))?;
         value.set_sensitive(true);
@@ -208,6 +228,22 @@ async fn fetch_token(
     Ok(Token { value, until: Instant::now() + lifetime.mul_f64(0.9) })
 }
 
+/// The OAuth2 form of the same question, which is how an identity token is used (distribution's
+/// `docs/spec/auth/oauth.md`).
+fn exchange(client: &reqwest::Client, mut url: Url, identity: &Login) -> reqwest::RequestBuilder {
+    let asked: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+    // A query is written as a form is.
+    url.query_pairs_mut()
+        .clear()
+        .extend_pairs(asked)
+        .append_pair("grant_type", "refresh_token")
+        .append_pair("client_id", "omk")
+        .append_pair("refresh_token", identity.password.expose());
+    let form = url.query().unwrap_or_default().to_owned();
+    url.set_query(None);
+    client.post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form)
+}
+
 /// The token and how long it is good for; 60 s where the answer does not say (the specification's default).
 fn parse_token(body: &[u8]) -> Option<(Secret, Duration)> {
     #[derive(Deserialize)]
@@ -225,7 +261,7 @@ fn parse_token(body: &[u8]) -> Option<(Secret, Duration)> {
     Some((Secret::new(value), Duration::from_secs_f64(seconds)))
 }
 
-/// The scope is always to pull this repository, whatever the challenge asks for.
+/// The scope is always what this request needs, whatever the challenge asks for.
 fn token_url(target: &Target<'_>, realm: &str, service: Option<&str>) -> Result<Url, String> {
     let mut url = Url::parse(realm).map_err(|e| format!("its token realm is no URL: {e}"))?;
     match (url.scheme(), target.plain) {
@@ -246,7 +282,9 @@ fn token_url(target: &Target<'_>, realm: &str, service: Option<&str>) -> Result<
         if let Some(service) = service {
             query.append_pair("service", service);
         }
-        query.append_pair("scope", &format!("repository:{}:pull", target.repository));
+        for scope in target.scopes() {
+            query.append_pair("scope", &scope);
+        }
     }
     Ok(url)
 }
@@ -256,8 +294,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn target(plain: bool) -> Target<'static> {
-        Target { what: "x", registry: "r.io", repository: "a/b", plain }
+    fn token_url(plain: bool, realm: &str, service: Option<&str>) -> Result<Url, String> {
+        // A client reads all authorities of the system: once is enough.
+        static HTTP: std::sync::OnceLock<Http> = std::sync::OnceLock::new();
+        let http = HTTP.get_or_init(|| {
+            let plain_http = vec!["plain.io".to_owned()];
+            Http::new(crate::registry::RegistryOptions { plain_http, ..Default::default() }).unwrap()
+        });
+        let home = http.home(if plain { "plain.io" } else { "r.io" }).unwrap();
+        super::token_url(&Target::new(&home, "a/b", "x"), realm, service)
     }
 
     #[test]
@@ -277,11 +322,11 @@ mod tests {
 
     #[test]
     fn a_login_never_goes_over_plain_http_unless_the_registry_does() {
-        assert!(token_url(&target(false), "http://r.io/token", None).unwrap_err().contains("plain HTTP"));
-        assert!(token_url(&target(true), "http://r.io/token", None).is_ok());
-        assert!(token_url(&target(true), "file:///etc/passwd", None).is_err());
-        assert!(token_url(&target(true), "https://u:p@r.io/token", None).is_err());
-        let url = token_url(&target(false), "https://r.io/token?x=1", Some("s v")).unwrap();
+        assert!(token_url(false, "http://r.io/token", None).unwrap_err().contains("plain HTTP"));
+        assert!(token_url(true, "http://r.io/token", None).is_ok());
+        assert!(token_url(true, "file:///etc/passwd", None).is_err());
+        assert!(token_url(true, "https://u:p@r.io/token", None).is_err());
+        let url = token_url(false, "https://r.io/token?x=1", Some("s v")).unwrap();
         assert_eq!(url.as_str(), "https://r.io/token?x=1&service=s+v&scope=repository%3Aa%2Fb%3Apull");
     }
 
@@ -300,7 +345,7 @@ mod tests {
         fn any_header_and_answer_is_survived(header in "\\PC{0,120}", body in "\\PC{0,120}") {
             let _ = choose([header.as_str(), header.as_str()]);
             let _ = parse_token(body.as_bytes());
-            let _ = token_url(&target(false), &header, Some(&body));
+            let _ = token_url(false, &header, Some(&body));
         }
 
         #[test]

@@ -12,12 +12,14 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use oci_client::client::BlobResponse;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap};
 use reqwest::{Method, Response, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::bodies::Unopened;
 use super::http::{Call, Http, Target};
+use super::places::{Place, Use};
 use super::retry::{Failure, Retries};
 use super::{RegistryError, error};
-use crate::event::Events;
+use crate::event::{Event, Events};
 use crate::oci::media::Kind;
 use crate::oci::{Descriptor, Digest, ImageRef};
 use crate::store::{BlobSource, ByteStream, StoreError};
@@ -52,18 +54,39 @@ impl Repository {
         format!("blob {digest} of {}", self.image.name())
     }
 
+    /// Who may have a blob, the likeliest first; none that gave wrong bytes for it before, unless it is the last.
+    fn who(&self, digest: &Digest) -> Result<Vec<Arc<Place>>, RegistryError> {
+        let mut who = self.http.places(self.image.registry())?.who(Use::Pull);
+        let last = self.http.home(self.image.registry())?;
+        who.retain(|place| !Arc::ptr_eq(place, &last) && !self.http.is_blamed(digest, place));
+        who.push(last);
+        Ok(who)
+    }
+
     async fn head(&self, kind: &str, digest: &Digest) -> Result<Option<u64>, RegistryError> {
         let what = self.what(digest);
-        let target = self.http.target(&self.image, &what);
         let call = Call { method: Method::HEAD, path: format!("{kind}/{digest}"), range: None };
-        match self.http.retrying(&what, &self.events, || self.http.once(&target, &call)).await {
-            Ok(response) => {
-                let missing = || target.protocol("a HEAD answer without Content-Length".to_owned());
-                content_length(response.headers()).map(Some).ok_or_else(missing)
+        let who = self.who(digest)?;
+        let last = who.len().saturating_sub(1);
+        for (n, place) in who.iter().enumerate() {
+            let target = Target::new(place, self.image.repository(), &what);
+            let _slot = place.slot().await;
+            let asked = if n < last {
+                self.http.once(&target, &call).await.map_err(|failure| failure.error)
+            } else {
+                self.http.retrying(&what, &self.events, || self.http.once(&target, &call)).await
+            };
+            match asked {
+                Ok(response) => {
+                    let missing = || target.protocol("a HEAD answer without Content-Length".to_owned());
+                    return content_length(response.headers()).map(Some).ok_or_else(missing);
+                }
+                Err(error) if n < last => self.http.passed_over(&target, &self.image, &error, &self.events),
+                Err(RegistryError::NotFound { .. }) => {}
+                Err(other) => return Err(other),
             }
-            Err(RegistryError::NotFound { .. }) => Ok(None),
-            Err(other) => Err(other),
         }
+        Ok(None)
     }
 }
 
@@ -113,6 +136,7 @@ impl BlobSource for Repository {
         }
         let kind = if blob.kind() == Kind::Blob { "blobs" } else { "manifests" };
         let what = self.what(blob.digest());
+        let who = self.who(blob.digest())?;
         let mut reader = Reader {
             retries: Retries::new(&self.http.options.retries, &what, &self.events),
             repository: self.clone(),
@@ -122,6 +146,8 @@ impl BlobSource for Repository {
             at: range.start,
             end: range.end,
             body: None,
+            who,
+            place: 0,
             // `oci-client` reads manifests whole, into memory and without a limit.
             own: blob.kind() != Kind::Blob,
             refused: None,
@@ -133,6 +159,13 @@ impl BlobSource for Repository {
             Ok(reader.next().await?.map(|bytes| (bytes, reader)))
         })))
     }
+
+    async fn disown(&self, blob: &Descriptor) -> Result<bool, StoreError> {
+        let Some(mirror) = self.http.blame(blob.digest()) else { return Ok(false) };
+        let reason = format!("it gave wrong bytes for {}; they were thrown away", blob.digest());
+        self.events.emit(Event::MirrorFailed { image: self.image.name(), mirror, reason });
+        Ok(true)
+    }
 }
 
 /// A body being read, and how many of its bytes come before the first one that is wanted.
@@ -141,6 +174,8 @@ struct Body {
     skip: u64,
     /// Whether it goes on behind the end of the range, as the whole blob does where `Range` is ignored.
     longer: bool,
+    /// Counts as a request under way until the body is dropped.
+    slot: Option<OwnedSemaphorePermit>,
 }
 
 struct Reader {
@@ -152,6 +187,9 @@ struct Reader {
     at: u64,
     end: u64,
     body: Option<Body>,
+    /// Who is asked, in this order, and who is asked now.
+    who: Vec<Arc<Place>>,
+    place: usize,
     /// Whether the next request is our own instead of one by `oci-client`.
     own: bool,
     /// The login that `oci-client` was refused with, until our own request shows whether the login is bad.
@@ -167,8 +205,9 @@ impl Reader {
         }
         loop {
             self.connect().await?;
+            let place = self.asked()?;
             let Some(body) = self.body.as_mut() else { continue };
-            let target = self.repository.http.target(&self.repository.image, &self.what);
+            let target = Target::new(&place, self.repository.image.repository(), &self.what);
             let failure = match body.bytes.next().await {
                 Some(Ok(mut chunk)) => {
                     let skip = body.skip.min(chunk.len() as u64);
@@ -223,29 +262,68 @@ impl Reader {
 
     async fn pause(&mut self, failure: Failure) -> Result<(), StoreError> {
         self.fresh = 0;
+        if self.step_aside(&failure.error) {
+            return Ok(());
+        }
         Ok(self.retries.wait(failure).await?)
+    }
+
+    fn asked(&self) -> Result<Arc<Place>, StoreError> {
+        let nobody = || StoreError::Remote(format!("{}: there is nobody to ask", self.what));
+        self.who.get(self.place).cloned().ok_or_else(nobody)
+    }
+
+    /// Goes on with the next host, from the byte where this one left off; false where there is none.
+    fn step_aside(&mut self, why: &RegistryError) -> bool {
+        let (Ok(place), true) = (self.asked(), self.place + 1 < self.who.len()) else { return false };
+        let target = Target::new(&place, self.repository.image.repository(), &self.what);
+        let Repository { http, image, events, .. } = &self.repository;
+        http.passed_over(&target, image, why, events);
+        (self.place, self.body, self.refused) = (self.place + 1, None, None);
+        self.own = self.blob.kind() != Kind::Blob;
+        true
     }
 
     /// Asks for the bytes from where we are, until there is a body.
     async fn connect(&mut self) -> Result<(), StoreError> {
         while self.body.is_none() {
-            let http = Arc::clone(&self.repository.http);
-            let (image, what) = (self.repository.image.clone(), self.what.clone());
-            let target = http.target(&image, &what);
-            if !self.own {
-                // To the end of the blob without saying where that is: then the length of the answer tells which
-                // part it is, and how large the registry's blob.
-                let length = (self.end < self.blob.size()).then_some(self.end - self.at);
-                match http.open(&target, self.blob.digest(), self.at, length).await {
-                    Ok(response) => {
-                        self.body = self.accept_streamed(response)?;
-                        self.own = self.body.is_none();
-                    }
-                    Err(Unopened::Failed(failure)) => self.pause(failure).await?,
-                    Err(Unopened::Ask { refused }) => (self.own, self.refused) = (true, refused),
+            if let Err(error) = self.ask().await {
+                // What one host does not have or has wrong another may have right.
+                let why = RegistryError::Protocol {
+                    what: self.what.clone(),
+                    registry: self.asked()?.name.clone(),
+                    reason: error.to_string(),
+                };
+                if !self.step_aside(&why) {
+                    return Err(error);
                 }
-                continue;
             }
+        }
+        Ok(())
+    }
+
+    /// One request.
+    async fn ask(&mut self) -> Result<(), StoreError> {
+        let http = Arc::clone(&self.repository.http);
+        let (image, what, place) = (self.repository.image.clone(), self.what.clone(), self.asked()?);
+        let target = Target::new(&place, image.repository(), &what);
+        let slot = place.slot().await;
+        if !self.own {
+            // To the end of the blob without saying where that is: then the length of the answer tells which
+            // part it is, and how large the registry's blob.
+            let length = (self.end < self.blob.size()).then_some(self.end - self.at);
+            match http.open(&target, self.blob.digest(), self.at, length).await {
+                Ok(response) => {
+                    self.body = self.accept_streamed(response)?;
+                    self.own = self.body.is_none();
+                }
+                Err(Unopened::Failed(failure)) => {
+                    drop(slot);
+                    return self.pause(failure).await;
+                }
+                Err(Unopened::Ask { refused }) => (self.own, self.refused) = (true, refused),
+            }
+        } else {
             let range = (!self.is_whole()).then_some(self.at..self.end);
             let call = Call { method: Method::GET, path: self.path.clone(), range };
             match http.once(&target, &call).await {
@@ -257,7 +335,7 @@ impl Reader {
                     }
                 }
                 Err(Failure { error: RegistryError::NotFound { .. }, .. }) => {
-                    let (digest, store) = (self.blob.digest().clone(), self.repository.label());
+                    let (digest, store) = (self.blob.digest().clone(), format!("registry {}", place.name));
                     return Err(StoreError::NotFound { digest, store });
                 }
                 Err(Failure { error: RegistryError::Status { status, .. }, .. })
@@ -265,8 +343,16 @@ impl Reader {
                 {
                     return Err(self.size_mismatch(self.at));
                 }
-                Err(failure) => self.pause(failure).await?,
+                Err(failure) => {
+                    drop(slot);
+                    return self.pause(failure).await;
+                }
             }
+        }
+        if let Some(body) = &mut self.body {
+            body.slot = slot;
+            http.served(&target, &image, &self.repository.events);
+            http.serves(self.blob.digest(), &place);
         }
         Ok(())
     }
@@ -284,11 +370,11 @@ impl Reader {
                     return Err(self.size_mismatch(length));
                 }
                 let longer = self.end < self.blob.size();
-                Ok(Some(Body { bytes: all.stream, skip: self.at, longer }))
+                Ok(Some(Body { bytes: all.stream, skip: self.at, longer, slot: None }))
             }
             BlobResponse::Partial(part) => {
                 let fits = part.content_length.map_or(self.is_whole(), |l| l == self.end - self.at);
-                Ok(fits.then_some(Body { bytes: part.stream, skip: 0, longer: false }))
+                Ok(fits.then_some(Body { bytes: part.stream, skip: 0, longer: false, slot: None }))
             }
         }
     }
@@ -300,6 +386,7 @@ impl Reader {
             bytes: response.bytes_stream().map_err(io::Error::other).boxed(),
             skip,
             longer,
+            slot: None,
         };
         if response.status() == StatusCode::OK {
             // The whole blob, whatever part of it was asked for.

@@ -71,7 +71,7 @@ impl Http {
         from: u64,
         length: Option<u64>,
     ) -> Result<BlobResponse, Unopened> {
-        let Some(client) = &self.bodies else { return Err(ASK) };
+        let Some(client) = self.bodies.as_ref().filter(|_| target.place.usual) else { return Err(ASK) };
         self.introduce(target, digest).await?;
         let host = api_host(target.registry);
         let reference = Reference::with_digest(host, target.repository.to_owned(), digest.to_string());

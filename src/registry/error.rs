@@ -196,6 +196,22 @@ pub enum RegistryError {
         /// What is wrong.
         reason: String,
     },
+    /// A client certificate is none.
+    #[error("client certificate {}: {reason}; certificate and key must be in PEM form", path.display())]
+    ClientCert {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file that says who is asked for the content of a registry cannot be used.
+    #[error("{}: {reason}; mend it, or take the folder out of --hosts-dir", path.display())]
+    Hosts {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A login cannot be read.
     #[error("login for {registry}: {reason}")]
     Credentials {

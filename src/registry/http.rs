@@ -4,29 +4,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{ACCEPT, AUTHORIZATION, RANGE, RETRY_AFTER};
-use reqwest::{Certificate, Client, Method, Response, StatusCode};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RANGE, RETRY_AFTER};
+use reqwest::{Client, Method, Response, StatusCode, Url};
 
 use super::auth::{self, Session};
 use super::credentials::canonical;
+use super::hosts::HostTls;
+use super::places::{self, Downgrade, Place, Places, TooMany};
 use super::retry::{Again, Failure, Retries, retry_after};
 use super::{RegistryError, RegistryOptions, bodies, error};
-use crate::event::Events;
-use crate::oci::{ImageRef, media};
+use crate::event::{Event, Events};
+use crate::oci::{Digest, ImageRef, media};
 
 /// As many as `oci-client` follows, which cannot be told another number.
-const MAX_REDIRECTS: usize = 10;
+pub(super) const MAX_REDIRECTS: usize = 10;
 const MAX_ERROR_BYTES: usize = 16 * 1024;
 
 pub(super) const USER_AGENT: &str = concat!("omk/", env!("CARGO_PKG_VERSION"));
 
-/// By registry and repository.
-type Sessions = BTreeMap<(String, String), Arc<tokio::sync::Mutex<Session>>>;
+/// By host, repository and scope.
+type Sessions = BTreeMap<(String, String, String), Arc<tokio::sync::Mutex<Session>>>;
 
 pub(super) struct Http {
     pub(super) client: Client,
@@ -37,25 +38,64 @@ pub(super) struct Http {
     /// Registries that answered once: when one of them cannot be reached it will be back, one that never answered
     /// is probably misspelled.
     reached: Mutex<BTreeSet<String>>,
+    /// By registry.
+    places: Mutex<BTreeMap<String, Arc<Places>>>,
+    /// What was told once and need not be told again.
+    told: Mutex<BTreeSet<String>>,
+    /// Mirrors that serve or served a blob, and whether its bytes were wrong.
+    mirrored: Mutex<BTreeMap<(Digest, String), bool>>,
+    /// Requests that a registry says are left, as they were last told.
+    left: Mutex<BTreeMap<String, u64>>,
 }
 
 /// What a request is about, for URLs and messages.
 #[derive(Clone, Copy)]
 pub(super) struct Target<'a> {
     pub(super) what: &'a str,
+    pub(super) place: &'a Place,
+    /// Name of the host that is asked.
     pub(super) registry: &'a str,
     pub(super) repository: &'a str,
+    /// Of this host.
     pub(super) plain: bool,
+    /// `Some`: to push, and to mount blobs of that other repository if one is named.
+    pub(super) push: Option<&'a str>,
 }
 
-impl Target<'_> {
+impl<'a> Target<'a> {
+    pub(super) fn new(place: &'a Place, repository: &'a str, what: &'a str) -> Self {
+        Self { what, place, registry: &place.name, repository, plain: place.plain, push: None }
+    }
+
     pub(super) fn protocol(&self, reason: String) -> RegistryError {
         RegistryError::Protocol { what: self.what.to_owned(), registry: self.registry.to_owned(), reason }
     }
 
-    fn url(&self, path: &str) -> String {
-        let scheme = if self.plain { "http" } else { "https" };
-        format!("{scheme}://{}/v2/{}/{path}", api_host(self.registry), self.repository)
+    /// What a token is asked for; nothing for the registry itself.
+    pub(super) fn scopes(&self) -> Vec<String> {
+        match (self.repository, self.push) {
+            ("", _) => Vec::new(),
+            (own, None) => vec![format!("repository:{own}:pull")],
+            (own, Some("")) => vec![format!("repository:{own}:pull,push")],
+            (own, Some(other)) => {
+                vec![format!("repository:{own}:pull,push"), format!("repository:{other}:pull")]
+            }
+        }
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
+        let base = &self.place.base;
+        if self.repository.is_empty() {
+            return format!("{base}/");
+        }
+        let full = format!("{base}/{}/{path}", self.repository);
+        match &self.place.namespace {
+            Some(namespace) => {
+                let join = if full.contains('?') { '&' } else { '?' };
+                format!("{full}{join}ns={namespace}")
+            }
+            None => full,
+        }
     }
 }
 
@@ -75,41 +115,228 @@ pub(super) struct Call {
     pub(super) range: Option<Range<u64>>,
 }
 
+/// A request to write: to an address that the registry may have named itself.
+pub(super) struct Raw {
+    method: Method,
+    pub(super) url: Url,
+    headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Raw {
+    pub(super) fn new(method: Method, url: Url) -> Self {
+        Self { method, url, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+
+    /// What is no header value is left out: the registry says what it misses.
+    pub(super) fn header(&mut self, name: HeaderName, value: &str) {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+    }
+}
+
 impl Http {
+    /// Sends one request to write, logging in when the registry asks for it. Any status is an answer.
+    pub(super) async fn send(
+        &self,
+        target: &Target<'_>,
+        client: &Client,
+        raw: &Raw,
+    ) -> Result<Response, Failure> {
+        let session = self.session(target);
+        let (header, seen) = {
+            let mut session = session.lock().await;
+            session.refresh(self, target).await?;
+            session.current()
+        };
+        let body = || reqwest::Body::from(raw.body.clone());
+        let response = self.write(target, client, raw, header.as_ref(), body()).await?;
+        if response.status() != StatusCode::UNAUTHORIZED || !is_home(target, &raw.url) {
+            return Ok(response);
+        }
+        let header = {
+            let mut session = session.lock().await;
+            session.answer(self, target, response.headers(), seen).await?;
+            session.current().0
+        };
+        self.write(target, client, raw, header.as_ref(), body()).await
+    }
+
+    /// The same with a body that cannot be sent twice: who is not logged in by now is refused.
+    pub(super) async fn send_stream(
+        &self,
+        target: &Target<'_>,
+        client: &Client,
+        raw: &Raw,
+        body: reqwest::Body,
+    ) -> Result<Response, Failure> {
+        let session = self.session(target);
+        let header = {
+            let mut session = session.lock().await;
+            session.refresh(self, target).await?;
+            session.current().0
+        };
+        self.write(target, client, raw, header.as_ref(), body).await
+    }
+
+    async fn write(
+        &self,
+        target: &Target<'_>,
+        client: &Client,
+        raw: &Raw,
+        authorization: Option<&HeaderValue>,
+        body: reqwest::Body,
+    ) -> Result<Response, Failure> {
+        let mut request = client.request(raw.method.clone(), raw.url.clone());
+        request = request.headers(raw.headers.clone());
+        if raw.method != Method::GET && raw.method != Method::HEAD {
+            request = request.body(body);
+        }
+        // Only the registry itself is told who we are, not the storage that it sends us to.
+        if is_home(target, &raw.url) {
+            request = request.headers(target.place.headers.clone());
+            if let Some(value) = authorization {
+                request = request.header(AUTHORIZATION, value.clone());
+            }
+        }
+        let response = request.send().await.map_err(|e| self.failure(target, &e))?;
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner).insert(target.registry.to_owned());
+        Ok(response)
+    }
+
     pub(super) fn new(options: RegistryOptions) -> Result<Self, RegistryError> {
         static PROVIDER: Once = Once::new();
         PROVIDER.call_once(|| {
             // Whoever embeds the library may have chosen another one before: that is fine too.
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
-        let (mut roots, mut authorities) = (Vec::new(), Vec::new());
+        let mut authorities = Vec::new();
         for path in &options.ca_files {
-            let (pem, found) = read_ca(path)?;
-            authorities.push(pem);
-            roots.extend(found);
+            authorities.push(places::read_ca(path)?.0);
         }
         let bodies = bodies::client(&options, &authorities);
-        let builder = || {
-            Client::builder()
-                .user_agent(USER_AGENT)
-                .connect_timeout(options.connect_timeout)
-                .read_timeout(options.stall_timeout)
-                .redirect(reqwest::redirect::Policy::limited(MAX_REDIRECTS))
-                .pool_max_idle_per_host(options.concurrency.max(1) * 2)
-        };
-        // A machine without any system roots still reaches plain HTTP and registries whose CA is given.
-        let client = builder()
-            .tls_certs_merge(roots.clone())
-            .build()
-            .or_else(|_| builder().tls_certs_only(roots).build())
-            .map_err(|e| RegistryError::Client(reason(&e)))?;
-        Ok(Self { client, bodies, options, sessions: Mutex::default(), reached: Mutex::default() })
+        let client = places::client(&options, &HostTls::default(), None, Some(options.stall_timeout))?;
+        let (sessions, reached, places) = Default::default();
+        let (told, mirrored, left) = Default::default();
+        Ok(Self { client, bodies, options, sessions, reached, places, told, mirrored, left })
     }
 
-    pub(super) fn target<'a>(&self, image: &'a ImageRef, what: &'a str) -> Target<'a> {
-        let name = canonical(image.registry());
-        let plain = self.options.plain_http.iter().any(|host| canonical(host) == name);
-        Target { what, registry: image.registry(), repository: image.repository(), plain }
+    /// Whether a registry, by its one name, is spoken to by plain HTTP.
+    fn is_plain(&self, name: &str) -> bool {
+        self.options.plain_http.iter().any(|host| canonical(host) == name)
+    }
+
+    /// Who has the content of a registry. Reads `hosts.toml` when a registry is asked for the first time.
+    pub(super) fn places(&self, registry: &str) -> Result<Arc<Places>, RegistryError> {
+        let name = canonical(registry);
+        let mut all = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.get(&name) {
+            return Ok(Arc::clone(known));
+        }
+        let rules = self.options.hosts.find(&name)?;
+        let plain = self.is_plain(&name);
+        let places = Arc::new(Places::new(&name, plain, &rules, &self.options, &self.client)?);
+        all.insert(name, Arc::clone(&places));
+        Ok(places)
+    }
+
+    /// The registry itself, as something to send requests to.
+    pub(super) fn home(&self, registry: &str) -> Result<Arc<Place>, RegistryError> {
+        let nobody = || RegistryError::Client(format!("{registry}: there is nobody to ask"));
+        self.places(registry)?.home().ok_or_else(nobody)
+    }
+
+    /// True the first time.
+    pub(super) fn first_time(&self, what: String) -> bool {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(what)
+    }
+
+    /// Remembers who gives the bytes of a blob, if that is not the registry itself.
+    pub(super) fn serves(&self, digest: &Digest, place: &Place) {
+        if !place.upstream {
+            let mut all = self.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
+            all.entry((digest.clone(), place.name.clone())).or_insert(false);
+        }
+    }
+
+    /// Holds a mirror responsible for the bytes of a blob and says which one; nothing when none gave any.
+    pub(super) fn blame(&self, digest: &Digest) -> Option<String> {
+        let mut all = self.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
+        let (key, wrong) = all.iter_mut().find(|((of, _), wrong)| of == digest && !**wrong)?;
+        *wrong = true;
+        Some(key.1.clone())
+    }
+
+    pub(super) fn is_blamed(&self, digest: &Digest, place: &Place) -> bool {
+        let all = self.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&(digest.clone(), place.name.clone())).copied().unwrap_or(false)
+    }
+
+    /// Tells that a mirror serves an image, once.
+    pub(super) fn served(&self, target: &Target<'_>, image: &ImageRef, events: &Events) {
+        if target.place.skip_verify && self.first_time(format!("skip {}", target.registry)) {
+            let message = format!(
+                "the certificate of {} is not checked, as its configuration says: what a tag stands for is its word alone",
+                target.registry
+            );
+            events.emit(Event::Warning { message });
+        }
+        if target.place.upstream || !self.first_time(format!("{} {}", target.registry, image.name())) {
+            return;
+        }
+        events.emit(Event::Mirror { image: image.name(), mirror: target.registry.to_owned() });
+    }
+
+    /// Tells that a mirror does not have something, once for each image.
+    pub(super) fn passed_over(
+        &self,
+        target: &Target<'_>,
+        image: &ImageRef,
+        error: &RegistryError,
+        events: &Events,
+    ) {
+        if matches!(
+            error,
+            RegistryError::Refused { .. }
+                | RegistryError::Dns { .. }
+                | RegistryError::Tls { .. }
+                | RegistryError::PlainHttp { .. }
+                | RegistryError::Timeout { .. }
+        ) {
+            target.place.is_down();
+        }
+        if self.first_time(format!("not {} {}", target.registry, image.name())) {
+            let (mirror, reason) = (target.registry.to_owned(), error.to_string());
+            events.emit(Event::MirrorFailed { image: image.name(), mirror, reason });
+        }
+    }
+
+    /// Tells how many requests a registry says are left, whenever that became half as many.
+    pub(super) fn rate(&self, target: &Target<'_>, headers: &HeaderMap, events: &Events) {
+        let number = |name: &str| {
+            let value = headers.get(name)?.to_str().ok()?;
+            let mut parts = value.split(';');
+            let n = parts.next()?.trim().parse::<u64>().ok()?;
+            let window = parts.find_map(|p| p.trim().strip_prefix("w=")?.parse::<u64>().ok());
+            Some((n, window))
+        };
+        let Some((remaining, window)) = number("ratelimit-remaining") else { return };
+        let limit = number("ratelimit-limit");
+        {
+            let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = left.get(target.registry).copied();
+            if last.is_some_and(|last| remaining > last / 2 && remaining <= last) {
+                return;
+            }
+            left.insert(target.registry.to_owned(), remaining);
+        }
+        events.emit(Event::RateLimit {
+            registry: target.registry.to_owned(),
+            remaining,
+            limit: limit.map(|(n, _)| n),
+            window_s: window.or_else(|| limit.and_then(|(_, w)| w)),
+        });
     }
 
     /// Does something until it works or is not worth another try.
@@ -163,7 +390,9 @@ impl Http {
         call: &Call,
         authorization: Option<&reqwest::header::HeaderValue>,
     ) -> Result<Response, Failure> {
-        let mut request = self.client.request(call.method.clone(), target.url(&call.path));
+        let place = target.place;
+        let mut request = place.client.request(call.method.clone(), target.url(&call.path));
+        request = request.headers(place.headers.clone());
         if call.path.starts_with("manifests/") {
             request = request.header(ACCEPT, media::ACCEPT.join(", "));
         }
@@ -179,7 +408,9 @@ impl Http {
     }
 
     pub(super) fn session(&self, target: &Target<'_>) -> Arc<tokio::sync::Mutex<Session>> {
-        let key = (target.registry.to_owned(), target.repository.to_owned());
+        // A host may be a mirror of one registry and itself another: the same login, and not the same way to it.
+        let (host, name) = (target.place.base.clone(), target.repository.to_owned());
+        let key = (host, name, target.push.map_or(String::new(), |other| format!("push {other}")));
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone()
     }
 
@@ -198,11 +429,15 @@ impl Http {
             StatusCode::NOT_FOUND => Failure::last(RegistryError::NotFound { what, registry, detail }),
             StatusCode::TOO_MANY_REQUESTS => {
                 let advice = match asked {
-                    Some(wait) => format!("it asks to wait {} s; run again then, or log in", wait.as_secs()),
-                    None => "run again later, or log in, which often raises the limit".to_owned(),
+                    Some(wait) => format!(
+                        "it asks to wait {} s; run again then, log in, or wait for longer with --patience",
+                        wait.as_secs()
+                    ),
+                    None => "run again later, log in, which often raises the limit, or wait for longer with --patience"
+                        .to_owned(),
                 };
                 let error = RegistryError::RateLimited { what, registry, detail, advice };
-                Failure { error, again: later }
+                Failure { error, again: Again::Limited(asked) }
             }
             StatusCode::REQUEST_TIMEOUT => {
                 Failure::passing(RegistryError::Server { what, registry, status, detail })
@@ -245,9 +480,10 @@ impl Http {
                 let (reason, hint) = self.explain_tls(&tls);
                 Failure::last(RegistryError::Tls { what, registry, reason, hint })
             }
+            Cause::Redirect(reason) => Failure::last(target.protocol(reason)),
+            // What `oci-client` says.
             Cause::Other if error.is_redirect() => {
-                let reason = format!("more than {MAX_REDIRECTS} redirects");
-                Failure::last(target.protocol(reason))
+                Failure::last(target.protocol(format!("more than {MAX_REDIRECTS} redirects")))
             }
             Cause::Other => {
                 Failure::passing(RegistryError::Network { what, registry, reason: reason(error) })
@@ -272,9 +508,21 @@ impl Http {
                 error.to_string(),
                 "use a name of the registry that its certificate is made for".to_owned(),
             ),
-            E::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => {
-                (error.to_string(), "have the certificate renewed, or check this machine's clock".to_owned())
+            E::InvalidCertificate(
+                C::Expired | C::ExpiredContext { .. } | C::NotValidYet | C::NotValidYetContext { .. },
+            ) => {
+                let now = httpdate::fmt_http_date(SystemTime::now());
+                let hint = format!("this machine's clock says {now}: set it if that is wrong, else have the certificate renewed");
+                (error.to_string(), hint)
             }
+            E::AlertReceived(
+                rustls::AlertDescription::CertificateRequired
+                | rustls::AlertDescription::BadCertificate
+                | rustls::AlertDescription::AccessDenied,
+            ) => (
+                format!("it wants a client certificate that it knows ({error})"),
+                "name one in the configuration (registries: HOST: client:) or in hosts.toml (client)".to_owned(),
+            ),
             E::InvalidCertificate(C::Other(_)) => (
                 error.to_string(),
                 "have the registry's certificate made anew as a server certificate with a subjectAltName, signed by an authority"
@@ -283,17 +531,6 @@ impl Http {
             _ => (error.to_string(), "check what listens there, and any proxy between".to_owned()),
         }
     }
-}
-
-/// A CA file as it is, and what is in it.
-fn read_ca(path: &PathBuf) -> Result<(Vec<u8>, Vec<Certificate>), RegistryError> {
-    let fail = |reason: String| RegistryError::CaFile { path: path.clone(), reason };
-    let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
-    let found = Certificate::from_pem_bundle(&bytes).map_err(|_| fail("not readable as PEM".to_owned()))?;
-    if found.is_empty() {
-        return Err(fail("there is no certificate in it".to_owned()));
-    }
-    Ok((bytes, found))
 }
 
 /// The rest of a body; `None` when it has more than `limit` bytes, of which no more are then read.
@@ -311,6 +548,11 @@ pub(super) async fn read_bounded(
     Ok(Some(all.freeze()))
 }
 
+/// Whether an address is the registry's own.
+fn is_home(target: &Target<'_>, url: &Url) -> bool {
+    Url::parse(&target.place.base).is_ok_and(|own| own.origin() == url.origin())
+}
+
 fn find(text: &[u8], word: &[u8]) -> bool {
     text.windows(word.len()).any(|w| w == word)
 }
@@ -320,6 +562,7 @@ enum Cause {
     Refused,
     NoTls,
     Tls(rustls::Error),
+    Redirect(String),
     Other,
 }
 
@@ -334,6 +577,9 @@ fn look(layer: &(dyn std::error::Error + 'static), depth: u32) -> Option<Cause> 
     }
     if layer.to_string() == "dns error" {
         return Some(Cause::Dns);
+    }
+    if layer.is::<Downgrade>() || layer.is::<TooMany>() {
+        return Some(Cause::Redirect(layer.to_string()));
     }
     if let Some(found) = layer.downcast_ref::<rustls::Error>() {
         return Some(tls(found));
@@ -377,7 +623,8 @@ mod tests {
     fn url(options: RegistryOptions, image: &str) -> String {
         let http = Http::new(options).unwrap();
         let image: ImageRef = image.parse().unwrap();
-        http.target(&image, "x").url("manifests/1")
+        let home = http.home(image.registry()).unwrap();
+        Target::new(&home, image.repository(), "x").url("manifests/1")
     }
 
     #[test]

@@ -33,7 +33,7 @@ use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, LINK};
 use tokio_util::sync::CancellationToken;
 
-use crate::event::Events;
+use crate::event::{Event, Events};
 use crate::graph::{ImageGraph, Step, Walk};
 use crate::oci::media::{self, Kind};
 use crate::oci::{Descriptor, Digest, Hasher, ImageRef, MAX_MANIFEST_BYTES, Platform};
@@ -43,15 +43,23 @@ mod blob;
 mod bodies;
 mod credentials;
 mod error;
+mod hosts;
 mod http;
+mod places;
+mod push;
 mod retry;
 
+#[doc(hidden)]
+pub use auth::parse_challenge;
 pub use blob::Repository;
-pub use credentials::{Credentials, Login, Secret};
+pub use credentials::{Credentials, Kept, Login, Providers, Secret, forget, keep};
 pub use error::RegistryError;
+pub use hosts::{Host, HostRules, HostTls, Hosts, parse_hosts_toml};
+pub use push::{Mapping, PushError, PushImage, PushOptions, PushReport, PushState, PushedImage, push};
 pub use retry::RetryOptions;
 
 use http::{Call, Http, Target};
+use places::Use;
 use retry::Failure;
 
 /// The largest image config that is read. Real ones have some kilobytes.
@@ -74,6 +82,13 @@ pub struct RegistryOptions {
     pub ca_files: Vec<PathBuf>,
     /// Who is logged in where.
     pub credentials: Credentials,
+    /// Mirrors, certificates and limits of single registries.
+    pub hosts: Hosts,
+    /// Takes layers that their publisher does not want redistributed (Windows' base layers), instead of refusing the
+    /// image.
+    pub foreign_layers: bool,
+    /// Requests to one host at the same time, where its rules say nothing else.
+    pub per_registry: usize,
     /// Requests at the same time while a graph is read; how many blobs a copy should read at once.
     pub concurrency: usize,
     /// For TCP and TLS to come up.
@@ -94,6 +109,9 @@ impl Default for RegistryOptions {
             plain_http: Vec::new(),
             ca_files: Vec::new(),
             credentials: Credentials::anonymous(),
+            hosts: Hosts::default(),
+            foreign_layers: false,
+            per_registry: 16,
             concurrency: 4,
             connect_timeout: Duration::from_secs(15),
             stall_timeout: Duration::from_secs(60),
@@ -145,7 +163,7 @@ impl Registry {
     ) -> Result<Descriptor, RegistryError> {
         until_cancelled(cancel, async {
             if image.digest().is_none()
-                && let Some(root) = self.head(image).await
+                && let Some(root) = self.head(image, events).await
             {
                 return Ok(root);
             }
@@ -185,24 +203,47 @@ impl Registry {
         }
         until_cancelled(cancel, async {
             let what = format!("tags of {}", image.name());
-            let target = self.http.target(image, &what);
             let mut all: Vec<String> = Vec::new();
             loop {
                 let query = all.last().map(|last| format!("&last={last}")).unwrap_or_default();
                 let path = format!("tags/list?n=1000{query}");
-                let (headers, bytes) = self.fetch(&target, path, MAX_MANIFEST_BYTES, events).await?;
-                let page: Page = serde_json::from_slice(&bytes)
-                    .map_err(|e| target.protocol(format!("a list of tags that is not JSON: {e}")))?;
-                let page = page.tags.unwrap_or_default();
+                let ask = Ask { image, what: &what, path, limit: MAX_MANIFEST_BYTES, purpose: Use::Resolve };
+                let read = |target: &Target<'_>, headers: &HeaderMap, bytes: Bytes| {
+                    let page: Page = serde_json::from_slice(&bytes)
+                        .map_err(|e| target.protocol(format!("a list of tags that is not JSON: {e}")))?;
+                    Ok((page.tags.unwrap_or_default(), headers.contains_key(LINK)))
+                };
+                let (page, more) = self.fetch(ask, events, read).await?;
                 // A tag is part of the next request: what is none could be anything.
                 let fresh = page.into_iter().filter(|t| is_tag(t) && all.last() != Some(t));
                 let before = all.len();
                 all.extend(fresh.collect::<Vec<_>>());
-                if all.len() == before || all.len() >= MAX_TAGS || !headers.contains_key(LINK) {
+                if all.len() == before || all.len() >= MAX_TAGS || !more {
                     all.truncate(MAX_TAGS);
                     return Ok(all);
                 }
             }
+        })
+        .await
+    }
+
+    /// Whether a registry (`HOST[:PORT]`) can be used with the login that is known for it; false when it lets
+    /// everybody in and asked for none.
+    ///
+    /// # Errors
+    /// Any [`RegistryError`]; [`RegistryError::Unauthorized`] when the login is not taken.
+    pub async fn check_login(
+        &self,
+        registry: &str,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<bool, RegistryError> {
+        until_cancelled(cancel, async {
+            let home = self.http.home(registry)?;
+            let target = Target::new(&home, "", "login");
+            let call = Call { method: Method::GET, path: String::new(), range: None };
+            self.http.retrying("login", events, || self.http.once(&target, &call)).await?;
+            Ok(self.http.session(&target).lock().await.login.is_some())
         })
         .await
     }
@@ -221,10 +262,23 @@ impl Registry {
         let (root, bytes) = self.root(image, events).await?;
         let (mut documents, mut budget) = (1usize, MAX_DOCUMENT_BYTES);
         let mut walk = Walk::new(image.clone(), root.clone(), platforms);
+        if self.http.options.foreign_layers {
+            walk = walk.with_foreign();
+        }
         walk.give(root.digest(), bytes);
         loop {
             let mut need = match walk.step()? {
-                Step::Done(graph) => return Ok(*graph),
+                Step::Done(graph) => {
+                    if let Some(layer) = graph.blobs.iter().find(|b| media::is_foreign_layer(b.media_type()))
+                    {
+                        let digest = layer.digest();
+                        let message = format!(
+                            "{image}: layer {digest} is a foreign layer, which its publisher does not want redistributed; it is taken, as --foreign-layers says"
+                        );
+                        events.emit(Event::Warning { message });
+                    }
+                    return Ok(*graph);
+                }
                 Step::Need(need) => need,
             };
             need.sort_by(|a, b| a.digest().cmp(b.digest()));
@@ -233,7 +287,8 @@ impl Registry {
             let size = need.iter().fold(0u64, |sum, d| sum.saturating_add(d.size()));
             if documents > MAX_DOCUMENTS || size > budget {
                 let limit = format!("{MAX_DOCUMENTS} documents or {MAX_DOCUMENT_BYTES} bytes of one image");
-                return Err(too_large(&self.http.target(image, &image.to_string()), limit));
+                let (what, registry) = (image.to_string(), image.registry().to_owned());
+                return Err(RegistryError::TooLarge { what, registry, limit });
             }
             budget -= size;
             let reads = need
@@ -249,34 +304,53 @@ impl Registry {
 
     /// The answer to HEAD, if it says all that is needed. Whatever is wrong is tried again and told by the GET that
     /// follows.
-    async fn head(&self, image: &ImageRef) -> Option<Descriptor> {
+    async fn head(&self, image: &ImageRef, events: &Events) -> Option<Descriptor> {
         let what = image.to_string();
-        let target = self.http.target(image, &what);
-        let call = Call { method: Method::HEAD, path: manifest_path(image), range: None };
-        let response = self.http.once(&target, &call).await.ok()?;
-        let headers = response.headers();
-        let size = blob::content_length(headers).filter(|size| *size <= MAX_MANIFEST_BYTES)?;
-        let media_type = content_type(headers).filter(|t| media::kind(t) != Kind::Blob)?;
-        Some(Descriptor::new(media_type, stated_digest(headers)?, size))
+        for place in self.http.places(image.registry()).ok()?.who(Use::Resolve) {
+            let target = Target::new(&place, image.repository(), &what);
+            let call = Call { method: Method::HEAD, path: manifest_path(image), range: None };
+            let _slot = place.slot().await;
+            match self.http.once(&target, &call).await {
+                Ok(response) => {
+                    let headers = response.headers();
+                    let size = blob::content_length(headers).filter(|size| *size <= MAX_MANIFEST_BYTES);
+                    let media_type = content_type(headers).filter(|t| media::kind(t) != Kind::Blob);
+                    if let (Some(size), Some(media_type), Some(digest)) =
+                        (size, media_type, stated_digest(headers))
+                    {
+                        self.http.served(&target, image, events);
+                        return Some(Descriptor::new(media_type, digest, size));
+                    }
+                }
+                Err(failure) if !place.upstream => {
+                    self.http.passed_over(&target, image, &failure.error, events);
+                }
+                Err(_) => {}
+            }
+        }
+        None
     }
 
     /// The index or manifest that a name stands for, verified against the digest of the name, or the one that the
     /// registry states.
     async fn root(&self, image: &ImageRef, events: &Events) -> Result<(Descriptor, Bytes), RegistryError> {
         let what = image.to_string();
-        let target = self.http.target(image, &what);
-        let (headers, bytes) = self.fetch(&target, manifest_path(image), MAX_MANIFEST_BYTES, events).await?;
-        let expected = image.digest().cloned().or_else(|| stated_digest(&headers));
-        let digest = match expected {
-            Some(expected) => verified(&target, &expected, &bytes)?,
-            None => Digest::sha256(&bytes),
+        let purpose = if image.digest().is_some() { Use::Pull } else { Use::Resolve };
+        let ask = Ask { image, what: &what, path: manifest_path(image), limit: MAX_MANIFEST_BYTES, purpose };
+        let read = |target: &Target<'_>, headers: &HeaderMap, bytes: Bytes| {
+            let expected = image.digest().cloned().or_else(|| stated_digest(headers));
+            let digest = match expected {
+                Some(expected) => verified(target, &expected, &bytes)?,
+                None => Digest::sha256(&bytes),
+            };
+            let media_type = match content_type(headers).filter(|t| media::kind(t) != Kind::Blob) {
+                Some(known) => known,
+                // Files behind a web server: the document says itself what it is.
+                None => stated_type(&bytes).or_else(|| content_type(headers)).unwrap_or_default(),
+            };
+            Ok((Descriptor::new(media_type, digest, bytes.len() as u64), bytes))
         };
-        let media_type = match content_type(&headers).filter(|t| media::kind(t) != Kind::Blob) {
-            Some(known) => known,
-            // Files behind a web server: the document says itself what it is.
-            None => stated_type(&bytes).or_else(|| content_type(&headers)).unwrap_or_default(),
-        };
-        Ok((Descriptor::new(media_type, digest, bytes.len() as u64), bytes))
+        self.fetch(ask, events, read).await
     }
 
     /// A manifest, index or config by its descriptor, verified.
@@ -291,50 +365,88 @@ impl Registry {
             _ => ("manifests", MAX_MANIFEST_BYTES, "manifest"),
         };
         let what = format!("{image}: {word} {}", descriptor.digest());
-        let target = self.http.target(image, &what);
         if descriptor.size() > limit {
-            return Err(too_large(&target, format!("{limit} bytes of a {word}")));
+            let (registry, limit) = (image.registry().to_owned(), format!("{limit} bytes of a {word}"));
+            return Err(RegistryError::TooLarge { what, registry, limit });
         }
         let path = format!("{kind}/{}", descriptor.digest());
-        let (_, bytes) = self.fetch(&target, path, descriptor.size(), events).await?;
-        if bytes.len() as u64 != descriptor.size() {
-            let reason = format!("{} bytes where its descriptor says {}", bytes.len(), descriptor.size());
-            return Err(target.protocol(reason));
-        }
-        verified(&target, descriptor.digest(), &bytes)?;
-        Ok(bytes)
+        let ask = Ask { image, what: &what, path, limit: descriptor.size(), purpose: Use::Pull };
+        let read = |target: &Target<'_>, _: &HeaderMap, bytes: Bytes| {
+            if bytes.len() as u64 != descriptor.size() {
+                let reason = format!("{} bytes where its descriptor says {}", bytes.len(), descriptor.size());
+                return Err(target.protocol(reason));
+            }
+            verified(target, descriptor.digest(), &bytes)?;
+            Ok(bytes)
+        };
+        self.fetch(ask, events, read).await
     }
 
-    /// A whole body of at most `limit` bytes.
-    async fn fetch(
+    /// A whole body from the first host that gives one that can be used: mirrors are asked once, the last one until
+    /// it is not worth another try.
+    async fn fetch<T>(
+        &self,
+        ask: Ask<'_>,
+        events: &Events,
+        read: impl Fn(&Target<'_>, &HeaderMap, Bytes) -> Result<T, RegistryError>,
+    ) -> Result<T, RegistryError> {
+        let mut who = self.http.places(ask.image.registry())?.who(ask.purpose);
+        let last = self.http.home(ask.image.registry())?;
+        who.retain(|place| !Arc::ptr_eq(place, &last));
+        for place in who {
+            let target = Target::new(&place, ask.image.repository(), ask.what);
+            let done = self.body(&target, &ask, events).await.map_err(|failure| failure.error);
+            match done.and_then(|(headers, bytes)| read(&target, &headers, bytes)) {
+                Ok(done) => {
+                    self.http.served(&target, ask.image, events);
+                    return Ok(done);
+                }
+                Err(error) => self.http.passed_over(&target, ask.image, &error, events),
+            }
+        }
+        let target = Target::new(&last, ask.image.repository(), ask.what);
+        let attempt = || self.body(&target, &ask, events);
+        let (headers, bytes) = self.http.retrying(ask.what, events, attempt).await?;
+        let done = read(&target, &headers, bytes)?;
+        self.http.served(&target, ask.image, events);
+        Ok(done)
+    }
+
+    async fn body(
         &self,
         target: &Target<'_>,
-        path: String,
-        limit: u64,
+        ask: &Ask<'_>,
         events: &Events,
-    ) -> Result<(HeaderMap, Bytes), RegistryError> {
-        let call = Call { method: Method::GET, path, range: None };
-        let limit_bytes = usize::try_from(limit).unwrap_or(usize::MAX);
+    ) -> Result<(HeaderMap, Bytes), Failure> {
+        let call = Call { method: Method::GET, path: ask.path.clone(), range: None };
+        let limit_bytes = usize::try_from(ask.limit).unwrap_or(usize::MAX);
         let patience = self.http.options.document_timeout;
-        let attempt = || async {
-            let read = async {
-                let mut response = self.http.once(target, &call).await?;
-                let headers = response.headers().clone();
-                let body = http::read_bounded(&mut response, limit_bytes).await;
-                let body = body.map_err(|e| self.http.failure(target, &e))?;
-                let body = body.ok_or_else(|| {
-                    Failure::last(too_large(target, format!("{limit} bytes of a document")))
-                })?;
-                Ok((headers, body))
-            };
-            tokio::time::timeout(patience, read).await.unwrap_or_else(|_| {
-                let (what, registry) = (target.what.to_owned(), target.registry.to_owned());
-                let reason = format!("a document took longer than {} s", patience.as_secs());
-                Err(Failure::last(RegistryError::Network { what, registry, reason }))
-            })
+        let _slot = target.place.slot().await;
+        let read = async {
+            let mut response = self.http.once(target, &call).await?;
+            let headers = response.headers().clone();
+            self.http.rate(target, &headers, events);
+            let body = http::read_bounded(&mut response, limit_bytes).await;
+            let body = body.map_err(|e| self.http.failure(target, &e))?;
+            let too_large = || Failure::last(too_large(target, format!("{} bytes of a document", ask.limit)));
+            Ok((headers, body.ok_or_else(too_large)?))
         };
-        self.http.retrying(target.what, events, attempt).await
+        tokio::time::timeout(patience, read).await.unwrap_or_else(|_| {
+            let (what, registry) = (target.what.to_owned(), target.registry.to_owned());
+            let reason = format!("a document took longer than {} s", patience.as_secs());
+            Err(Failure::last(RegistryError::Network { what, registry, reason }))
+        })
     }
+}
+
+/// What is asked for, of whichever host has it.
+struct Ask<'a> {
+    image: &'a ImageRef,
+    what: &'a str,
+    path: String,
+    /// Bytes that are accepted.
+    limit: u64,
+    purpose: Use,
 }
 
 fn is_tag(text: &str) -> bool {

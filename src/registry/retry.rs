@@ -16,14 +16,15 @@ pub struct RetryOptions {
     pub first: Duration,
     /// The longest pause of our own choice.
     pub longest: Duration,
-    /// The longest `Retry-After` that is obeyed; a registry that asks for more ends the operation.
+    /// How long all in all a registry that limits the rate (429) is waited for, and the longest `Retry-After` of any
+    /// other answer that is obeyed; a registry that asks for more ends the operation.
     pub patience: Duration,
 }
 
 impl Default for RetryOptions {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { attempts: 5, first: Duration::from_millis(500), longest: seconds(20), patience: seconds(120) }
+        Self { attempts: 5, first: Duration::from_millis(500), longest: seconds(20), patience: seconds(600) }
     }
 }
 
@@ -33,6 +34,8 @@ pub(super) enum Again {
     Never,
     Later,
     After(Duration),
+    /// Too many requests; how long to wait, if that was said.
+    Limited(Option<Duration>),
 }
 
 /// An error together with what can be done about it.
@@ -58,22 +61,36 @@ pub(super) struct Retries {
     what: String,
     events: Events,
     failures: u32,
+    /// Rate limits in a row, and how long they were waited for.
+    limited: u32,
+    waited: Duration,
 }
 
 impl Retries {
     pub(super) fn new(options: &RetryOptions, what: &str, events: &Events) -> Self {
-        Self { options: options.clone(), what: what.to_owned(), events: events.clone(), failures: 0 }
+        Self {
+            options: options.clone(),
+            what: what.to_owned(),
+            events: events.clone(),
+            failures: 0,
+            limited: 0,
+            waited: Duration::ZERO,
+        }
     }
 
     /// Bytes worth the name arrived.
     pub(super) fn progressed(&mut self) {
-        self.failures = 0;
+        (self.failures, self.limited, self.waited) = (0, 0, Duration::ZERO);
     }
 
     /// Sleeps until it is time to try again, or gives the error back when it is not worth it.
     pub(super) async fn wait(&mut self, failure: Failure) -> Result<(), RegistryError> {
         let Some(delay) = self.delay(failure.again) else { return Err(failure.error) };
-        self.failures += 1;
+        match failure.again {
+            // Not a failure of anybody: patience alone ends it.
+            Again::Limited(_) => (self.limited, self.waited) = (self.limited + 1, self.waited + delay),
+            _ => self.failures += 1,
+        }
         self.events.emit(Event::Retry {
             what: self.what.clone(),
             reason: failure.error.to_string(),
@@ -87,17 +104,25 @@ impl Retries {
         if self.failures >= self.options.attempts {
             return None;
         }
+        let jitter = || self.options.first.mul_f64(fastrand::f64());
         match again {
             Again::Never => None,
             // A little later than asked for, so that parallel requests do not come back as one.
-            Again::After(asked) => {
-                (asked <= self.options.patience).then(|| asked + self.options.first.mul_f64(fastrand::f64()))
+            Again::After(asked) => (asked <= self.options.patience).then(|| asked + jitter()),
+            Again::Limited(asked) => {
+                // What was not said is found out by waiting longer each time.
+                let delay = asked.unwrap_or_else(|| self.pause(self.limited));
+                (self.waited + delay <= self.options.patience).then(|| delay + jitter())
             }
-            Again::Later => {
-                let doubled = self.options.first.saturating_mul(1 << self.failures.min(16));
-                Some(doubled.min(self.options.longest).mul_f64(0.5 + fastrand::f64() / 2.0))
-            }
+            Again::Later => Some(self.pause(self.failures)),
         }
+    }
+}
+
+impl Retries {
+    fn pause(&self, before: u32) -> Duration {
+        let doubled = self.options.first.saturating_mul(1 << before.min(16));
+        doubled.min(self.options.longest).mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 }
 
@@ -144,6 +169,35 @@ mod tests {
         retries.progressed();
         assert_eq!(retries.delay(Again::After(options.patience + Duration::from_secs(1))), None);
         assert!(retries.delay(Again::After(options.patience)).unwrap() >= options.patience);
+    }
+
+    #[tokio::test]
+    async fn a_limit_is_waited_for_as_long_as_patience_lasts() {
+        let options = RetryOptions {
+            attempts: 0,
+            first: Duration::from_millis(1),
+            longest: Duration::from_millis(2),
+            patience: Duration::from_millis(40),
+        };
+        let limited = |asked| {
+            let (what, registry) = ("x".to_owned(), "r".to_owned());
+            let (detail, advice) = (String::new(), String::new());
+            let error = RegistryError::RateLimited { what, registry, detail, advice };
+            Failure { error, again: Again::Limited(asked) }
+        };
+        let mut retries =
+            Retries::new(&RetryOptions { attempts: 1, ..options.clone() }, "x", &crate::event::silent());
+        let mut times = 0;
+        while retries.wait(limited(None)).await.is_ok() {
+            times += 1;
+        }
+        assert!(times > 10 && retries.failures == 0, "{times}");
+        retries.progressed();
+        assert!(retries.wait(limited(Some(Duration::from_millis(30)))).await.is_ok());
+        assert!(
+            retries.wait(limited(Some(Duration::from_millis(30)))).await.is_err(),
+            "that is too long in all"
+        );
     }
 
     proptest! {

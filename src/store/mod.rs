@@ -14,12 +14,14 @@ use futures_util::Stream;
 
 use crate::oci::{Descriptor, Digest, Hasher};
 
+mod any;
 pub mod archive;
 mod file;
 mod files;
 mod folder;
 mod memory;
 
+pub use any::AnyOf;
 pub(crate) use file::{OpenFile, blocking, parent, room, sync_folder, write_small};
 pub use files::FilesSource;
 pub use folder::FolderStore;
@@ -116,8 +118,8 @@ pub trait BlobSource: Send + Sync {
     /// The bytes are *not* verified here: a part of a blob cannot be. [`crate::copy`] and [`read_verified`] do it.
     async fn read(&self, blob: &Descriptor, range: Range<u64>) -> Result<ByteStream, StoreError>;
 
-    /// Told when a whole blob that was read here turned out wrong. `true`: a copy that was kept is to blame and is out
-    /// of the way now, so that reading once more gives other bytes.
+    /// Told when a whole blob that was read here turned out wrong. `true`: a copy that was kept, or a mirror, is to
+    /// blame and is out of the way now, so that reading once more gives other bytes.
     async fn disown(&self, _blob: &Descriptor) -> Result<bool, StoreError> {
         Ok(false)
     }

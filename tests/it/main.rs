@@ -26,5 +26,8 @@ mod node;
 mod output;
 mod push;
 mod registry;
+mod registry_faults;
+mod registry_hosts;
+mod registry_push;
 mod registry_real;
 mod sources;

@@ -514,7 +514,7 @@ async fn a_login_that_cannot_be_read_matters_only_when_one_is_wanted() {
 }
 
 /// Runs one of the tests below in a process of its own, with another environment.
-fn run_alone(test: &str, env: &[(&str, &str)]) {
+pub(crate) fn run_alone(test: &str, env: &[(&str, &str)]) {
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--ignored", "--nocapture"]).envs(env.iter().copied());
     let output = command.output().unwrap();

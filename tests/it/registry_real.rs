@@ -20,7 +20,7 @@ use crate::images::{image, index, noise, serve, write_layout};
 const TOOLS: [&str; 4] = ["docker-registry", "skopeo", "openssl", "htpasswd"];
 
 /// False where the tools are missing: the test is to return. Panics instead when `OMK_REQUIRE_LAB=1`.
-fn required() -> bool {
+pub(crate) fn required() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let there = |tool: &&&str| std::env::split_paths(&path).any(|dir| dir.join(tool).is_file());
     let missing: Vec<&str> = TOOLS.iter().filter(|t| !there(t)).copied().collect();
@@ -33,25 +33,27 @@ fn required() -> bool {
     false
 }
 
-fn run(program: &str, args: &[&str]) -> Vec<u8> {
+pub(crate) fn run(program: &str, args: &[&str]) -> Vec<u8> {
     let output = Command::new(program).args(args).stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
 
-enum Kind {
+pub(crate) enum Kind {
     Plain,
     Login,
     Tls,
+    /// TLS for those alone who have a certificate, `client.crt`.
+    Mutual,
 }
 
 /// A running docker-registry with one image, `lab/web:1`.
-struct Real {
-    address: SocketAddr,
-    process: Child,
-    folder: tempfile::TempDir,
+pub(crate) struct Real {
+    pub(crate) address: SocketAddr,
+    pub(crate) process: Child,
+    pub(crate) folder: tempfile::TempDir,
     store: MemoryStore,
-    root: Descriptor,
+    pub(crate) root: Descriptor,
 }
 
 impl Drop for Real {
@@ -62,7 +64,7 @@ impl Drop for Real {
 }
 
 impl Real {
-    fn start(kind: &Kind) -> Self {
+    pub(crate) fn start(kind: &Kind) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name).display().to_string();
         let extra = match kind {
@@ -71,12 +73,21 @@ impl Real {
                 std::fs::write(at("htpasswd"), run("htpasswd", &["-Bbn", "lab", "lab-secret"])).unwrap();
                 format!("auth: {{htpasswd: {{realm: lab, path: {}}}}}\n", at("htpasswd"))
             }
-            Kind::Tls => String::new(),
+            Kind::Tls | Kind::Mutual => String::new(),
         };
         let tls = match kind {
             Kind::Tls => {
                 certificates(folder.path());
                 format!(", tls: {{certificate: {}, key: {}}}", at("server.crt"), at("server.key"))
+            }
+            Kind::Mutual => {
+                certificates(folder.path());
+                format!(
+                    ", tls: {{certificate: {}, key: {}, clientcas: [{}]}}",
+                    at("server.crt"),
+                    at("server.key"),
+                    at("ca.crt")
+                )
             }
             _ => String::new(),
         };
@@ -106,7 +117,9 @@ impl Real {
         let arm = image(&store, "linux/arm64", &[&noise(3, 5_000)]);
         let root = index(&store, &[amd, arm]);
         let real = Self { address, process, folder, store, root };
-        real.push();
+        if !matches!(kind, Kind::Mutual) {
+            real.push();
+        }
         real
     }
 
@@ -119,6 +132,27 @@ impl Real {
         let options = ["copy", "--all", "--preserve-digests", "--dest-tls-verify=false"];
         let login = ["--dest-creds", "lab:lab-secret"];
         run("skopeo", &[&options[..], &login, &[&from, &to]].concat());
+    }
+
+    /// Without any warning.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Started again with the same data at the same address.
+    pub(crate) fn restart_after(&self, pause: Duration) -> std::thread::JoinHandle<Child> {
+        let (config, address) = (self.folder.path().join("config.yml"), self.address);
+        std::thread::spawn(move || {
+            std::thread::sleep(pause);
+            let serve = Command::new("docker-registry")
+                .arg("serve")
+                .arg(config)
+                .stdin(Stdio::null())
+                .spawn()
+                .unwrap();
+            up(address, serve).unwrap()
+        })
     }
 
     fn name(&self) -> ImageRef {
@@ -175,17 +209,22 @@ fn up(address: SocketAddr, mut process: Child) -> Option<Child> {
     None
 }
 
-/// `ca.crt`, and `server.crt` for 127.0.0.1 signed by it.
-fn certificates(folder: &Path) {
+/// `ca.crt`, and `server.crt` for 127.0.0.1 and `client.crt` signed by it.
+pub(crate) fn certificates(folder: &Path) {
     let at = |name: &str| folder.join(name).display().to_string();
     authority(folder, "ca");
-    let request = ["req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=registry"];
-    run("openssl", &[&request[..], &["-keyout", &at("server.key"), "-out", &at("server.csr")]].concat());
-    std::fs::write(at("ext"), "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth\n").unwrap();
-    let sign = ["x509", "-req", "-days", "30", "-CAcreateserial", "-extfile"];
-    let (ext, csr, crt, ca, key) =
-        (at("ext"), at("server.csr"), at("server.crt"), at("ca.crt"), at("ca.key"));
-    run("openssl", &[&sign[..], &[&ext, "-in", &csr, "-CA", &ca, "-CAkey", &key, "-out", &crt]].concat());
+    let extensions =
+        ["subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth\n", "extendedKeyUsage=clientAuth\n"];
+    for (name, extension) in ["server", "client"].iter().zip(extensions) {
+        let end = |end: &str| at(&format!("{name}.{end}"));
+        let request = ["req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=registry"];
+        run("openssl", &[&request[..], &["-keyout", &end("key"), "-out", &end("csr")]].concat());
+        std::fs::write(at("ext"), extension).unwrap();
+        let sign = ["x509", "-req", "-days", "30", "-CAcreateserial", "-extfile"];
+        let (ext, csr, crt, ca, key) = (at("ext"), end("csr"), end("crt"), at("ca.crt"), at("ca.key"));
+        let files = [&ext, "-in", &csr, "-CA", &ca, "-CAkey", &key, "-out", &crt];
+        run("openssl", &[&sign[..], &files].concat());
+    }
 }
 
 fn authority(folder: &Path, name: &str) -> PathBuf {
@@ -313,4 +352,130 @@ async fn skopeo_reads_from_our_registry() {
         let name = if digest == *root.digest() { "manifest.json" } else { digest.hex() };
         assert_eq!(std::fs::read(folder.path().join(name)).unwrap(), store.get(&digest).unwrap(), "{name}");
     }
+}
+
+/// `omk`, with nothing of this machine's logins.
+pub(crate) fn omk(home: &Path, args: &[&str], stdin: &str) -> std::process::Output {
+    use std::io::Write as _;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_omk"));
+    command.args(args).env_clear().env("HOME", home).env("PATH", home.join("bin"));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+pub(crate) fn said(output: &std::process::Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn login_tries_keeps_and_forgets() {
+    if !required() {
+        return;
+    }
+    let real = Real::start(&Kind::Login);
+    let (home, registry) = (tempfile::tempdir().unwrap(), real.address.to_string());
+    let login = ["login", &registry, "-u", "lab", "--plain-http", "--password-stdin"];
+    let wrong = omk(home.path(), &login, "wrong-secret");
+    assert_eq!(wrong.status.code(), Some(1), "{}", said(&wrong));
+    assert!(
+        said(&wrong).contains("was refused") && !said(&wrong).contains("wrong-secret"),
+        "{}",
+        said(&wrong)
+    );
+    assert!(!home.path().join(".docker/config.json").exists(), "what was refused is not kept");
+
+    let image = format!("{registry}/lab/web:1");
+    let lock = home.path().join("lock").display().to_string();
+    let ask = ["image", "discover", "--image", &image, "--lock", &lock, "--plain-http", &registry];
+    assert_ne!(omk(home.path(), &ask, "").status.code(), Some(0), "a login is needed");
+    let good = omk(home.path(), &login, "lab-secret\n");
+    assert_eq!(good.status.code(), Some(0), "{}", said(&good));
+    assert!(!said(&good).contains("lab-secret"));
+    let asked = omk(home.path(), &ask, "");
+    assert_eq!(asked.status.code(), Some(0), "{}", said(&asked));
+    // Skopeo reads what omk keeps.
+    let file = home.path().join(".docker/config.json").display().to_string();
+    run("skopeo", &["inspect", "--tls-verify=false", "--authfile", &file, &format!("docker://{image}")]);
+
+    let out = omk(home.path(), &["logout", &registry], "");
+    assert_eq!(out.status.code(), Some(0), "{}", said(&out));
+    assert_ne!(omk(home.path(), &ask, "").status.code(), Some(0));
+    assert_eq!(omk(home.path(), &["logout", &registry], "").status.code(), Some(1), "there is none any more");
+}
+
+#[test]
+fn a_login_goes_into_the_helper_that_the_file_names() {
+    use std::os::unix::fs::PermissionsExt as _;
+    if !required() {
+        return;
+    }
+    let real = Real::start(&Kind::Login);
+    let (home, registry) = (tempfile::tempdir().unwrap(), real.address.to_string());
+    for folder in ["bin", ".docker"] {
+        std::fs::create_dir(home.path().join(folder)).unwrap();
+    }
+    let helper = format!(
+        "#!/bin/sh\nkept={}/kept\ncase $1 in\nstore) /bin/cat > $kept ;;\nerase) /bin/rm $kept ;;\n\
+         get) [ -f $kept ] && /bin/cat $kept || {{ echo credentials not found in native keychain; exit 1; }} ;;\nesac\n",
+        home.path().display()
+    );
+    let path = home.path().join("bin/docker-credential-test");
+    std::fs::write(&path, helper).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let file = home.path().join(".docker/config.json");
+    std::fs::write(&file, r#"{"credsStore": "test"}"#).unwrap();
+
+    let login = ["login", &registry, "-u", "lab", "--plain-http", "--password-stdin", "-o", "json"];
+    let good = omk(home.path(), &login, "lab-secret");
+    assert_eq!(good.status.code(), Some(0), "{}", said(&good));
+    assert!(said(&good).contains("docker-credential-test"), "{}", said(&good));
+    assert!(!std::fs::read_to_string(&file).unwrap().contains("lab-secret"));
+    let lock = home.path().join("lock").display().to_string();
+    let image = format!("{registry}/lab/web:1");
+    let ask = ["image", "discover", "--image", &image, "--lock", &lock, "--plain-http", &registry];
+    let asked = omk(home.path(), &ask, "");
+    assert_eq!(asked.status.code(), Some(0), "{}", said(&asked));
+    assert_eq!(omk(home.path(), &["logout", &registry], "").status.code(), Some(0));
+    assert!(!home.path().join("kept").exists());
+}
+
+#[tokio::test]
+async fn pull_secrets_and_providers_log_in() {
+    use std::os::unix::fs::PermissionsExt as _;
+    if !required() {
+        return;
+    }
+    let real = Real::start(&Kind::Login);
+    let secret = real.folder.path().join("secret.yaml");
+    let text = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: pull, namespace: web}}\ntype: kubernetes.io/dockerconfigjson\n\
+         stringData:\n  .dockerconfigjson: '{{\"auths\": {{\"127.0.0.*:{}\": {{\"username\": \"lab\", \"password\": \"lab-secret\"}}}}}}'\n",
+        real.address.port()
+    );
+    std::fs::write(&secret, text).unwrap();
+    let credentials = Credentials::anonymous().with_pull_secrets(&secret);
+    real.pull(RegistryOptions { credentials, ..real.options() }).await;
+
+    let config = real.folder.path().join("providers.yaml");
+    let version = "credentialprovider.kubelet.k8s.io/v1";
+    let text = format!(
+        "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\nproviders:\n- name: lab\n  \
+         matchImages: ['{}']\n  apiVersion: {version}\n  defaultCacheDuration: 1h\n",
+        real.address
+    );
+    std::fs::write(&config, text).unwrap();
+    let program = format!(
+        "#!/bin/sh\necho '{{\"kind\":\"CredentialProviderResponse\",\"apiVersion\":\"{version}\",\"cacheKeyType\":\"Registry\",\
+         \"auth\":{{\"{}\":{{\"username\":\"lab\",\"password\":\"lab-secret\"}}}}}}'\n",
+        real.address
+    );
+    let (source, path) = (real.folder.path().join("source"), real.folder.path().join("lab"));
+    std::fs::write(&source, program).unwrap();
+    std::fs::set_permissions(&source, std::fs::Permissions::from_mode(0o755)).unwrap();
+    run("cp", &["-p", &source.display().to_string(), &path.display().to_string()]);
+    let providers = omk::registry::Providers::read(&config, real.folder.path()).unwrap();
+    let credentials = Credentials::anonymous().with_providers(providers);
+    real.pull(RegistryOptions { credentials, ..real.options() }).await;
 }

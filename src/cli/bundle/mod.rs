@@ -21,6 +21,8 @@ pub enum Command {
     Lock(Box<lock::LockCommand>),
     /// Hash every blob of a bundle and name each bad one
     Verify(verify::VerifyArgs),
+    /// Put a bundle's images into a registry
+    Push(Box<super::push::PushArgs>),
     /// Say what is in a bundle
     Inspect(inspect::InspectArgs),
 }
@@ -29,6 +31,7 @@ pub(super) async fn run(command: Command, context: Context) -> Outcome {
     match command {
         Command::Build(args) => build::run(*args, context).await,
         Command::Lock(args) => lock::run(*args, context).await,
+        Command::Push(args) => super::push::bundle(*args, context).await,
         Command::Verify(args) => verify::run(&args, &context).await,
         Command::Inspect(args) => inspect::run(&args).await,
     }

@@ -1,0 +1,191 @@
+//! `omk bundle push` and `omk image copy`: images into a registry.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::output::{self, OutputFormat, say, warn};
+use super::registry::RegistryArgs;
+use super::{CliError, Context, Outcome, exit};
+use crate::bundle::Bundle;
+use crate::event::Event;
+use crate::oci::{ImageRef, Platform};
+use crate::registry::{Mapping, PushError, PushImage, PushOptions, PushReport, PushState, Registry, push};
+use crate::store::{BlobSource, StoreError};
+
+/// Arguments of `omk bundle push`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  omk bundle push web.bundle.tar oci://harbor.lan/project
+  omk bundle push web.bundle.tar oci://zot.lan:5000 --plain-http zot.lan:5000 --dry-run
+  omk bundle push web.bundle.tar oci://h.lan/p --map 'docker.io/library/=oci://h.lan/hub/'
+
+docker.io/library/nginx:1.27 becomes harbor.lan/project/library/nginx:1.27: the registry is replaced, the rest of a name
+stays. --map FROM=TO replaces the beginning of names instead; the longest FROM counts.
+
+What the registry has is skipped, so that a push that broke off goes on when it is run again. Exit code 3 says that some
+images were refused; the others are there.")]
+pub struct PushArgs {
+    /// The bundle: a tar file or a folder
+    bundle: PathBuf,
+    /// Where its images go
+    #[arg(value_name = "oci://HOST[:PORT][/PATH]")]
+    target: String,
+    #[command(flatten)]
+    how: How,
+}
+
+/// Arguments of `omk image copy`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  omk image copy docker.io/library/nginx:1.27 oci://harbor.lan/project/nginx:1.27
+  omk image copy quay.io/prometheus/node-exporter:v1.9.1 oci://harbor.lan/mirror/node-exporter --platform linux/amd64
+
+Without a tag at its end, DST gets that of SRC.")]
+pub struct CopyArgs {
+    /// The image
+    #[arg(value_name = "SRC")]
+    source: ImageRef,
+    /// Its new name
+    #[arg(value_name = "oci://DST")]
+    target: String,
+    /// Take this platform, may be given more than once; all of them if none is given
+    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
+    platform: Vec<Platform>,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Debug, Args)]
+struct How {
+    /// Give names that begin with FROM the beginning TO instead; may be given more than once
+    #[arg(long, value_name = "FROM=TO")]
+    map: Vec<String>,
+    /// Ask what is there and print what would be sent
+    #[arg(long)]
+    dry_run: bool,
+    /// Fail where a registry takes no index with platforms missing, instead of pushing an index of those that are there,
+    /// which has another digest
+    #[arg(long)]
+    keep_digests: bool,
+    /// Blobs that are sent at the same time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    parallel: u8,
+    /// Bytes that are sent with one request, in MiB; this much memory is used for each of --parallel
+    #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    chunk: u16,
+    /// How the result is printed
+    #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
+    output: OutputFormat,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+impl How {
+    fn mapping(&self, target: &str) -> Result<Mapping, CliError> {
+        let mapping = Mapping::new(target).map_err(CliError::usage)?;
+        self.map.iter().try_fold(mapping, |m, rule| m.with_rule(rule)).map_err(CliError::usage)
+    }
+
+    async fn push(&self, images: &[PushImage], registry: &Registry, context: &Context) -> Outcome {
+        let options = PushOptions {
+            parallel: usize::from(self.parallel),
+            chunk: u64::from(self.chunk) << 20,
+            dry_run: self.dry_run,
+            keep_digests: self.keep_digests,
+        };
+        let report =
+            push(images, registry, options, &context.events, &context.cancel).await.map_err(failed)?;
+        match self.output {
+            OutputFormat::Json => output::json(&report)?,
+            OutputFormat::Table => say(&table(&report)),
+        }
+        report.failed.iter().for_each(|text| warn(&format!("error: {text}")));
+        Ok(match (report.failed.is_empty(), report.images.is_empty()) {
+            (true, _) => exit::OK,
+            (false, true) => exit::FAILED,
+            (false, false) => exit::PARTIAL,
+        })
+    }
+}
+
+fn failed(error: PushError) -> CliError {
+    match error {
+        PushError::Cancelled | PushError::Store(StoreError::Cancelled) => CliError::cancelled(),
+        other => CliError::failed(other.to_string())
+            .with_hint("what arrived stays there: run the same command again to go on"),
+    }
+}
+
+fn table(report: &PushReport) -> String {
+    let word = |state| match state {
+        PushState::Pushed if report.dry_run => "would be pushed",
+        PushState::Pushed => "pushed",
+        PushState::Present => "there",
+        PushState::Reduced => "pushed, other digest",
+    };
+    let row = |i: &crate::registry::PushedImage| {
+        vec![i.target.to_string(), i.digest.short().to_owned(), word(i.state).to_owned()]
+    };
+    let rows: Vec<_> = report.images.iter().map(row).collect();
+    let verb = if report.dry_run { "to send" } else { "sent" };
+    format!(
+        "{}\n\n{}, {} {verb} ({}), {} taken over from other repositories, {} there; {:.1} s",
+        output::table(&["IMAGE", "DIGEST", "STATE"], &rows),
+        output::count(report.images.len(), "image"),
+        output::count(report.uploaded, "blob"),
+        output::bytes(report.uploaded_bytes),
+        report.mounted,
+        report.present,
+        report.duration_ms as f64 / 1000.0
+    )
+}
+
+pub(super) async fn bundle(args: PushArgs, context: Context) -> Outcome {
+    let mapping = args.how.mapping(&args.target)?;
+    let registry = Registry::new(args.how.registry.options()?)?;
+    let bundle = Bundle::open(&args.bundle).await.map_err(|e| super::bundle::bundle_error(&e))?;
+    let source: Arc<dyn BlobSource> = Arc::new(bundle.clone());
+    let mut images = Vec::new();
+    for image in bundle.images() {
+        let graph = Arc::new(image.graph.clone());
+        let tagged: Vec<&String> = image.names.iter().filter(|n| !n.contains('@')).collect();
+        let names = if tagged.is_empty() { image.names.iter().collect() } else { tagged };
+        for name in names {
+            let parsed: ImageRef = name.parse()?;
+            let target = mapping.apply(&parsed, graph.root.digest()).map_err(CliError::usage)?;
+            let (graph, source) = (Arc::clone(&graph), Arc::clone(&source));
+            images.push(PushImage { name: name.clone(), target, graph, source });
+        }
+    }
+    args.how.push(&images, &registry, &context).await
+}
+
+pub(super) async fn copy(args: CopyArgs, context: Context) -> Outcome {
+    let bare = args.target.trim_start_matches("oci://");
+    let mut target: ImageRef = bare.parse().map_err(|e| CliError::usage(format!("DST: {e}")))?;
+    let named = bare.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
+    if target.digest().is_some() {
+        return Err(CliError::usage("DST: a digest cannot be chosen; write oci://HOST/PATH:TAG"));
+    }
+    if !args.how.map.is_empty() {
+        return Err(CliError::usage("--map is for bundles: DST is the whole name already"));
+    }
+    let registry = Registry::new(args.how.registry.options()?)?;
+    let (events, cancel) = (&context.events, &context.cancel);
+    let graph = registry.graph(&args.source, &args.platform, events, cancel).await?;
+    events.emit(Event::Resolved { image: args.source.to_string(), digest: graph.root.digest().clone() });
+    if !named {
+        target = match args.source.tag() {
+            Some(tag) => format!("{}:{tag}", target.name()).parse()?,
+            None => target.at(graph.root.digest().clone()),
+        };
+    }
+    let source = registry.repository(&args.source, events).with_documents(graph.documents.clone());
+    let name = args.source.to_string();
+    let image = PushImage { name, target, graph: Arc::new(graph), source: Arc::new(source) };
+    args.how.push(&[image], &registry, &context).await
+}
