@@ -36,21 +36,24 @@ complete -c omk -n "__fish_omk_needs_command" -f -a "cache" -d 'Look after the i
 complete -c omk -n "__fish_omk_needs_command" -f -a "chart" -d 'Render Helm charts'
 complete -c omk -n "__fish_omk_needs_command" -f -a "component" -d 'List the components whose images omk knows'
 complete -c omk -n "__fish_omk_needs_command" -f -a "image" -d 'Find the images that an input needs, pull images, look into the cache of pulled ones'
+complete -c omk -n "__fish_omk_needs_command" -f -a "login" -d 'Try a login at a registry and keep it'
+complete -c omk -n "__fish_omk_needs_command" -f -a "logout" -d 'Forget the login for a registry'
 complete -c omk -n "__fish_omk_needs_command" -f -a "preheat" -d 'Put a bundle\'s images onto nodes over SSH and prove that they are there'
 complete -c omk -n "__fish_omk_needs_command" -f -a "demo" -d 'Show the whole way on this machine: discover, bundle, preheat, patch'
 complete -c omk -n "__fish_omk_needs_command" -f -a "completions" -d 'Print the completion script of a shell'
 complete -c omk -n "__fish_omk_needs_command" -f -a "generate" -d 'Write the manual pages and completion scripts into a folder'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify inspect" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify push inspect" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify inspect" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify inspect" -s V -l version -d 'Print version'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify inspect" -f -a "build" -d 'Pull the images that sources need into a bundle'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify inspect" -f -a "lock" -d 'Write down what a bundle definition stands for now: the digest of every image, chart and file'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify inspect" -f -a "verify" -d 'Hash every blob of a bundle and name each bad one'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify inspect" -f -a "inspect" -d 'Say what is in a bundle'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify push inspect" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify push inspect" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify push inspect" -f -a "build" -d 'Pull the images that sources need into a bundle'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify push inspect" -f -a "lock" -d 'Write down what a bundle definition stands for now: the digest of every image, chart and file'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify push inspect" -f -a "verify" -d 'Hash every blob of a bundle and name each bad one'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify push inspect" -f -a "push" -d 'Put a bundle\'s images into a registry'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify push inspect" -f -a "inspect" -d 'Say what is in a bundle'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l image -d 'An image that is needed whatever the sources say' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l component -d 'Take the images of a component: its newest version, the newest of a line (cilium@1.18) or one (cilium@1.18.12)' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l catalogue -d 'Folder with more definitions of components' -r -F
@@ -84,6 +87,12 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcomma
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l registry-host -d 'The registry that --username is for; the login is never sent to another one' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l username -d 'Log in to --registry-host with this name; the password comes from --password-stdin or the environment variable OMK_REGISTRY_PASSWORD' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l auth-file -d 'Read logins from this file, in the format of Docker\'s config.json [default: REGISTRY_AUTH_FILE, else DOCKER_CONFIG/config.json, else ~/.docker/config.json]' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l hosts-dir -d 'Mirrors and certificates as in containerd\'s config_path: folders named after registries, with hosts.toml; may be given more than once' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l patience -d 'Wait at most this long, all in all for each request, where a registry limits the rate (429) [default: 10m]' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l config -d 'Read omk\'s configuration from this file [default: ~/.config/omk/config.yaml, if it is there]' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l pull-secret -d 'Read logins from the pull secrets among these Kubernetes manifests; may be given more than once' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l credential-provider-config -d 'Ask kubelet\'s credential providers, as this CredentialProviderConfig says' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l credential-provider-bin-dir -d 'Folder with the programs of --credential-provider-config' -r -F
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'
@@ -97,6 +106,7 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcomma
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l skip-schema-validation -d 'Do not check values against the chart\'s values.schema.json'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l locked -d 'Build only what the lock says, and fail where the definition asks for anything else by now'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l password-stdin -d 'Read the password for --username from standard input'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l foreign-layers -d 'Take layers that their publisher does not want redistributed (Windows\' base layers) instead of refusing the image'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l image -d 'An image that is needed whatever the sources say' -r
@@ -128,6 +138,12 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcomma
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l registry-host -d 'The registry that --username is for; the login is never sent to another one' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l username -d 'Log in to --registry-host with this name; the password comes from --password-stdin or the environment variable OMK_REGISTRY_PASSWORD' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l auth-file -d 'Read logins from this file, in the format of Docker\'s config.json [default: REGISTRY_AUTH_FILE, else DOCKER_CONFIG/config.json, else ~/.docker/config.json]' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l hosts-dir -d 'Mirrors and certificates as in containerd\'s config_path: folders named after registries, with hosts.toml; may be given more than once' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l patience -d 'Wait at most this long, all in all for each request, where a registry limits the rate (429) [default: 10m]' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l config -d 'Read omk\'s configuration from this file [default: ~/.config/omk/config.yaml, if it is there]' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l pull-secret -d 'Read logins from the pull secrets among these Kubernetes manifests; may be given more than once' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l credential-provider-config -d 'Ask kubelet\'s credential providers, as this CredentialProviderConfig says' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l credential-provider-bin-dir -d 'Folder with the programs of --credential-provider-config' -r -F
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'
@@ -140,6 +156,7 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcomma
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l is-upgrade -d 'Render as for an upgrade'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l skip-schema-validation -d 'Do not check values against the chart\'s values.schema.json'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l password-stdin -d 'Read the password for --username from standard input'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l foreign-layers -d 'Take layers that their publisher does not want redistributed (Windows\' base layers) instead of refusing the image'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from verify" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
@@ -151,6 +168,33 @@ json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -l map -d 'Give names that begin with FROM the beginning TO instead; may be given more than once' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -l parallel -d 'Blobs that are sent at the same time' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -l chunk -d 'Bytes that are sent with one request, in MiB; this much memory is used for each of --parallel' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -l plain-http -d 'Speak plain HTTP to this registry; may be given more than once' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -l registry-ca -d 'Trust the certificates in this PEM file beside the system\'s; may be given more than once' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -l registry-host -d 'The registry that --username is for; the login is never sent to another one' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -l username -d 'Log in to --registry-host with this name; the password comes from --password-stdin or the environment variable OMK_REGISTRY_PASSWORD' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -l auth-file -d 'Read logins from this file, in the format of Docker\'s config.json [default: REGISTRY_AUTH_FILE, else DOCKER_CONFIG/config.json, else ~/.docker/config.json]' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -l hosts-dir -d 'Mirrors and certificates as in containerd\'s config_path: folders named after registries, with hosts.toml; may be given more than once' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -l patience -d 'Wait at most this long, all in all for each request, where a registry limits the rate (429) [default: 10m]' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -l config -d 'Read omk\'s configuration from this file [default: ~/.config/omk/config.yaml, if it is there]' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -l pull-secret -d 'Read logins from the pull secrets among these Kubernetes manifests; may be given more than once' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -l credential-provider-config -d 'Ask kubelet\'s credential providers, as this CredentialProviderConfig says' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -l credential-provider-bin-dir -d 'Folder with the programs of --credential-provider-config' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -l dry-run -d 'Ask what is there and print what would be sent'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -l keep-digests -d 'Fail where a registry takes no index with platforms missing, instead of pushing an index of those that are there, which has another digest'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -l password-stdin -d 'Read the password for --username from standard input'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -l foreign-layers -d 'Take layers that their publisher does not want redistributed (Windows\' base layers) instead of refusing the image'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from inspect" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'"
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from inspect" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
@@ -345,22 +389,23 @@ json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand component; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand component; and __fish_seen_subcommand_from ls" -s V -l version -d 'Print version'
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls copy compare pull list inspect remove rm verify" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -s V -l version -d 'Print version'
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -f -a "discover" -d 'List the images that manifests and charts need, and where they are named'
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -f -a "ls" -d 'List the images that manifests and charts need, and where they are named'
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -f -a "compare" -d 'Compare a bundle with what a cluster runs'
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -f -a "pull" -d 'Fetch images into the image cache'
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -f -a "list" -d 'List the images in the image cache'
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -f -a "inspect" -d 'Say what the image cache knows of an image'
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -f -a "remove" -d 'Take images out of the image cache'
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -f -a "rm" -d 'Take images out of the image cache'
-complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls compare pull list inspect remove rm verify" -f -a "verify" -d 'Hash all that images in the image cache are made of'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls copy compare pull list inspect remove rm verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls copy compare pull list inspect remove rm verify" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls copy compare pull list inspect remove rm verify" -f -a "discover" -d 'List the images that manifests and charts need, and where they are named'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls copy compare pull list inspect remove rm verify" -f -a "ls" -d 'List the images that manifests and charts need, and where they are named'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls copy compare pull list inspect remove rm verify" -f -a "copy" -d 'Copy an image from one registry to another'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls copy compare pull list inspect remove rm verify" -f -a "compare" -d 'Compare a bundle with what a cluster runs'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls copy compare pull list inspect remove rm verify" -f -a "pull" -d 'Fetch images into the image cache'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls copy compare pull list inspect remove rm verify" -f -a "list" -d 'List the images in the image cache'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls copy compare pull list inspect remove rm verify" -f -a "inspect" -d 'Say what the image cache knows of an image'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls copy compare pull list inspect remove rm verify" -f -a "remove" -d 'Take images out of the image cache'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls copy compare pull list inspect remove rm verify" -f -a "rm" -d 'Take images out of the image cache'
+complete -c omk -n "__fish_omk_using_subcommand image; and not __fish_seen_subcommand_from discover ls copy compare pull list inspect remove rm verify" -f -a "verify" -d 'Hash all that images in the image cache are made of'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l image -d 'An image that is needed whatever the sources say' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l component -d 'Take the images of a component: its newest version, the newest of a line (cilium@1.18) or one (cilium@1.18.12)' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l catalogue -d 'Folder with more definitions of components' -r -F
@@ -386,6 +431,12 @@ complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l registry-host -d 'The registry that --username is for; the login is never sent to another one' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l username -d 'Log in to --registry-host with this name; the password comes from --password-stdin or the environment variable OMK_REGISTRY_PASSWORD' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l auth-file -d 'Read logins from this file, in the format of Docker\'s config.json [default: REGISTRY_AUTH_FILE, else DOCKER_CONFIG/config.json, else ~/.docker/config.json]' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l hosts-dir -d 'Mirrors and certificates as in containerd\'s config_path: folders named after registries, with hosts.toml; may be given more than once' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l patience -d 'Wait at most this long, all in all for each request, where a registry limits the rate (429) [default: 10m]' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l config -d 'Read omk\'s configuration from this file [default: ~/.config/omk/config.yaml, if it is there]' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l pull-secret -d 'Read logins from the pull secrets among these Kubernetes manifests; may be given more than once' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l credential-provider-config -d 'Ask kubelet\'s credential providers, as this CredentialProviderConfig says' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l credential-provider-bin-dir -d 'Folder with the programs of --credential-provider-config' -r -F
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l why -d 'Show every place that names this image, and nothing else: a name without tag stands for all its tags, the end of a name for the whole' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'
@@ -406,6 +457,7 @@ complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l is-upgrade -d 'Render as for an upgrade'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l skip-schema-validation -d 'Do not check values against the chart\'s values.schema.json'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l password-stdin -d 'Read the password for --username from standard input'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l foreign-layers -d 'Take layers that their publisher does not want redistributed (Windows\' base layers) instead of refusing the image'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l fail-on-latest -d 'End with exit code 7 if an image has the tag latest, written or not, and no digest'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l fail-on-unpinned -d 'End with exit code 7 if an image has no digest'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -435,6 +487,12 @@ complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l registry-host -d 'The registry that --username is for; the login is never sent to another one' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l username -d 'Log in to --registry-host with this name; the password comes from --password-stdin or the environment variable OMK_REGISTRY_PASSWORD' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l auth-file -d 'Read logins from this file, in the format of Docker\'s config.json [default: REGISTRY_AUTH_FILE, else DOCKER_CONFIG/config.json, else ~/.docker/config.json]' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l hosts-dir -d 'Mirrors and certificates as in containerd\'s config_path: folders named after registries, with hosts.toml; may be given more than once' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l patience -d 'Wait at most this long, all in all for each request, where a registry limits the rate (429) [default: 10m]' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l config -d 'Read omk\'s configuration from this file [default: ~/.config/omk/config.yaml, if it is there]' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l pull-secret -d 'Read logins from the pull secrets among these Kubernetes manifests; may be given more than once' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l credential-provider-config -d 'Ask kubelet\'s credential providers, as this CredentialProviderConfig says' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l credential-provider-bin-dir -d 'Folder with the programs of --credential-provider-config' -r -F
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l why -d 'Show every place that names this image, and nothing else: a name without tag stands for all its tags, the end of a name for the whole' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'
@@ -455,10 +513,39 @@ complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l is-upgrade -d 'Render as for an upgrade'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l skip-schema-validation -d 'Do not check values against the chart\'s values.schema.json'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l password-stdin -d 'Read the password for --username from standard input'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l foreign-layers -d 'Take layers that their publisher does not want redistributed (Windows\' base layers) instead of refusing the image'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l fail-on-latest -d 'End with exit code 7 if an image has the tag latest, written or not, and no digest'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l fail-on-unpinned -d 'End with exit code 7 if an image has no digest'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l platform -d 'Take this platform, may be given more than once; all of them if none is given' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l map -d 'Give names that begin with FROM the beginning TO instead; may be given more than once' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l parallel -d 'Blobs that are sent at the same time' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l chunk -d 'Bytes that are sent with one request, in MiB; this much memory is used for each of --parallel' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l plain-http -d 'Speak plain HTTP to this registry; may be given more than once' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l registry-ca -d 'Trust the certificates in this PEM file beside the system\'s; may be given more than once' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l registry-host -d 'The registry that --username is for; the login is never sent to another one' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l username -d 'Log in to --registry-host with this name; the password comes from --password-stdin or the environment variable OMK_REGISTRY_PASSWORD' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l auth-file -d 'Read logins from this file, in the format of Docker\'s config.json [default: REGISTRY_AUTH_FILE, else DOCKER_CONFIG/config.json, else ~/.docker/config.json]' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l hosts-dir -d 'Mirrors and certificates as in containerd\'s config_path: folders named after registries, with hosts.toml; may be given more than once' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l patience -d 'Wait at most this long, all in all for each request, where a registry limits the rate (429) [default: 10m]' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l config -d 'Read omk\'s configuration from this file [default: ~/.config/omk/config.yaml, if it is there]' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l pull-secret -d 'Read logins from the pull secrets among these Kubernetes manifests; may be given more than once' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l credential-provider-config -d 'Ask kubelet\'s credential providers, as this CredentialProviderConfig says' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l credential-provider-bin-dir -d 'Folder with the programs of --credential-provider-config' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l dry-run -d 'Ask what is there and print what would be sent'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l keep-digests -d 'Fail where a registry takes no index with platforms missing, instead of pushing an index of those that are there, which has another digest'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l password-stdin -d 'Read the password for --username from standard input'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l foreign-layers -d 'Take layers that their publisher does not want redistributed (Windows\' base layers) instead of refusing the image'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from compare" -l running -d 'What the cluster runs, as kubectl prints it in JSON or YAML; - is standard input' -r -F
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from compare" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'"
@@ -478,6 +565,12 @@ complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l registry-host -d 'The registry that --username is for; the login is never sent to another one' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l username -d 'Log in to --registry-host with this name; the password comes from --password-stdin or the environment variable OMK_REGISTRY_PASSWORD' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l auth-file -d 'Read logins from this file, in the format of Docker\'s config.json [default: REGISTRY_AUTH_FILE, else DOCKER_CONFIG/config.json, else ~/.docker/config.json]' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l hosts-dir -d 'Mirrors and certificates as in containerd\'s config_path: folders named after registries, with hosts.toml; may be given more than once' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l patience -d 'Wait at most this long, all in all for each request, where a registry limits the rate (429) [default: 10m]' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l config -d 'Read omk\'s configuration from this file [default: ~/.config/omk/config.yaml, if it is there]' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l pull-secret -d 'Read logins from the pull secrets among these Kubernetes manifests; may be given more than once' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l credential-provider-config -d 'Ask kubelet\'s credential providers, as this CredentialProviderConfig says' -r -F
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l credential-provider-bin-dir -d 'Folder with the programs of --credential-provider-config' -r -F
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'
@@ -485,6 +578,7 @@ json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l pin -d 'Never give these images up: see `omk cache pin`'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l password-stdin -d 'Read the password for --username from standard input'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l foreign-layers -d 'Take layers that their publisher does not want redistributed (Windows\' base layers) instead of refusing the image'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from list" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
@@ -532,6 +626,30 @@ json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand login" -s u -l username -d 'The user' -r
+complete -c omk -n "__fish_omk_using_subcommand login" -l registry-ca -d 'Trust the certificates in this PEM file beside the system\'s' -r -F
+complete -c omk -n "__fish_omk_using_subcommand login" -l auth-file -d 'Keep the login in this file [default: REGISTRY_AUTH_FILE, else DOCKER_CONFIG/config.json, else ~/.docker/config.json]' -r -F
+complete -c omk -n "__fish_omk_using_subcommand login" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand login" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand login" -l password-stdin -d 'Read the password or access token from standard input, else from the environment variable OMK_REGISTRY_PASSWORD'
+complete -c omk -n "__fish_omk_using_subcommand login" -l plain-http -d 'Speak plain HTTP to the registry: whoever is between can read the password'
+complete -c omk -n "__fish_omk_using_subcommand login" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand login" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand logout" -l auth-file -d 'Keep the login in this file [default: REGISTRY_AUTH_FILE, else DOCKER_CONFIG/config.json, else ~/.docker/config.json]' -r -F
+complete -c omk -n "__fish_omk_using_subcommand logout" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand logout" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand logout" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand logout" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l nodes -d 'The inventory: which nodes there are and how they are reached' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l known-hosts -d 'Trust the host keys of this file instead of those that `ssh` trusts' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l limit -d 'Only these nodes, by their names in the inventory' -r
