@@ -112,7 +112,10 @@ fn parse_chunk(chunk: &Chunk<'_>, limits: &Limits, out: &mut Vec<Document>) {
     // The scanner panics on a block scalar whose last line does not end, where libyaml in C finds its closing zero.
     let text = without_blank_end(chunk.text);
     let unended = !text.ends_with('\n');
-    parser.set_input(text.as_bytes().chain(if unended { &b"\n"[..] } else { b"" }));
+    // A character that begins with the first byte of a byte order mark (U+F000 to U+FFFF) is taken for a broken one.
+    let mark = if text.as_bytes().first() == Some(&0xef) { &b"\xef\xbb\xbf"[..] } else { b"" };
+    let end = if unended { &b"\n"[..] } else { b"" };
+    parser.set_input(mark.chain(text.as_bytes()).chain(end));
     let mut composer = Composer {
         parser,
         limits,
@@ -145,7 +148,7 @@ fn without_blank_end(text: &str) -> &str {
 }
 
 struct Composer<'a> {
-    parser: Parser<Chain<&'a [u8], &'a [u8]>>,
+    parser: Parser<Chain<Chain<&'a [u8], &'a [u8]>, &'a [u8]>>,
     /// Offset of a line end that is not in the file.
     added_at: Option<u64>,
     /// The end of the last event.
@@ -376,6 +379,16 @@ mod tests {
 
     fn one(text: &str) -> Result<Node, YamlError> {
         parse_one(text, &Limits::default())
+    }
+
+    #[test]
+    fn a_first_character_that_begins_as_a_byte_order_mark_does_is_read() {
+        for text in ["\u{fdf7}1", "\u{fdf7}1\n", "\u{feff}\u{fdf7}1\n"] {
+            let node = one(text).unwrap();
+            assert_eq!((node.as_str(), node.line, node.column), (Some("\u{fdf7}1"), 1, 1), "{text:?}");
+        }
+        let node = one("\u{fdf7}: |\n  \u{fdf7}").unwrap();
+        assert_eq!(node.get("\u{fdf7}").and_then(Node::as_str), Some("\u{fdf7}"));
     }
 
     #[test]
