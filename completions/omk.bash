@@ -52,11 +52,17 @@ _omk() {
             omk__subcmd__bundle,build)
                 cmd="omk__subcmd__bundle__subcmd__build"
                 ;;
+            omk__subcmd__bundle,diff)
+                cmd="omk__subcmd__bundle__subcmd__diff"
+                ;;
             omk__subcmd__bundle,inspect)
                 cmd="omk__subcmd__bundle__subcmd__inspect"
                 ;;
             omk__subcmd__bundle,lock)
                 cmd="omk__subcmd__bundle__subcmd__lock"
+                ;;
+            omk__subcmd__bundle,merge)
+                cmd="omk__subcmd__bundle__subcmd__merge"
                 ;;
             omk__subcmd__bundle,push)
                 cmd="omk__subcmd__bundle__subcmd__push"
@@ -149,7 +155,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__bundle)
-            opts="-h -V --progress --help --version build lock verify push inspect"
+            opts="-h -V --progress --help --version build diff merge lock verify push inspect"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -167,7 +173,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__bundle__subcmd__build)
-            opts="-n -a -f -o -h -V --image --component --catalogue --min-confidence --include-disabled --exclude --without-rule --release-name --repo --chart-version --offline --source-path --variable --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --values --set --set-string --set-json --set-file --set-literal --skip-schema-validation --platform --output --format --summary --parallel --locked --lock-file --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --hosts-dir --patience --foreign-layers --config --pull-secret --credential-provider-config --credential-provider-bin-dir --progress --help --version"
+            opts="-n -a -f -o -h -V --image --component --catalogue --min-confidence --include-disabled --exclude --without-rule --release-name --repo --chart-version --offline --source-path --variable --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --values --set --set-string --set-json --set-file --set-literal --skip-schema-validation --platform --output --format --since --summary --parallel --locked --lock-file --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --hosts-dir --patience --foreign-layers --config --pull-secret --credential-provider-config --credential-provider-bin-dir --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -281,6 +287,10 @@ _omk() {
                     COMPREPLY=($(compgen -W "tar folder" -- "${cur}"))
                     return 0
                     ;;
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --summary)
                     COMPREPLY=($(compgen -W "table json" -- "${cur}"))
                     return 0
@@ -335,6 +345,32 @@ _omk() {
                     ;;
                 --credential-provider-bin-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto bar plain json none" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        omk__subcmd__bundle__subcmd__diff)
+            opts="-o -h -V --blobs --output --progress --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
                     return 0
                     ;;
                 --progress)
@@ -531,6 +567,40 @@ _omk() {
                     ;;
                 --credential-provider-bin-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto bar plain json none" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        omk__subcmd__bundle__subcmd__merge)
+            opts="-o -h -V --output --format --summary --progress --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "tar folder" -- "${cur}"))
+                    return 0
+                    ;;
+                --summary)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
                     return 0
                     ;;
                 --progress)

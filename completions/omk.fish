@@ -42,18 +42,20 @@ complete -c omk -n "__fish_omk_needs_command" -f -a "preheat" -d 'Put a bundle\'
 complete -c omk -n "__fish_omk_needs_command" -f -a "demo" -d 'Show the whole way on this machine: discover, bundle, preheat, patch'
 complete -c omk -n "__fish_omk_needs_command" -f -a "completions" -d 'Print the completion script of a shell'
 complete -c omk -n "__fish_omk_needs_command" -f -a "generate" -d 'Write the manual pages and completion scripts into a folder'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify push inspect" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify push inspect" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify push inspect" -s V -l version -d 'Print version'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify push inspect" -f -a "build" -d 'Pull the images that sources need into a bundle'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify push inspect" -f -a "lock" -d 'Write down what a bundle definition stands for now: the digest of every image, chart and file'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify push inspect" -f -a "verify" -d 'Hash every blob of a bundle and name each bad one'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify push inspect" -f -a "push" -d 'Put a bundle\'s images into a registry'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build lock verify push inspect" -f -a "inspect" -d 'Say what is in a bundle'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect" -f -a "build" -d 'Pull the images that sources need into a bundle'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect" -f -a "diff" -d 'Show what is different between two bundles: images, charts, layers, bytes'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect" -f -a "merge" -d 'Make one whole bundle of a delta and its base, or of several bundles'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect" -f -a "lock" -d 'Write down what a bundle definition stands for now: the digest of every image, chart and file'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect" -f -a "verify" -d 'Hash every blob of a bundle and name each bad one'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect" -f -a "push" -d 'Put a bundle\'s images into a registry'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect" -f -a "inspect" -d 'Say what is in a bundle'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l image -d 'An image that is needed whatever the sources say' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l component -d 'Take the images of a component: its newest version, the newest of a line (cilium@1.18) or one (cilium@1.18.12)' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l catalogue -d 'Folder with more definitions of components' -r -F
@@ -78,6 +80,7 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcomma
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s o -l output -d 'The file or folder to write [default: with a bundle definition NAME.bundle.tar]' -r -F
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l format -d 'One tar file, or a folder' -r -f -a "tar\t'An uncompressed tar file, which `ctr images import` reads as it is'
 folder\t'An OCI image layout in a folder'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l since -d 'Make a delta: leave out the blobs that the other side has by this bundle, bundle.lock, or list of what nodes have' -r -F
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l summary -d 'How the summary is printed' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'"
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l parallel -d 'Blobs that are fetched at the same time' -r
@@ -109,6 +112,28 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcomma
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l foreign-layers -d 'Take layers that their publisher does not want redistributed (Windows\' base layers) instead of refusing the image'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from diff" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from diff" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from diff" -l blobs -d 'Also print every layer that is added or removed'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from diff" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from diff" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from merge" -s o -l output -d 'The file or folder to write' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from merge" -l format -d 'One tar file, or a folder' -r -f -a "tar\t'An uncompressed tar file, which `ctr images import` reads as it is'
+folder\t'An OCI image layout in a folder'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from merge" -l summary -d 'How the summary is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from merge" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from merge" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from merge" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l image -d 'An image that is needed whatever the sources say' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l component -d 'Take the images of a component: its newest version, the newest of a line (cilium@1.18) or one (cilium@1.18.12)' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l catalogue -d 'Folder with more definitions of components' -r -F

@@ -5,7 +5,9 @@
 //! `org.opencontainers.image.title`. None has a name that a container runtime would take for an image's.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -83,12 +85,24 @@ pub struct ArtifactFile {
 }
 
 /// Where the bytes of a file are until the bundle has them.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Content {
     /// In memory.
     Bytes(Bytes),
     /// In a file, of this digest and size when it was looked at.
     File(PathBuf, Digest, u64),
+    /// A blob of another bundle.
+    Source(Descriptor, Arc<dyn BlobSource>),
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::File(path, ..) => path.fmt(f),
+            Self::Source(blob, source) => write!(f, "{} of {}", blob.digest(), source.label()),
+        }
+    }
 }
 
 impl Content {
@@ -96,6 +110,7 @@ impl Content {
         match self {
             Self::Bytes(bytes) => Descriptor::of(media_type, bytes),
             Self::File(_, digest, size) => Descriptor::new(media_type, digest.clone(), *size),
+            Self::Source(blob, _) => Descriptor::new(media_type, blob.digest().clone(), blob.size()),
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::BundleImage;
 use super::artifact::{Artifact, Content, PackedArtifact};
+use super::delta::{Base, DELTA_FILE, Delta};
 use super::index::{self, DOCKER_FILE, INDEX_FILE, Index, LAYOUT, LAYOUT_FILE};
 use super::output::check_output;
 use super::write::{into_folder, into_tar};
@@ -112,6 +113,8 @@ pub struct BuildRequest {
     pub groups: BTreeMap<ImageRef, BTreeSet<String>>,
     /// What rides along.
     pub artifacts: Vec<PackedArtifact>,
+    /// Makes a delta: what the base has is left out.
+    pub base: Option<Base>,
 }
 
 /// What was built. Sizes are bytes.
@@ -129,6 +132,9 @@ pub struct BuildReport {
     pub artifacts: usize,
     /// Different blobs.
     pub blobs: usize,
+    /// Blobs that are left out because the base has them, and their bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_base: Option<(usize, u64)>,
     /// Bytes that were fetched in this run.
     pub fetched: u64,
     /// Bytes that an interrupted run had fetched.
@@ -255,11 +261,22 @@ pub async fn build(
     let artifacts: Vec<Artifact> = request.artifacts.iter().map(|a| a.artifact.clone()).collect();
     let documents = images.iter().map(|i| &i.graph.documents).chain(artifacts.iter().map(|a| &a.documents));
     let documents: BTreeMap<Digest, bytes::Bytes> = documents.flat_map(Clone::clone).collect();
-    let blobs = ordered(&images, &artifacts);
-    let texts = texts(&images, &artifacts, &request.platforms).map_err(BuildError::Begin)?;
+    let mut blobs = ordered(&images, &artifacts);
+    let delta = request.base.as_ref().map(|base| left_to(base, &documents, &mut blobs));
+    let mut texts = texts(&images, &artifacts, &request.platforms).map_err(BuildError::Begin)?;
+    if let Some(delta) = &delta {
+        let text = serde_json::to_vec(delta);
+        let text = text
+            .map_err(|e| BuildError::Begin(StoreError::Remote(format!("cannot write {DELTA_FILE}: {e}"))))?;
+        texts.retain(|(name, _)| name != DOCKER_FILE);
+        texts.push((DELTA_FILE.to_owned(), text));
+    }
     events.emit(Event::Phase { name: "pull", total: Some(blobs.len() as u64) });
     let mut transfers = transfers(&images, &documents, upstream, events);
     transfers.extend(own_transfers(&request.artifacts));
+    if let Some(delta) = &delta {
+        transfers.retain(|t| !delta.absent.contains_key(t.blob.digest()));
+    }
     let parallel = request.parallel;
     let job = Job { events: Arc::clone(events), cancel: cancel.clone(), node: None, parallel };
     let (copied, size) = match request.form {
@@ -274,11 +291,20 @@ pub async fn build(
         left_out,
         artifacts: artifacts.len(),
         blobs: blobs.len(),
+        in_base: delta.map(|d| (d.absent.len(), d.bytes())),
         fetched: copied.moved - cached,
         resumed: copied.resumed,
         cached,
         duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
     })
+}
+
+/// Takes the leaves that the base has from the blobs. Documents stay: what is in a delta can be seen without its base.
+fn left_to(base: &Base, documents: &BTreeMap<Digest, bytes::Bytes>, blobs: &mut Vec<Descriptor>) -> Delta {
+    let there = |b: &Descriptor| !documents.contains_key(b.digest()) && base.blobs.contains(b.digest());
+    let absent = blobs.iter().filter(|b| there(b)).map(|b| (b.digest().clone(), b.size())).collect();
+    blobs.retain(|b| !there(b));
+    Delta { version: 1, base: base.label.clone(), absent }
 }
 
 /// What stands for the whole output: a build writes it last.
@@ -428,20 +454,25 @@ fn transfers(
 
 /// The bytes of artifacts, which are at hand.
 fn own_transfers(artifacts: &[PackedArtifact]) -> Vec<Transfer> {
-    let (memory, mut files) = (MemoryStore::new(), BTreeMap::new());
+    let (memory, mut files, mut others) = (MemoryStore::new(), BTreeMap::new(), BTreeMap::new());
     for packed in artifacts {
         packed.artifact.documents.values().for_each(|b| drop(memory.insert("", b.clone())));
         for (blob, content) in &packed.contents {
             match content {
                 Content::Bytes(bytes) => drop(memory.insert("", bytes.clone())),
                 Content::File(path, ..) => drop(files.insert(blob.digest().clone(), path.clone())),
+                Content::Source(_, source) => drop(others.insert(blob.digest().clone(), Arc::clone(source))),
             }
         }
     }
     let memory: Arc<dyn BlobSource> = Arc::new(memory);
     let on_disk: Arc<dyn BlobSource> = Arc::new(FilesSource::new(files.clone()));
     let blobs = artifacts.iter().flat_map(|a| a.artifact.blobs());
-    let source = |blob: &Descriptor| if files.contains_key(blob.digest()) { &on_disk } else { &memory };
+    let source = |blob: &Descriptor| match others.get(blob.digest()) {
+        Some(source) => source,
+        None if files.contains_key(blob.digest()) => &on_disk,
+        None => &memory,
+    };
     blobs.map(|blob| Transfer { blob: blob.clone(), source: Arc::clone(source(blob)) }).collect()
 }
 

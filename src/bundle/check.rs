@@ -19,6 +19,9 @@ pub struct VerifyReport {
     pub blobs: usize,
     /// Bytes that were hashed.
     pub bytes: u64,
+    /// What it was built against, if it is a delta.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delta_of: Option<String>,
     /// Everything that is wrong; empty: the bundle is whole.
     pub bad: Vec<BadBlob>,
 }
@@ -86,5 +89,11 @@ pub async fn verify(
         }
     }
     let bad = bad.into_iter().map(|(entry, reason)| BadBlob { entry, reason }).collect();
-    Ok(VerifyReport { images: bundle.images().len(), blobs: stored.len(), bytes, bad })
+    Ok(VerifyReport {
+        images: bundle.images().len(),
+        blobs: stored.len(),
+        bytes,
+        delta_of: bundle.delta().map(|d| d.base.clone()),
+        bad,
+    })
 }

@@ -13,9 +13,12 @@ mod build;
 mod check;
 mod compare;
 pub mod definition;
+mod delta;
+mod diff;
 mod index;
 mod inspect;
 mod lock;
+mod merge;
 mod open;
 mod output;
 mod write;
@@ -25,9 +28,12 @@ pub use build::{BuildError, BuildReport, BuildRequest, BuiltImage, Form, LeftOut
 pub use check::{BadBlob, VerifyReport, verify};
 pub use compare::{Compared, State, compare};
 pub use definition::{Definition, DefinitionError};
+pub use delta::{Base, BaseError, Delta};
+pub use diff::{BundleDiff, Change, DiffBlob, diff};
 pub use index::{CONTAINERD_NAME, INDEX_FILE, Index, LAYOUT, LAYOUT_FILE, REF_NAME};
 pub use inspect::{InspectedArtifact, InspectedImage, Inspection, Layer, Variant};
 pub use lock::{Lock, LockError, Locked, LockedChart, LockedFile, Pinned, lock};
+pub use merge::{MergeError, MergeRequest, merge};
 pub use open::{Bundle, BundleError};
 pub use output::check_output;
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::BundleImage;
 use super::artifact::{Artifact, ArtifactError, read_artifacts};
+use super::delta::{DELTA_FILE, Delta, MAX_DELTA_BYTES};
 use super::index::{DOCKER_FILE, INDEX_FILE, Index, LAYOUT_FILE};
 use crate::graph::{GraphError, Step, Walk};
 use crate::oci::{Descriptor, Digest, Hasher, ImageRef, Platform, media};
@@ -29,6 +30,7 @@ pub struct Bundle {
     store: Arc<Store>,
     images: Vec<BundleImage>,
     artifacts: Vec<Artifact>,
+    delta: Option<Delta>,
     platforms: Vec<Platform>,
 }
 
@@ -83,6 +85,24 @@ pub enum BundleError {
         path: PathBuf,
         /// Why.
         source: ArtifactError,
+    },
+    /// It is a delta, and all of it is needed.
+    #[error(
+        "{} is a delta: it leaves out {blobs} blobs ({}) that {base} has, the first of them {first}; \
+         `omk bundle merge {base} {} -o WHOLE` makes a whole bundle of both",
+        path.display(), crate::units::bytes(*bytes), path.display()
+    )]
+    Delta {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it was built against.
+        base: String,
+        /// Blobs that are left out.
+        blobs: usize,
+        /// Bytes of them.
+        bytes: u64,
+        /// One of them.
+        first: String,
     },
     /// An image in it cannot be used.
     #[error("bundle {}: {source}", path.display())]
@@ -151,20 +171,23 @@ impl Bundle {
             store: Arc::new(store),
             images: Vec::new(),
             artifacts: Vec::new(),
+            delta: None,
             platforms: Vec::new(),
         };
         let read = async {
             let index = bundle.index()?;
+            let delta = bundle.read_delta()?;
             let images = bundle.walk(&index).await?;
             let artifacts = read_artifacts(&bundle, &index).await.map_err(|e| match e {
                 ArtifactError::Store(error) => error.into(),
                 source => BundleError::Artifact { path: bundle.path.clone(), source },
             })?;
-            Ok((index, images, artifacts))
+            Ok((index, images, artifacts, delta))
         };
-        let (index, images, artifacts) = read.await.map_err(|e| bundle.explained(e))?;
+        let (index, images, artifacts, delta) = read.await.map_err(|e| bundle.explained(e))?;
         bundle.images = images;
         bundle.artifacts = artifacts;
+        bundle.delta = delta;
         bundle.platforms = index.platforms().unwrap_or_else(|| {
             let all = bundle.images.iter().flat_map(|i| &i.graph.images);
             all.filter_map(|i| i.platform.clone()).collect::<BTreeSet<_>>().into_iter().collect()
@@ -199,6 +222,32 @@ impl Bundle {
     /// The platforms it was built for; for a layout of another tool, those its images have.
     pub fn platforms(&self) -> &[Platform] {
         &self.platforms
+    }
+
+    /// What it leaves out to its base; `None` for a whole bundle.
+    pub fn delta(&self) -> Option<&Delta> {
+        self.delta.as_ref()
+    }
+
+    fn read_delta(&self) -> Result<Option<Delta>, BundleError> {
+        let Some(text) = self.text(DELTA_FILE, MAX_DELTA_BYTES)? else { return Ok(None) };
+        Delta::parse(&text).map(Some).map_err(|e| self.not_bundle(format!("{DELTA_FILE}: {e}")))
+    }
+
+    /// Whether a blob is left out on purpose.
+    fn is_absent(&self, blob: &Descriptor) -> bool {
+        self.delta.as_ref().is_some_and(|d| d.absent.get(blob.digest()) == Some(&blob.size()))
+    }
+
+    /// Refuses a delta where everything is needed.
+    ///
+    /// # Errors
+    /// [`BundleError::Delta`] with what it was built against.
+    pub fn require_whole(&self) -> Result<(), BundleError> {
+        let Some(delta) = self.delta.as_ref().filter(|d| !d.absent.is_empty()) else { return Ok(()) };
+        let (path, base) = (self.path.clone(), delta.base.clone());
+        let first = delta.absent.keys().next().map(ToString::to_string).unwrap_or_default();
+        Err(BundleError::Delta { path, base, blobs: delta.absent.len(), bytes: delta.bytes(), first })
     }
 
     /// What rides along: charts, manifests, files.
@@ -247,6 +296,7 @@ impl Bundle {
             let entry = digest.layout_path();
             let reason = match self.size(&digest).await? {
                 _ if named.contains(&entry) => continue,
+                None if self.is_absent(&blob) => continue,
                 None => format!("missing; needed by {}", self.users(&digest)),
                 Some(size) if size != blob.size() => {
                     format!("{size} bytes instead of {}; needed by {}", blob.size(), self.users(&digest))

@@ -113,6 +113,7 @@ impl Fake {
             parallel,
             groups: std::collections::BTreeMap::new(),
             artifacts: Vec::new(),
+            base: None,
         };
         build(&request, self, &silent(), &CancellationToken::new()).await
     }
@@ -302,6 +303,7 @@ async fn optional_images_that_cannot_be_had_are_left_out_and_needed_ones_are_not
         parallel: 1,
         groups: std::collections::BTreeMap::new(),
         artifacts: Vec::new(),
+        base: None,
     };
     let run = async |request| build(&request, &fake, &silent(), &CancellationToken::new()).await;
     let report = run(request(&["web:1"], &["tool:2", "gone:1"])).await.unwrap();

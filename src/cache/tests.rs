@@ -193,6 +193,7 @@ impl World {
             parallel: 2,
             groups: std::collections::BTreeMap::new(),
             artifacts: Vec::new(),
+            base: None,
         };
         let report = build(&request, upstream, &silent(), &CancellationToken::new()).await;
         report.map(|r| r.fetched).map_err(|e| e.to_string())

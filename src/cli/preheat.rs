@@ -108,6 +108,7 @@ pub(super) async fn run(args: PreheatArgs, context: Context) -> Outcome {
     let push = Push {
         bundle: args.bundle.display().to_string(),
         images: bundle.images().to_vec(),
+        left_out: bundle.delta().cloned().map(Arc::new),
         source: Arc::new(bundle),
         targets,
         connector: Arc::new(connector),

@@ -14,7 +14,7 @@ use super::node::{Fault, Prepared};
 use super::preflight::Preflight;
 use super::tally::Tally;
 use super::{ImageReport, NodePlan, NodeReport, NodeResult, PushOptions, PushPlan, PushReport};
-use crate::bundle::BundleImage;
+use crate::bundle::{BundleImage, Delta};
 use crate::event::{Event, Events, NodeState};
 use crate::node::{NodeError, NodeSession};
 use crate::oci::{Descriptor, Digest, Platform};
@@ -68,6 +68,8 @@ pub struct Push {
     pub images: Vec<BundleImage>,
     /// Where their blobs are read.
     pub source: Arc<dyn BlobSource>,
+    /// What the bundle leaves out because its base has it.
+    pub left_out: Option<Arc<Delta>>,
     /// The nodes.
     pub targets: Vec<Target>,
     /// How they are reached.

@@ -114,6 +114,7 @@ impl Prepared {
         check_staging(&staging)?;
         let facts = probe(session.as_ref(), runtime.as_ref(), &staging, target).await?;
         let plan = NodePlan::compute(&target.name, &push.images, runtime.as_ref(), &facts, &push.options)?;
+        let plan = plan.possible_with(push.left_out.as_deref())?;
         Ok(Self { session, plan, runtime, staging, facts })
     }
 
@@ -185,7 +186,8 @@ impl Prepared {
 
     fn replan(&mut self, push: &Push, target: &Target) -> Result<(), Fault> {
         let (runtime, facts) = (self.runtime.as_ref(), &self.facts);
-        self.plan = NodePlan::compute(&target.name, &push.images, runtime, facts, &push.options)?;
+        let plan = NodePlan::compute(&target.name, &push.images, runtime, facts, &push.options)?;
+        self.plan = plan.possible_with(push.left_out.as_deref())?;
         Ok(())
     }
 

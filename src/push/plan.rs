@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::bundle::BundleImage;
+use crate::bundle::{BundleImage, Delta};
 use crate::graph::PlatformImage;
 use crate::oci::media::Kind;
 use crate::oci::{Descriptor, Digest, Platform};
@@ -43,6 +43,23 @@ pub enum PlanError {
     /// Two images want one name.
     #[error("the bundle has two images for the name {0}; build it again with one of them")]
     NameTwice(String),
+    /// The bundle is a delta, and the node does not have what it leaves out.
+    #[error(
+        "the node lacks {} that this bundle leaves out ({}): it was built against {base}. Bring {base} to the node first, or make \
+         a whole bundle with `omk bundle merge {base} DELTA -o WHOLE`. The first of them: {first}",
+        match blobs { 1 => "1 blob".to_owned(), n => format!("{n} blobs") },
+        units::bytes(*bytes)
+    )]
+    LeftOut {
+        /// What the delta was built against.
+        base: String,
+        /// How many.
+        blobs: usize,
+        /// Bytes of them.
+        bytes: u64,
+        /// One of them.
+        first: Digest,
+    },
     /// Not enough room.
     #[error(
         "disk too small: about {} are needed on {mount} ({what}), {} are free; make room, or pass --ignore-disk",
@@ -225,6 +242,25 @@ impl NodePlan {
                 Err(PlanError::Disk { what: d.what, mount: d.mount.clone(), need: d.need, free: d.free })
             }
             _ => Ok(plan),
+        }
+    }
+
+    /// Refuses a plan that would send what a delta bundle does not have.
+    ///
+    /// # Errors
+    /// [`PlanError::LeftOut`].
+    pub fn possible_with(self, delta: Option<&Delta>) -> Result<Self, PlanError> {
+        let Some(delta) = delta else { return Ok(self) };
+        let lacking: Vec<&Descriptor> =
+            self.to_send().filter(|b| delta.absent.contains_key(b.digest())).collect();
+        match lacking.first() {
+            None => Ok(self),
+            Some(first) => Err(PlanError::LeftOut {
+                base: delta.base.clone(),
+                blobs: lacking.len(),
+                bytes: lacking.iter().map(|b| b.size()).sum(),
+                first: first.digest().clone(),
+            }),
         }
     }
 

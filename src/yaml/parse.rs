@@ -147,8 +147,11 @@ fn without_blank_end(text: &str) -> &str {
     if trimmed.ends_with('\n') { trimmed } else { text }
 }
 
+/// A byte order mark or nothing, the text, a line end or nothing.
+type Input<'a> = Chain<Chain<&'a [u8], &'a [u8]>, &'a [u8]>;
+
 struct Composer<'a> {
-    parser: Parser<Chain<Chain<&'a [u8], &'a [u8]>, &'a [u8]>>,
+    parser: Parser<Input<'a>>,
     /// Offset of a line end that is not in the file.
     added_at: Option<u64>,
     /// The end of the last event.

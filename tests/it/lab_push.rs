@@ -40,6 +40,7 @@ fn push(lab: &Lab, user: &str, store: &MemoryStore, images: &[BundleImage]) -> P
         bundle: "test.tar".into(),
         images: images.to_vec(),
         source: Arc::new(store.clone()),
+        left_out: None,
         targets: names.iter().map(target).collect(),
         connector: Arc::new(Ssh::new(inventory.nodes, &lab.known_hosts())),
         options: PushOptions::default(),

@@ -12,6 +12,7 @@ mod chart_hostile;
 mod compare;
 mod conformance;
 mod definition;
+mod delta;
 mod demo;
 mod discover;
 mod expand;

@@ -191,6 +191,7 @@ impl World {
             bundle: "test.tar".into(),
             images: self.images.clone(),
             source: Arc::new(self.store.clone()),
+            left_out: None,
             targets: nodes.iter().map(target).collect(),
             connector: Arc::new(here),
             options: PushOptions::default(),

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::definition::{LockArgs, by_need, drift, gathered};
 use crate::bundle::definition::{GatherError, Gathered, origin};
-use crate::bundle::{self, BuildError, BuildReport, BuildRequest, Definition, Form, Lock, Pinned};
+use crate::bundle::{self, Base, BuildError, BuildReport, BuildRequest, Definition, Form, Lock, Pinned};
 use crate::cli::output::{self, OutputFormat, say, warn};
 use crate::cli::registry::RegistryArgs;
 use crate::cli::sources::{SourceArgs, code, tell};
@@ -23,6 +23,7 @@ Examples:
   omk bundle build deploy.yaml ./charts/web -f prod.yaml -o web.bundle.tar
   omk bundle build --image registry.k8s.io/pause:3.10 --platform linux/arm64 -o pause.bundle.tar
   omk bundle build bundle.yaml --locked
+  omk bundle build bundle.yaml --since factory-6.bundle.tar -o factory-7.delta.tar
   omk bundle build deploy/ --plain-http registry.lan:5000 --format folder -o /media/usb/web
 
 An interrupted build goes on where it stopped when the same command is run again.")]
@@ -39,6 +40,9 @@ pub struct BuildArgs {
     /// One tar file, or a folder
     #[arg(long, value_enum, default_value_t = FormArg::Tar)]
     format: FormArg,
+    /// Make a delta: leave out the blobs that the other side has by this bundle, bundle.lock, or list of what nodes have
+    #[arg(long, value_name = "FILE")]
+    since: Option<PathBuf>,
     /// How the summary is printed
     #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
     summary: OutputFormat,
@@ -52,7 +56,7 @@ pub struct BuildArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum FormArg {
+pub(super) enum FormArg {
     /// An uncompressed tar file, which `ctr images import` reads as it is
     Tar,
     /// An OCI image layout in a folder
@@ -105,6 +109,13 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Outcome {
     }
     let mut artifacts = wanted.gathered.artifacts;
     artifacts.extend(definition.as_ref().map(|d| origin(d, wanted.lock.as_ref())));
+    let groups = wanted.gathered.groups;
+    let lock = wanted.lock.unwrap_or_default();
+    let upstream = Pinned { inner: &registry, lock: &lock };
+    let base = match &args.since {
+        Some(path) => Some(Base::read(path, &upstream, &context.events, &context.cancel).await?),
+        None => None,
+    };
     let request = BuildRequest {
         images: needed.into_iter().collect(),
         optional: likely.into_iter().collect(),
@@ -112,11 +123,10 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Outcome {
         output,
         form,
         parallel: usize::from(args.parallel),
-        groups: wanted.gathered.groups,
+        groups,
         artifacts,
+        base,
     };
-    let lock = wanted.lock.unwrap_or_default();
-    let upstream = Pinned { inner: &registry, lock: &lock };
     let report = bundle::build(&request, &upstream, &context.events, &context.cancel)
         .await
         .map_err(|e| build_error(&e))?;
@@ -173,7 +183,7 @@ pub(super) fn platforms(given: &[String]) -> Result<Vec<Platform>, CliError> {
     given.iter().map(|p| p.parse().map_err(|e| CliError::usage(format!("--platform: {e}")))).collect()
 }
 
-fn build_error(error: &BuildError) -> CliError {
+pub(super) fn build_error(error: &BuildError) -> CliError {
     match error {
         BuildError::Cancelled
         | BuildError::Store(StoreError::Cancelled)
@@ -193,7 +203,7 @@ fn build_error(error: &BuildError) -> CliError {
     }
 }
 
-fn build_summary(report: &BuildReport) -> String {
+pub(super) fn build_summary(report: &BuildReport) -> String {
     let mut text = format!(
         "{}: {}, {}, {}; {} fetched",
         report.output.display(),
@@ -202,6 +212,9 @@ fn build_summary(report: &BuildReport) -> String {
         output::bytes(report.size),
         output::bytes(report.fetched),
     );
+    if let Some((blobs, bytes)) = report.in_base {
+        text += &format!("; {} of {} left to the base", output::bytes(bytes), output::count(blobs, "blob"));
+    }
     if report.resumed > 0 {
         text += &format!(", {} kept from an interrupted run", output::bytes(report.resumed));
     }

@@ -8,8 +8,10 @@ use crate::store::StoreError;
 
 mod build;
 mod definition;
+mod diff;
 mod inspect;
 mod lock;
+mod merge;
 mod verify;
 
 /// Subcommands of `omk bundle`.
@@ -17,6 +19,10 @@ mod verify;
 pub enum Command {
     /// Pull the images that sources need into a bundle
     Build(Box<build::BuildArgs>),
+    /// Show what is different between two bundles: images, charts, layers, bytes
+    Diff(diff::DiffArgs),
+    /// Make one whole bundle of a delta and its base, or of several bundles
+    Merge(merge::MergeArgs),
     /// Write down what a bundle definition stands for now: the digest of every image, chart and file
     Lock(Box<lock::LockCommand>),
     /// Hash every blob of a bundle and name each bad one
@@ -30,6 +36,8 @@ pub enum Command {
 pub(super) async fn run(command: Command, context: Context) -> Outcome {
     match command {
         Command::Build(args) => build::run(*args, context).await,
+        Command::Diff(args) => diff::run(&args).await,
+        Command::Merge(args) => merge::run(args, context).await,
         Command::Lock(args) => lock::run(*args, context).await,
         Command::Push(args) => super::push::bundle(*args, context).await,
         Command::Verify(args) => verify::run(&args, &context).await,

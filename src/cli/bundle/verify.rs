@@ -33,7 +33,11 @@ pub(super) async fn run(args: &VerifyArgs, context: &Context) -> Outcome {
     let (images, blobs) = (output::count(report.images, "image"), output::count(report.blobs, "blob"));
     let path = args.bundle.display();
     if whole {
-        say(&format!("{path}: whole: {images}, {blobs}, {}", output::bytes(report.bytes)));
+        let whole = match &report.delta_of {
+            Some(base) => format!("whole, as a delta on {base}"),
+            None => "whole".to_owned(),
+        };
+        say(&format!("{path}: {whole}: {images}, {blobs}, {}", output::bytes(report.bytes)));
         return Ok(exit::OK);
     }
     for bad in &report.bad {
