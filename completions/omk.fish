@@ -85,6 +85,9 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcomma
 json\t'For programs; the schema only grows'"
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l parallel -d 'Blobs that are fetched at the same time' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l lock-file -d 'The lock of the definition [default: bundle.lock beside bundle.yaml]' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l cache -d 'The image cache: read takes from it what is there, fill also puts into it what was not (--cache alone), off does without' -r -f -a "off\t'Registries alone'
+read\t'What is in the cache is not fetched'
+fill\t'And what was fetched is kept'"
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l plain-http -d 'Speak plain HTTP to this registry; may be given more than once' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l registry-ca -d 'Trust the certificates in this PEM file beside the system\'s; may be given more than once' -r -F
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l registry-host -d 'The registry that --username is for; the login is never sent to another one' -r
@@ -102,7 +105,7 @@ plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l include-disabled -d 'Also take the images that charts can use and, with these values, do not; the same as --min-confidence possible'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l offline -d 'Fetch no charts and no dependencies of charts: take what was fetched before, and say what is missing'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l offline -d 'Fetch no charts, no dependencies of charts and, for a bundle, no images: take what was fetched before, and say what is missing'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l no-hooks -d 'Leave out hooks'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l skip-tests -d 'Leave out tests'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l is-upgrade -d 'Render as for an upgrade'
@@ -175,7 +178,7 @@ plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l include-disabled -d 'Also take the images that charts can use and, with these values, do not; the same as --min-confidence possible'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l offline -d 'Fetch no charts and no dependencies of charts: take what was fetched before, and say what is missing'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l offline -d 'Fetch no charts, no dependencies of charts and, for a bundle, no images: take what was fetched before, and say what is missing'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l no-hooks -d 'Leave out hooks'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l skip-tests -d 'Leave out tests'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l is-upgrade -d 'Render as for an upgrade'
@@ -476,7 +479,7 @@ plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l include-disabled -d 'Also take the images that charts can use and, with these values, do not; the same as --min-confidence possible'
-complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l offline -d 'Fetch no charts and no dependencies of charts: take what was fetched before, and say what is missing'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l offline -d 'Fetch no charts, no dependencies of charts and, for a bundle, no images: take what was fetched before, and say what is missing'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l no-hooks -d 'Leave out hooks'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l skip-tests -d 'Leave out tests'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from discover" -l is-upgrade -d 'Render as for an upgrade'
@@ -532,7 +535,7 @@ plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l include-disabled -d 'Also take the images that charts can use and, with these values, do not; the same as --min-confidence possible'
-complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l offline -d 'Fetch no charts and no dependencies of charts: take what was fetched before, and say what is missing'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l offline -d 'Fetch no charts, no dependencies of charts and, for a bundle, no images: take what was fetched before, and say what is missing'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l no-hooks -d 'Leave out hooks'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l skip-tests -d 'Leave out tests'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l is-upgrade -d 'Render as for an upgrade'

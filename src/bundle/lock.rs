@@ -241,4 +241,8 @@ impl Upstream for Pinned<'_> {
     fn blobs(&self, image: &ImageRef, events: &Events) -> Arc<dyn BlobSource> {
         self.inner.blobs(image, events)
     }
+
+    fn kept(&self) -> u64 {
+        self.inner.kept()
+    }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::metadata::Metadata;
 use super::record::Stored;
-use super::{CacheError, ImageCache, Lease, rfc3339};
+use super::{CacheError, ImageCache, rfc3339};
 use crate::discover::Exclusion;
 use crate::oci::{Digest, ImageRef, Manifest};
 use crate::store::{StoreError, sync_folder};
@@ -117,11 +117,14 @@ impl ImageCache {
         self.refresh()?;
         let lease = self.lease()?;
         let guard = self.content_alone()?;
-        let floor = self.floor(&lease, options.grace)?;
+        let oldest = self.leases(Some(&lease))?.living.into_iter().min();
+        let graced = SystemTime::now().checked_sub(options.grace).unwrap_or(SystemTime::UNIX_EPOCH);
+        // What is older than this is nobody's: not that of a living process, nor of a tool that began within the grace.
+        let floor = oldest.map_or(graced, |began| began.min(graced));
         let mut marked = self.mark()?;
         let blobs = self.blob_files()?;
         let stored: HashMap<&Digest, u64> = blobs.iter().map(|(d, f)| (d, f.size)).collect();
-        let evicted = self.evict(options, floor, &mut marked, &stored)?;
+        let evicted = self.evict(options, oldest, &mut marked, &stored)?;
         report.images = evicted;
         if !options.dry_run && !report.images.is_empty() {
             lease.writes_names();
@@ -211,12 +214,6 @@ impl ImageCache {
         Ok(report)
     }
 
-    /// What is older than this is nobody's: not that of a living process, nor of a tool that began within the grace.
-    fn floor(&self, own: &Lease, grace: Duration) -> Result<SystemTime, CacheError> {
-        let graced = SystemTime::now().checked_sub(grace).unwrap_or(SystemTime::UNIX_EPOCH);
-        Ok(self.leases(Some(own))?.living.into_iter().fold(graced, SystemTime::min))
-    }
-
     fn mark(&self) -> Result<Marked, CacheError> {
         let (images, damaged) = self.records()?;
         if let Some(bad) = damaged.first() {
@@ -248,22 +245,20 @@ impl ImageCache {
         Ok(Marked { images, uses, held })
     }
 
-    /// Decides which names go. `stored`: the blobs that are there, and their sizes.
+    /// Decides which names go. `oldest`: since when others are at work, so that what was used since is theirs; `stored`:
+    /// the blobs that are there, and their sizes.
     fn evict(
         &self,
         options: &GcOptions,
-        floor: SystemTime,
+        oldest: Option<SystemTime>,
         marked: &mut Marked,
         stored: &HashMap<&Digest, u64>,
     ) -> Result<Vec<Evicted>, CacheError> {
         let pins = self.pins()?;
-        let living = floor;
         let pinned = |s: &Stored| {
             pins.hold(&s.record.image) || options.pins.iter().any(|p| p.matches(&s.record.image))
         };
-        let graced = SystemTime::now().checked_sub(options.grace).unwrap_or(SystemTime::UNIX_EPOCH);
-        // Only a living process keeps a name; the grace is for blobs that have none yet.
-        let in_use = |s: &Stored| living < graced && s.used >= living;
+        let in_use = |s: &Stored| oldest.is_some_and(|began| s.used >= began);
         let mut candidates: Vec<Stored> =
             marked.images.iter().filter(|s| !pinned(s) && !in_use(s)).cloned().collect();
         candidates.sort_by(|a, b| (a.used, &a.record.image).cmp(&(b.used, &b.record.image)));
@@ -360,6 +355,7 @@ impl ImageCache {
         take(self.root.join("quarantine"), old, &|_| true)?;
         // `skopeo` writes blobs beside their place too.
         take(self.root.clone(), floor, &|n| staged(n) || n.starts_with("oci-put-blob"))?;
+        take(self.locks(), floor, &|n| n.starts_with("new-"))?;
         for kind in Metadata::ALL {
             take(self.root.join(kind.folder()), floor, &staged)?;
         }

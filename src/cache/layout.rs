@@ -16,7 +16,8 @@ use super::record::{Record, Source, Stored};
 use super::{CacheError, ImageCache, rfc3339};
 use crate::bundle::{CONTAINERD_NAME, INDEX_FILE, REF_NAME};
 use crate::graph::{ImageGraph, Step, Walk};
-use crate::oci::{Descriptor, Digest, ImageRef, Platform, media};
+use crate::oci::media::Kind;
+use crate::oci::{Descriptor, Digest, ImageRef, Manifest, Platform, media};
 use crate::store::{StoreError, write_small};
 
 /// On every entry that omk wrote: the name that it wrote. A tool that takes the name away leaves this.
@@ -25,6 +26,8 @@ const YAML_FILE: &str = "index.yaml";
 const STAMP_FILE: &str = "index.stamp";
 /// Ten thousand images have 6 MB.
 const MAX_INDEX_BYTES: u64 = 256 << 20;
+/// Manifests below one index. The largest real one has about 60.
+const MAX_BELOW: usize = 10_000;
 /// A tool that writes in place is done within this time.
 const SETTLE: [Duration; 5] = [
     Duration::ZERO,
@@ -181,7 +184,7 @@ impl ImageCache {
     fn take_over(&self) -> Result<Vec<Foreign>, CacheError> {
         let index = self.read_index()?;
         let (mut left, mut named) = (BTreeMap::new(), BTreeSet::new());
-        let mut present = None;
+        let mut adopted = false;
         for entry in index.iter().flat_map(|i| &i.manifests) {
             if let Some(name) = text(entry, MARK) {
                 named.insert(name.to_owned());
@@ -195,14 +198,21 @@ impl ImageCache {
             let image = image.filter(|i| i.digest().is_none_or(|d| d == root.digest()));
             let bare = Descriptor::new(root.media_type(), root.digest().clone(), root.size());
             let taken = match image {
-                Some(image) => self.adopt(&image, name.unwrap_or_default(), &bare, &mut present)?,
+                Some(image) => self.adopt(&image, name.unwrap_or_default(), &bare)?,
                 None => false,
             };
             if taken {
+                adopted = true;
                 named.extend(name.and_then(|n| n.parse::<ImageRef>().ok()).map(|i| i.to_string()));
             } else {
                 left.insert(root.digest().clone(), Foreign { entry: entry.clone() });
             }
+        }
+        if adopted {
+            // All at once: their entries are omk's only after this.
+            let folder = self.root.join("manifests");
+            let opened = std::fs::File::open(&folder).map_err(StoreError::io("open", &folder))?;
+            rustix::fs::syncfs(opened).map_err(|e| StoreError::io("sync", folder)(e.into()))?;
         }
         if index.is_some() {
             self.forget_deleted(&named)?;
@@ -225,24 +235,30 @@ impl ImageCache {
     }
 
     /// Gives an image that another tool wrote its name here, if it is whole.
-    fn adopt(
-        &self,
-        image: &ImageRef,
-        alias: &str,
-        root: &Descriptor,
-        present: &mut Option<BTreeSet<Digest>>,
-    ) -> Result<bool, CacheError> {
+    fn adopt(&self, image: &ImageRef, alias: &str, root: &Descriptor) -> Result<bool, CacheError> {
         let _content = self.content_shared()?;
-        if present.is_none() {
-            *present = Some(self.digests()?.into_iter().map(|(d, _)| d).collect());
-        }
-        let walk = Walk::new(image.clone(), root.clone(), &[]).present(present.clone().unwrap_or_default());
+        let walk = Walk::new(image.clone(), root.clone(), &[]).present(self.present_below(root)?);
         let Some(graph) = self.walk_documents(walk)?.and_then(Result::ok) else { return Ok(false) };
         if graph.images.is_empty() || self.first_missing(&graph.blobs)?.is_some() {
             return Ok(false);
         }
-        self.write_record(Record::new(image, &graph, Source::Layout).with_alias(alias))?;
+        self.write_record_unsynced(Record::new(image, &graph, Source::Layout).with_alias(alias))?;
         Ok(true)
+    }
+
+    /// The manifests below an index that are there: a tool that took one platform of it does not say which.
+    fn present_below(&self, root: &Descriptor) -> Result<BTreeSet<Digest>, CacheError> {
+        let (mut there, mut open) = (BTreeSet::new(), vec![root.clone()]);
+        while let Some(index) = open.pop().filter(|_| there.len() < MAX_BELOW) {
+            let Some(bytes) = self.document(&index)? else { continue };
+            let Ok(parsed @ Manifest::Index(_)) = Manifest::parse(&index, &bytes) else { continue };
+            for child in parsed.successors().into_iter().filter(|c| self.has(c)) {
+                if there.insert(child.digest().clone()) && child.kind() == Kind::Index {
+                    open.push(child);
+                }
+            }
+        }
+        Ok(there)
     }
 
     /// `None`: a document is missing. The inner error: the image cannot be used.

@@ -70,9 +70,12 @@ impl ImageCache {
     /// When the cache cannot be made or written to.
     pub fn lease(&self) -> Result<Lease, CacheError> {
         self.prepare()?;
-        let name = format!("{LEASE}{}-{:016x}", std::process::id(), fastrand::u64(..));
-        let path = self.locks().join(name);
-        let locked = open_locked(&path)?;
+        let name = format!("{}-{:016x}", std::process::id(), fastrand::u64(..));
+        let (new, path) =
+            (self.locks().join(format!("new-{name}")), self.locks().join(format!("{LEASE}{name}")));
+        // It has its name only when it is held: one that is not held is that of a dead process.
+        let locked = open_locked(&new)?;
+        std::fs::rename(&new, &path).map_err(StoreError::io("rename to", &path))?;
         Ok(Lease { path, _locked: locked, unpublished: AtomicBool::new(false) })
     }
 

@@ -249,8 +249,13 @@ impl ImageCache {
         let blobs = leaves.len() as u64;
         events.emit(Event::Phase { name: "pull", total: Some(blobs) });
         events.emit(Event::TransferPlanned { node: None, blobs, bytes, skipped: 0 });
-        let (root, need) = (self.root().join("blobs"), bytes);
-        blocking(move || crate::store::room(&root, need, 0)).await?;
+        let this = self.clone();
+        let missing: Vec<Descriptor> = leaves.iter().map(|(b, _)| b.clone()).collect();
+        blocking(move || {
+            let there = missing.iter().map(|b| this.blobs.bytes_of(b)).fold(0, u64::saturating_add);
+            crate::store::room(&this.root.join("blobs"), bytes, there)
+        })
+        .await?;
         let job = Job { events: events.clone(), cancel: cancel.clone(), node: None, parallel };
         let mut broken: BTreeMap<usize, String> = BTreeMap::new();
         for n in (0..wanted.len()).filter(|n| open[*n] == 0) {

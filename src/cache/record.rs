@@ -177,6 +177,23 @@ impl ImageCache {
 
     /// Writes what a name stands for from now on. The caller holds `content`, shared or alone, and the blobs are there.
     pub(super) fn write_record(&self, record: Record) -> Result<(), CacheError> {
+        self.write(record, write_small)
+    }
+
+    /// As [`ImageCache::write_record`], for many at once: the caller syncs them together.
+    pub(super) fn write_record_unsynced(&self, record: Record) -> Result<(), CacheError> {
+        self.write(record, |path, bytes| {
+            let staged = path.with_extension(format!("{:016x}.tmp", fastrand::u64(..)));
+            std::fs::write(&staged, bytes).map_err(StoreError::io("write", &staged))?;
+            std::fs::rename(&staged, path).map_err(StoreError::io("rename to", path))
+        })
+    }
+
+    fn write(
+        &self,
+        record: Record,
+        keep: impl Fn(&Path, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), CacheError> {
         let path = self.record_path(&record.image);
         let _names = self.names_alone()?;
         let record = match self.record(&record.image)? {
@@ -189,7 +206,7 @@ impl ImageCache {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
         }
-        Ok(write_small(&path, &text)?)
+        Ok(keep(&path, &text)?)
     }
 
     /// All names, sorted, and what is no record.

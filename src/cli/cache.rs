@@ -7,10 +7,13 @@ use super::{CliError, Context, Outcome, exit};
 use crate::cache::{CacheError, ImageCache, VerifyReport};
 use crate::store::StoreError;
 
+mod args;
 mod clear;
 mod gc;
 mod pin;
 mod show;
+
+pub use args::CacheArgs;
 
 /// Subcommands of `omk cache`.
 #[derive(Debug, Subcommand)]

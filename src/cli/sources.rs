@@ -51,7 +51,8 @@ pub struct SourceArgs {
     /// Version, or a constraint such as ^1.2, of the charts of --repo and of those of oci:// that name none
     #[arg(long, value_name = "VERSION", help_heading = "Chart options")]
     chart_version: Option<String>,
-    /// Fetch no charts and no dependencies of charts: take what was fetched before, and say what is missing
+    /// Fetch no charts, no dependencies of charts and, for a bundle, no images: take what was fetched before, and say
+    /// what is missing
     #[arg(long, env = "OMK_OFFLINE", help_heading = "Chart options")]
     offline: bool,
     /// Folder that stands in for a Git repository, an artifact or the charts of a repository: NAME is that of the Flux
@@ -122,7 +123,7 @@ impl SourceArgs {
         Ok(Some(Definition::read(path)?))
     }
 
-    /// Whether nothing may be fetched but images.
+    /// Whether nothing may be fetched.
     pub fn offline(&self) -> bool {
         self.offline
     }

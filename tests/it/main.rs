@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 mod bundle;
+mod cache;
 mod catalogue;
 mod chart;
 mod chart_fetch;

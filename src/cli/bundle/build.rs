@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use super::definition::{LockArgs, by_need, drift, gathered};
 use crate::bundle::definition::{GatherError, Gathered, origin};
 use crate::bundle::{self, Base, BuildError, BuildReport, BuildRequest, Definition, Form, Lock, Pinned};
+use crate::cli::cache::CacheArgs;
 use crate::cli::output::{self, OutputFormat, say, warn};
 use crate::cli::registry::RegistryArgs;
 use crate::cli::sources::{SourceArgs, code, tell};
@@ -25,6 +26,8 @@ Examples:
   omk bundle build bundle.yaml --locked
   omk bundle build bundle.yaml --since factory-6.bundle.tar -o factory-7.delta.tar
   omk bundle build deploy/ --plain-http registry.lan:5000 --format folder -o /media/usb/web
+  omk bundle build deploy/ --cache -o web.bundle.tar      # and keep what was fetched for later builds
+  omk bundle build deploy/ --offline -o web.bundle.tar    # from the cache alone
 
 An interrupted build goes on where it stopped when the same command is run again.")]
 pub struct BuildArgs {
@@ -51,6 +54,8 @@ pub struct BuildArgs {
     parallel: u8,
     #[command(flatten)]
     lock: LockArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -88,6 +93,7 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Outcome {
     bundle::check_output(&output, form, args.sources.paths()).map_err(|e| build_error(&e))?;
     let options = args.registry.options()?;
     let registry = Registry::new(options.clone())?;
+    let images = args.cache.images(registry, args.sources.offline()).await?;
     let wanted = match &definition {
         Some(definition) => defined(definition, &platforms, &args, options, &context).await?,
         None => Wanted {
@@ -111,7 +117,7 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Outcome {
     artifacts.extend(definition.as_ref().map(|d| origin(d, wanted.lock.as_ref())));
     let groups = wanted.gathered.groups;
     let lock = wanted.lock.unwrap_or_default();
-    let upstream = Pinned { inner: &registry, lock: &lock };
+    let upstream = Pinned { inner: images.upstream(), lock: &lock };
     let base = match &args.since {
         Some(path) => Some(Base::read(path, &upstream, &context.events, &context.cancel).await?),
         None => None,
@@ -130,6 +136,7 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Outcome {
     let report = bundle::build(&request, &upstream, &context.events, &context.cancel)
         .await
         .map_err(|e| build_error(&e))?;
+    images.built(&request.output, request.parallel, &context).await?;
     for left_out in &report.left_out {
         let all = found.by_image();
         let named = all.iter().find(|n| *n.image == left_out.image).map(|n| n.origins[0].to_string());
@@ -214,6 +221,9 @@ pub(super) fn build_summary(report: &BuildReport) -> String {
     );
     if let Some((blobs, bytes)) = report.in_base {
         text += &format!("; {} of {} left to the base", output::bytes(bytes), output::count(blobs, "blob"));
+    }
+    if report.cached > 0 {
+        text += &format!(", {} from the cache", output::bytes(report.cached));
     }
     if report.resumed > 0 {
         text += &format!(", {} kept from an interrupted run", output::bytes(report.resumed));
