@@ -7,34 +7,38 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::Map as Table;
 
 use super::render::{Ready, Shared, System, as_value, compile, gather, on_large_stack, within};
-use super::values::{Tree, coalesce};
+use super::values::{Tree, coalesce, overlay, read_file};
 use super::{Chart, ChartError, RenderOptions, RenderedDoc, dependencies, every};
 use crate::template::bytes::from_bytes;
 use crate::template::{Choice, Engine, Env, Speech, TemplateError, speakers, survey};
 
+/// Files of values that are offered.
+const MAX_FILES: usize = 24;
 /// Values that are offered in all.
 const MAX_OFFERS: usize = 4_000;
 /// Other texts that one value may take.
 const MAX_CHOICES: usize = 8;
 
-/// A value that may be set otherwise.
+/// A value that may be set otherwise, or many of them by a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Offer {
-    /// The way to it from the top of the chart's values.
+    /// The way to it from the top of the chart's values; empty for the values of a file.
     pub path: Vec<String>,
+    /// The file of the chart that the values stand in, such as `ci/minimal-values.yaml`.
+    pub file: Option<String>,
     /// What it may be set to: `true` where it is `false`, or a text that a template or the schema knows.
     pub value: Tree,
 }
 
 impl Offer {
-    /// Whether it switches something on, rather than choosing among texts.
+    /// Whether it switches something on.
     pub fn is_switch(&self) -> bool {
         self.value.is_boolean()
     }
 }
 
-/// A chart that can be rendered with other values: `fail` and `required` let it go on, a template that fails is left
-/// out, the schema is not asked.
+/// A chart that can be rendered with other values: `fail`, `required` and `include` of what is missing let it go on, a
+/// template that fails is left out, dependencies may be missing, the schema is not asked.
 ///
 /// All renderings together keep to the limits of one.
 #[derive(Debug)]
@@ -97,7 +101,7 @@ impl Stage {
         Ok(Self { chart: chart.clone(), user, options: options.clone(), engine, files, offers, spent })
     }
 
-    /// What may be set otherwise; switches come first, each after those above it.
+    /// What may be set otherwise; files come first, then switches, each after those above it.
     pub fn offers(&self) -> &[Offer] {
         &self.offers
     }
@@ -119,7 +123,17 @@ impl Stage {
     fn render_here(&self, changes: &[&Offer]) -> Result<Vec<RenderedDoc>, ChartError> {
         let mut user = self.user.clone();
         for change in changes {
-            set(&mut user, &change.path, &change.value);
+            match (&change.file, &change.value) {
+                (Some(_), values) => {
+                    // What the user says wins over what a file of the chart says.
+                    let mut all = values.clone();
+                    overlay(&mut all, Tree::Object(std::mem::take(&mut user)));
+                    if let Tree::Object(all) = all {
+                        user = all;
+                    }
+                }
+                (None, value) => set(&mut user, &change.path, value),
+            }
         }
         let mut chart = self.chart.clone();
         dependencies::process(&mut chart, &user)?;
@@ -163,12 +177,31 @@ fn set(table: &mut Table<String, Tree>, path: &[String], value: &Tree) {
 fn offers(chart: &Chart, values: &Table<String, Tree>, texts: Texts) -> Vec<Offer> {
     let mut switches = Vec::new();
     off(chart, values, &mut Vec::new(), &mut switches);
-    let switches = switches.into_iter().map(|path| Offer { path, value: Tree::Bool(true) });
+    let switches = switches.into_iter().map(|path| Offer { path, file: None, value: Tree::Bool(true) });
     let one = |(path, texts): (Vec<String>, BTreeSet<String>)| {
-        let offer = move |text| Offer { path: path.clone(), value: Tree::String(text) };
+        let offer = move |text| Offer { path: path.clone(), file: None, value: Tree::String(text) };
         texts.into_iter().take(MAX_CHOICES).map(offer)
     };
-    switches.chain(texts.into_iter().flat_map(one)).take(MAX_OFFERS).collect()
+    let texts = texts.into_iter().flat_map(one);
+    files(chart).chain(switches).chain(texts).take(MAX_OFFERS).collect()
+}
+
+/// Files of values that a chart's author keeps to try the chart with, or for users to choose from.
+fn files(chart: &Chart) -> impl Iterator<Item = Offer> {
+    let is_values = |name: &str| {
+        let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
+        let yaml = file.ends_with(".yaml") || file.ends_with(".yml");
+        let named = file.starts_with("values-") || file.starts_with("values_") || file.starts_with("values.");
+        yaml && (folder == "ci" || (folder.is_empty() && named && file != "values.yaml"))
+    };
+    let read = |file: &super::ChartFile| {
+        let values = read_file(std::str::from_utf8(&file.data).ok()?).ok()?;
+        let some = values.as_object().is_some_and(|m| !m.is_empty());
+        some.then(|| Offer { path: Vec::new(), file: Some(file.name.clone()), value: values })
+    };
+    let mut all: Vec<Offer> = chart.files.iter().filter(|f| is_values(&f.name)).filter_map(read).collect();
+    all.sort_by(|a, b| a.file.cmp(&b.file));
+    all.into_iter().take(MAX_FILES)
 }
 
 /// The ways to whatever is `false`.

@@ -2,8 +2,8 @@ use std::path::Path;
 
 use super::switched::Asked;
 use super::{
-    Cause, ChartInput, Findings, Problem, Scope, Severity, Source, SourceError, SourceName, one_line, scan,
-    switched, unused,
+    Cause, ChartInput, Confidence, Findings, Problem, Scope, Severity, Source, SourceError, SourceName,
+    one_line, scan, switched, unused,
 };
 use crate::chart::fetch::ChartSource;
 use crate::chart::{self, Chart, ChartError, RenderOptions};
@@ -20,13 +20,30 @@ pub(super) fn chart(
     release_name: Option<&str>,
     scope: &Scope,
 ) -> Result<Findings, SourceError> {
-    let failed = |error: ChartError| failed(path, error);
     let loaded = match &scope.charts {
         Some(loader) => loader.load(path),
         None => chart::load(path),
     };
-    let loaded = loaded.map_err(failed)?;
-    rendered(&loaded, path, options, release_name, scope)
+    whole_or_not(loaded, path, options, release_name, scope)
+}
+
+/// What is found of a chart whose dependencies could not be had, too.
+fn whole_or_not(
+    loaded: Result<Chart, ChartError>,
+    path: &Path,
+    options: &RenderOptions,
+    release_name: Option<&str>,
+    scope: &Scope,
+) -> Result<Findings, SourceError> {
+    let error = match loaded {
+        Ok(loaded) => return rendered(&loaded, path, options, release_name, scope),
+        Err(error) => error,
+    };
+    scope.check(path)?;
+    match chart::load(path) {
+        Ok(loaded) => found(&loaded, Err(error), path, options, release_name, scope),
+        Err(_) => Err(failed(path, error)),
+    }
 }
 
 impl Source for &ChartInput {
@@ -41,8 +58,7 @@ impl Source for &ChartInput {
                 reason: "it would have to be fetched, and nothing is given that fetches charts".into(),
             }),
         };
-        let loaded = loaded.map_err(|error| failed(path, error))?;
-        rendered(&loaded, path, &self.options, self.release_name.as_deref(), scope)
+        whole_or_not(loaded, path, &self.options, self.release_name.as_deref(), scope)
     }
 }
 
@@ -57,6 +73,18 @@ pub(super) fn rendered(
     release_name: Option<&str>,
     scope: &Scope,
 ) -> Result<Findings, SourceError> {
+    found(loaded, Ok(()), path, options, release_name, scope)
+}
+
+/// [`rendered`], unless something is known to be wrong with the chart: then as far as that goes.
+fn found(
+    loaded: &Chart,
+    is_whole: Result<(), ChartError>,
+    path: &Path,
+    options: &RenderOptions,
+    release_name: Option<&str>,
+    scope: &Scope,
+) -> Result<Findings, SourceError> {
     // A chart may be called what a release may not.
     let own = Some(loaded.metadata.name.as_str()).filter(|name| chart::is_release_name(name));
     let options = RenderOptions {
@@ -66,21 +94,27 @@ pub(super) fn rendered(
     };
     let name = |file: &str| SourceName::Chart { path: path.into(), template: Some(file.into()) };
     let mut all = Findings { charts: 1, ..Findings::default() };
-    let mut is_whole = true;
-    match chart::render(loaded, &options) {
+    let lacks_charts = is_whole.is_err();
+    let rendering = is_whole.and_then(|()| chart::render(loaded, &options));
+    let lacks_charts = lacks_charts || matches!(rendering, Err(ChartError::MissingDependencies { .. }));
+    let is_whole = rendering.is_ok();
+    match rendering {
         Ok(rendered) => documents(rendered, path, scope, &mut all)?,
         // What the chart says about itself is known all the same.
-        Err(error) => {
-            is_whole = false;
-            all.problems.push(failed(path, error).into());
-        }
+        Err(error) => all.problems.push(failed(path, error).into()),
     }
     let rendered = all.findings.iter().map(|f| f.image.clone()).collect();
-    if scope.include_disabled {
+    if scope.include_disabled || lacks_charts {
         match chart::every_values(loaded, &options.values) {
             Ok(values) => {
                 let chart = &loaded.metadata.name;
-                all.findings.extend(unused::in_values(chart, &values, &rendered, &name));
+                let mut found = unused::in_values(chart, &values, &rendered, &name);
+                if lacks_charts {
+                    // The names of images are often put together by a library chart that is not there.
+                    found.iter_mut().for_each(unused::as_incomplete);
+                }
+                found.retain(|f| scope.include_disabled || f.confidence > Confidence::Possible);
+                all.findings.extend(found);
             }
             Err(error) => {
                 let reason = format!("what is switched off cannot be told: {}", one_line(&error.to_string()));

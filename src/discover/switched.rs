@@ -10,14 +10,14 @@ use crate::chart::{Chart, Offer, RenderOptions, RenderedDoc, Stage};
 use crate::oci::ImageRef;
 
 /// What a file has in it that names an image, or an object that leads to more.
-const WORDS: [&str; 4] = ["image", "helmrelease", "helm.cattle.io", "argoproj.io"];
+const WORDS: [&str; 5] = ["image", "toolkit.fluxcd.io", "helmrelease", "helm.cattle.io", "argoproj.io"];
 /// Objects that are followed even if they are switched off, by group; and what they refer to.
 const LEADS: [&str; 4] =
     ["helm.toolkit.fluxcd.io", "source.toolkit.fluxcd.io", "helm.cattle.io", "argoproj.io"];
 /// Renderings of one chart.
-const MAX_RENDERINGS: usize = 96;
+const MAX_RENDERINGS: usize = 192;
 /// Texts that are tried one by one; the rest is tried together.
-const MAX_SINGLE: usize = 32;
+const MAX_SINGLE: usize = 48;
 /// Renderings that may be spent on looking for what brings one image.
 const MAX_SEARCH: usize = 20;
 /// Keys that switch a part of a chart on; anything else that is `false` is tried after them.
@@ -146,7 +146,7 @@ fn take(out: &mut Findings, from: &Findings, switch: Option<String>, takes: &dyn
     }
 }
 
-/// What is tried at once: all switches, each text, and whatever is `false`.
+/// What is tried at once: all switches, each file of values, each text, and whatever is `false`.
 fn rounds(offers: &[Offer]) -> Vec<Vec<&Offer>> {
     let is_named = |o: &&Offer| o.path.last().is_some_and(|l| SWITCHES.contains(&l.as_str()));
     let flags: Vec<&Offer> = offers.iter().filter(|o| o.is_switch()).collect();
@@ -155,6 +155,7 @@ fn rounds(offers: &[Offer]) -> Vec<Vec<&Offer>> {
     // What speaks of images is tried before the rest.
     texts.sort_by_key(|o| !o.path.iter().any(|k| k.to_ascii_lowercase().contains("image")));
     let mut rounds = vec![named.clone()];
+    rounds.extend(offers.iter().filter(|o| o.file.is_some()).map(|o| vec![o]));
     let single = texts.len().min(MAX_SINGLE);
     rounds.extend(texts[..single].iter().map(|o| vec![*o]));
     if flags.len() > named.len() {
@@ -214,6 +215,9 @@ fn search<'o>(
 /// `metrics.enabled=true,mode=cluster`
 fn told(changes: &[&Offer]) -> String {
     let one = |o: &&Offer| {
+        if let Some(file) = &o.file {
+            return format!("the values of {file}");
+        }
         let steps: Vec<tree::Step<'_>> = o.path.iter().map(|k| tree::Step::Key(k)).collect();
         let value = o.value.as_str().map_or_else(|| o.value.to_string(), str::to_owned);
         format!("{}={value}", tree::path(&steps))

@@ -122,3 +122,62 @@ spec: {url: 'https://charts.example.com'}
     assert_eq!(told(&found), ["quay.io/shop/more:3 switched-on more.enabled=true"]);
     assert!(!found.is_partial() && found.problems.len() == 1, "{:?}", found.problems);
 }
+
+#[test]
+fn a_chart_without_its_library_speaks_by_templates_and_values() {
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        &[
+            (
+                "Chart.yaml",
+                &format!(
+                    "{META}dependencies:\n- {{name: common, version: 2.x.x, repository: 'https://a.example'}}\n"
+                ),
+            ),
+            (
+                "values.yaml",
+                "image: {repository: quay.io/shop/web, tag: '1'}\n\
+                 metrics: {enabled: false, image: {repository: quay.io/shop/metrics, tag: '2'}}\n",
+            ),
+            (
+                "templates/a.yaml",
+                r#"kind: Pod
+metadata: {labels: {{ include "common.labels" . | default "{}" }}}
+spec:
+  containers:
+  - image: {{ include "common.image" .Values.image | default "none" }}
+  - image: quay.io/shop/side:{{ .Chart.AppVersion }}
+"#,
+            ),
+        ],
+    );
+    let plain = found(dir.path(), false);
+    assert!(plain.is_failure() && plain.problems[0].reason.contains("common"), "{:?}", plain.problems);
+    let (side, web) = ("quay.io/shop/side:7 incomplete-chart -", "quay.io/shop/web:1 incomplete-chart -");
+    let none = "none:latest incomplete-chart -";
+    assert_eq!(told(&plain), [none, side, web]);
+    let metrics = "quay.io/shop/metrics:2 values-split metrics.enabled=true";
+    assert_eq!(told(&found(dir.path(), true)), [none, metrics, side, web]);
+}
+
+#[test]
+fn files_of_values_that_a_chart_brings_are_tried() {
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        &[
+            ("Chart.yaml", META),
+            ("values.yaml", "stores: {}\n"),
+            ("ci/s3-values.yaml", "stores: {s3: {bucket: b}}\n"),
+            ("ci/notes.txt", "x"),
+            (
+                "templates/a.yaml",
+                "{{ range $kind, $store := .Values.stores }}kind: Pod\nspec: {containers: [{image: 'quay.io/shop/plugin-{{ $kind }}:1'}]}\n{{ end }}",
+            ),
+        ],
+    );
+    assert!(told(&found(dir.path(), false)).is_empty());
+    let expected = "quay.io/shop/plugin-s3:1 switched-on the values of ci/s3-values.yaml";
+    assert_eq!(told(&found(dir.path(), true)), [expected]);
+}

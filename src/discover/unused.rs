@@ -131,6 +131,14 @@ pub(super) fn in_values(
     found
 }
 
+/// A value of a chart that cannot be rendered: nobody knows whether it is used, unless something says that it is off.
+pub(super) fn as_incomplete(finding: &mut Finding) {
+    let is_value = [rules::VALUES.name, rules::VALUES_SPLIT.name].contains(&finding.origin.rule.as_ref());
+    if is_value && finding.origin.switch.is_none() {
+        *finding = Finding::new(finding.image.clone(), &rules::INCOMPLETE_CHART, finding.origin.clone());
+    }
+}
+
 /// What templates name as it stands, such as the image of a test that is switched off.
 fn in_templates(
     chart: &str,

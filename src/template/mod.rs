@@ -57,7 +57,8 @@ pub trait Env: Send + Sync {
     /// Fills `buffer` with random bytes, for `randAlphaNum`, `uuidv4`, `genCA` and the like.
     fn random(&self, buffer: &mut [u8]);
 
-    /// Whether `fail` and `required` let the template go on, as they do in `helm lint`.
+    /// Whether `fail` and `required` let the template go on, as they do in `helm lint`, and `include` of a template that
+    /// is not there.
     fn is_lenient(&self) -> bool {
         false
     }

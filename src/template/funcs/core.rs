@@ -44,7 +44,14 @@ pub(super) const TABLE: &[Builtin] = &[
             format!("non-function {name} of type {}", type_name(&a[0]))
         }))
     }),
-    func("include", "sv", |cx, a| cx.include(str_arg(a, 0)?, &a[1]).map(Value::from)),
+    func("include", "sv", |cx, a| {
+        let name = str_arg(a, 0)?;
+        // It may be that of a library chart that is not there.
+        if cx.rt.env.is_lenient() && !cx.rt.has(name) {
+            return Ok(Value::from(""));
+        }
+        cx.include(name, &a[1]).map(Value::from)
+    }),
     func("tpl", "sv", |cx, a| cx.tpl(str_arg(a, 0)?, &a[1]).map(Value::from)),
     func("required", "sv", |cx, a| {
         let unset = is_nil(&a[1]) || a[1].as_str() == Some("");
