@@ -42,20 +42,25 @@ complete -c omk -n "__fish_omk_needs_command" -f -a "preheat" -d 'Put a bundle\'
 complete -c omk -n "__fish_omk_needs_command" -f -a "demo" -d 'Show the whole way on this machine: discover, bundle, preheat, patch'
 complete -c omk -n "__fish_omk_needs_command" -f -a "completions" -d 'Print the completion script of a shell'
 complete -c omk -n "__fish_omk_needs_command" -f -a "generate" -d 'Write the manual pages and completion scripts into a folder'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect list extract split repair export" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect" -s V -l version -d 'Print version'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect" -f -a "build" -d 'Pull the images that sources need into a bundle'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect" -f -a "diff" -d 'Show what is different between two bundles: images, charts, layers, bytes'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect" -f -a "merge" -d 'Make one whole bundle of a delta and its base, or of several bundles'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect" -f -a "lock" -d 'Write down what a bundle definition stands for now: the digest of every image, chart and file'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect" -f -a "verify" -d 'Hash every blob of a bundle and name each bad one'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect" -f -a "push" -d 'Put a bundle\'s images into a registry'
-complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect" -f -a "inspect" -d 'Say what is in a bundle'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect list extract split repair export" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect list extract split repair export" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect list extract split repair export" -f -a "build" -d 'Pull the images that sources need into a bundle'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect list extract split repair export" -f -a "diff" -d 'Show what is different between two bundles: images, charts, layers, bytes'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect list extract split repair export" -f -a "merge" -d 'Make one whole bundle of a delta and its base, or of several bundles'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect list extract split repair export" -f -a "lock" -d 'Write down what a bundle definition stands for now: the digest of every image, chart and file'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect list extract split repair export" -f -a "verify" -d 'Hash every blob of a bundle and name each bad one'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect list extract split repair export" -f -a "push" -d 'Put a bundle\'s images into a registry'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect list extract split repair export" -f -a "inspect" -d 'Say what is in a bundle'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect list extract split repair export" -f -a "list" -d 'List the images of a bundle'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect list extract split repair export" -f -a "extract" -d 'Write what is in a bundle into a folder: images as an OCI layout, charts, manifests, files'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect list extract split repair export" -f -a "split" -d 'Write a bundle onto volumes: files no larger than a medium, and parity'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect list extract split repair export" -f -a "repair" -d 'Compute missing and damaged volumes again from the others'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and not __fish_seen_subcommand_from build diff merge lock verify push inspect list extract split repair export" -f -a "export" -d 'Write images of a bundle as a file that other tools read'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l image -d 'An image that is needed whatever the sources say' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l component -d 'Take the images of a component: its newest version, the newest of a line (cilium@1.18) or one (cilium@1.18.12)' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l catalogue -d 'Folder with more definitions of components' -r -F
@@ -84,6 +89,9 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcomma
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l summary -d 'How the summary is printed' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'"
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l parallel -d 'Blobs that are fetched at the same time' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l split -d 'Write volumes into the folder that --output names: files no larger than fat32 takes (less than 4 GiB), a dvd, a bd, or a size such as 700MB. The bundle is built in that folder first, so it needs room for both' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l parity -d 'Volumes with parity for each hundred with data, rounded up: as many as there are may be lost' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l volume-name -d 'The beginning of the names of the volumes; not given: the name of the bundle' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l lock-file -d 'The lock of the definition [default: bundle.lock beside bundle.yaml]' -r -F
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l cache -d 'The image cache: read takes from it what is there, fill also puts into it what was not (--cache alone), off does without' -r -f -a "off\t'Registries alone'
 read\t'What is in the cache is not fetched'
@@ -110,6 +118,7 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcomma
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l skip-tests -d 'Leave out tests'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l is-upgrade -d 'Render as for an upgrade'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l skip-schema-validation -d 'Do not check values against the chart\'s values.schema.json'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l with-omk -d 'Put this omk beside the volumes'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l locked -d 'Build only what the lock says, and fail where the definition asks for anything else by now'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l password-stdin -d 'Read the password for --username from standard input'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from build" -l foreign-layers -d 'Take layers that their publisher does not want redistributed (Windows\' base layers) instead of refusing the image'
@@ -187,6 +196,7 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcomma
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l foreign-layers -d 'Take layers that their publisher does not want redistributed (Windows\' base layers) instead of refusing the image'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from verify" -l base-name -d 'The repository of images that another tool named by a tag only, such as quay.io/acme/web' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from verify" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'"
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from verify" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
@@ -223,6 +233,7 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcomma
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -l foreign-layers -d 'Take layers that their publisher does not want redistributed (Windows\' base layers) instead of refusing the image'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from push" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from inspect" -l base-name -d 'The repository of images that another tool named by a tag only, such as quay.io/acme/web' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from inspect" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'"
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from inspect" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
@@ -232,6 +243,66 @@ json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from inspect" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from inspect" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from list" -l base-name -d 'The repository of images that another tool named by a tag only, such as quay.io/acme/web' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from list" -s o -l output -d 'How the list is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from list" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from extract" -l base-name -d 'The repository of images that another tool named by a tag only, such as quay.io/acme/web' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from extract" -s o -l output -d 'The folder to write into' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from extract" -l only -d 'Only these: images, or the name of a folder in the bundle (charts, manifests, files)' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from extract" -l summary -d 'How the summary is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from extract" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from extract" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from extract" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from split" -l base-name -d 'The repository of images that another tool named by a tag only, such as quay.io/acme/web' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from split" -l parity -d 'Volumes with parity for each hundred with data, rounded up: as many as there are may be lost' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from split" -l volume-name -d 'The beginning of the names of the volumes; not given: the name of the bundle' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from split" -l split -d 'The largest file: fat32 (less than 4 GiB), dvd, bd, or a size such as 700MB or 4GiB' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from split" -s o -l output -d 'The folder to write into' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from split" -l summary -d 'How the summary is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from split" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from split" -l with-omk -d 'Put this omk beside the volumes'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from split" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from split" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from repair" -s o -l output -d 'Write the volumes that are rebuilt here, and touch nothing else' -r -F
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from repair" -l summary -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from repair" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from repair" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from repair" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from export" -l base-name -d 'The repository of images that another tool named by a tag only, such as quay.io/acme/web' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from export" -l image -d 'An image by name, or by its digest; may be given more than once; not given: all' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from export" -s o -l output -d 'docker-archive:PATH, oci-archive:PATH or oci:DIR; PATH - is standard output, and - alone is oci-archive:-' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from export" -l platform -d 'Only this platform of each image' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from export" -l summary -d 'How the summary is printed, on standard error when the archive goes to standard output' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from export" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from export" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from export" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand cache; and not __fish_seen_subcommand_from stats gc verify clear pin path" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'
@@ -574,6 +645,7 @@ complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l foreign-layers -d 'Take layers that their publisher does not want redistributed (Windows\' base layers) instead of refusing the image'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from compare" -l base-name -d 'The repository of images that another tool named by a tag only, such as quay.io/acme/web' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from compare" -l running -d 'What the cluster runs, as kubectl prints it in JSON or YAML; - is standard input' -r -F
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from compare" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'"
@@ -678,6 +750,7 @@ json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand logout" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand logout" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l base-name -d 'The repository of images that another tool named by a tag only, such as quay.io/acme/web' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l nodes -d 'The inventory: which nodes there are and how they are reached' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l known-hosts -d 'Trust the host keys of this file instead of those that `ssh` trusts' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l limit -d 'Only these nodes, by their names in the inventory' -r

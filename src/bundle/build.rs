@@ -224,6 +224,9 @@ pub enum BuildError {
         /// What the other resolved to.
         second: Digest,
     },
+    /// About volumes.
+    #[error(transparent)]
+    Volumes(#[from] super::VolumeError),
     /// Stopped.
     #[error("cancelled")]
     Cancelled,
@@ -389,7 +392,7 @@ fn merge(
 
 /// Documents first, so that looking into a bundle reads one stretch; then everything else. Each sorted by digest:
 /// the order must not depend on the order in which images were asked for.
-fn ordered(images: &[BundleImage], artifacts: &[Artifact]) -> Vec<Descriptor> {
+pub(super) fn ordered(images: &[BundleImage], artifacts: &[Artifact]) -> Vec<Descriptor> {
     let of_images = images.iter().flat_map(|i| &i.graph.blobs);
     let of_artifacts = artifacts.iter().flat_map(Artifact::blobs);
     let blobs: BTreeMap<&Digest, &Descriptor> =
@@ -398,7 +401,7 @@ fn ordered(images: &[BundleImage], artifacts: &[Artifact]) -> Vec<Descriptor> {
     documents.into_iter().chain(rest).cloned().collect()
 }
 
-fn texts(
+pub(super) fn texts(
     images: &[BundleImage],
     artifacts: &[Artifact],
     platforms: &[Platform],

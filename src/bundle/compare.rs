@@ -101,6 +101,7 @@ mod tests {
     fn image(name: &str, n: u8) -> InspectedImage {
         let image: ImageRef = name.parse().unwrap();
         InspectedImage {
+            label: String::new(),
             names: image.runtime_names(&digest(n)),
             digest: digest(n),
             media_type: String::new(),
@@ -118,6 +119,7 @@ mod tests {
     #[test]
     fn every_state_is_told() {
         let bundle = Inspection {
+            kind: crate::bundle::Kind::Tar,
             bundle: "b.tar".into(),
             platforms: Vec::new(),
             images: ["index:1", "variant:1", "config:1", "other:1", "quiet:1", "pinned:1", "extra:1"]

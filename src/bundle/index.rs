@@ -84,10 +84,14 @@ impl Index {
         }
     }
 
-    /// The name an entry gives its image, by the rule of containerd.
-    pub fn name(entry: &Descriptor) -> Option<&str> {
-        let a = entry.annotations();
-        a.get(CONTAINERD_NAME).or_else(|| a.get(REF_NAME)).map(String::as_str).filter(|n| !n.is_empty())
+    /// The name that containerd gives the image, verbatim.
+    pub fn containerd_name(entry: &Descriptor) -> Option<&str> {
+        entry.annotations().get(CONTAINERD_NAME).map(String::as_str).filter(|n| !n.is_empty())
+    }
+
+    /// The name that the image specification knows: a whole reference, or a tag.
+    pub fn ref_name(entry: &Descriptor) -> Option<&str> {
+        entry.annotations().get(REF_NAME).map(String::as_str).filter(|n| !n.is_empty())
     }
 
     /// The groups of nodes that need the image of an entry; empty: every node.

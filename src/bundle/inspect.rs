@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Artifact, ArtifactKind, Bundle};
+use super::{Artifact, ArtifactKind, Bundle, Kind};
 use crate::oci::{Digest, Platform};
 
 /// What is in a bundle, for people and programs. Sizes are bytes.
@@ -11,6 +11,8 @@ use crate::oci::{Digest, Platform};
 pub struct Inspection {
     /// The file or folder.
     pub bundle: PathBuf,
+    /// What it is.
+    pub kind: Kind,
     /// The platforms it was built for.
     pub platforms: Vec<Platform>,
     /// Every image, sorted by name.
@@ -45,6 +47,8 @@ pub struct InspectedArtifact {
 pub struct InspectedImage {
     /// All names that a runtime will know it by.
     pub names: Vec<String>,
+    /// The first of them, or what stands for it where nothing says what the image is called.
+    pub label: String,
     /// Of its index or manifest.
     pub digest: Digest,
     /// Media type of that.
@@ -92,6 +96,7 @@ impl Bundle {
         let all: u64 = all.sum();
         let image = |i: &super::BundleImage| InspectedImage {
             names: i.names.clone(),
+            label: i.label(),
             digest: i.graph.root.digest().clone(),
             media_type: i.graph.root.media_type().to_owned(),
             groups: i.groups.clone(),
@@ -107,6 +112,7 @@ impl Bundle {
         };
         Inspection {
             bundle: self.path().to_owned(),
+            kind: self.kind(),
             platforms: self.platforms().to_vec(),
             images: self.images().iter().map(image).collect(),
             artifacts: self.artifacts().iter().map(artifact).collect(),

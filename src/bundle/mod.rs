@@ -15,27 +15,43 @@ mod compare;
 pub mod definition;
 mod delta;
 mod diff;
+mod docker;
+mod export;
+mod extract;
 mod index;
 mod inspect;
 mod lock;
+mod medium;
 mod merge;
 mod open;
+mod opening;
 mod output;
+mod pour;
+mod spool;
+mod volume;
 mod write;
 
 pub use artifact::{Artifact, ArtifactError, ArtifactFile, ArtifactKind, Content, PackedArtifact};
 pub use build::{BuildError, BuildReport, BuildRequest, BuiltImage, Form, LeftOut, Upstream, build};
-pub use check::{BadBlob, VerifyReport, verify};
+pub use check::{BadBlob, VerifyReport, verify, verify_opened};
 pub use compare::{Compared, State, compare};
 pub use definition::{Definition, DefinitionError};
 pub use delta::{Base, BaseError, Delta};
 pub use diff::{BundleDiff, Change, DiffBlob, diff};
+pub use export::{Exported, Target, To, export};
+pub use extract::{Extracted, What, extract};
 pub use index::{CONTAINERD_NAME, INDEX_FILE, Index, LAYOUT, LAYOUT_FILE, REF_NAME};
 pub use inspect::{InspectedArtifact, InspectedImage, Inspection, Layer, Variant};
 pub use lock::{Lock, LockError, Locked, LockedChart, LockedFile, Pinned, lock};
 pub use merge::{MergeError, MergeRequest, merge};
 pub use open::{Bundle, BundleError};
+pub use opening::{Kind, Opening};
 pub use output::check_output;
+pub use spool::Compression;
+pub use volume::{
+    BadVolume, Rebuilt, RepairReport, SplitReport, SplitRequest, VolumeError, VolumeHeader, VolumeSize,
+    WrittenVolume, repair, split,
+};
 
 use std::collections::BTreeSet;
 

@@ -9,14 +9,19 @@ use bytes::Bytes;
 use super::BundleImage;
 use super::artifact::{Artifact, ArtifactError, read_artifacts};
 use super::delta::{DELTA_FILE, Delta, MAX_DELTA_BYTES};
-use super::index::{DOCKER_FILE, INDEX_FILE, Index, LAYOUT_FILE};
+use super::docker::Tagged;
+use super::index::{DOCKER_FILE, INDEX_FILE, Index};
+use super::medium::Medium;
+use super::opening::{Found, Kind, Listing, Name, Naming, Opening};
+use super::spool::Compression;
+use super::volume::VolumeError;
 use crate::graph::{GraphError, Step, Walk};
-use crate::oci::{Descriptor, Digest, Hasher, ImageRef, Platform, media};
-use crate::store::archive::{Archive, ArchiveError, EntryProblem};
-use crate::store::{BlobSource, ByteStream, FolderStore, StoreError, read_verified};
+use crate::oci::{Descriptor, Digest, ImageRef, Platform, media};
+use crate::store::archive::{ArchiveError, EntryProblem};
+use crate::store::{BlobSource, ByteStream, StoreError, read_verified};
 
 /// `index.json` of ten thousand images has about 5 MB.
-const MAX_INDEX_BYTES: u64 = 32 << 20;
+pub(super) const MAX_INDEX_BYTES: u64 = 32 << 20;
 /// A manifest has at most 4 MiB, and so has every config that was ever seen.
 const MAX_DOCUMENT_BYTES: u64 = 8 << 20;
 
@@ -27,17 +32,12 @@ const MAX_DOCUMENT_BYTES: u64 = 8 << 20;
 #[derive(Debug, Clone)]
 pub struct Bundle {
     path: PathBuf,
-    store: Arc<Store>,
+    kind: Kind,
+    medium: Arc<Medium>,
     images: Vec<BundleImage>,
     artifacts: Vec<Artifact>,
     delta: Option<Delta>,
     platforms: Vec<Platform>,
-}
-
-#[derive(Debug)]
-enum Store {
-    Tar(Archive),
-    Folder(FolderStore),
 }
 
 /// Why a bundle cannot be opened.
@@ -58,15 +58,17 @@ pub enum BundleError {
         /// What is missing or wrong.
         reason: String,
     },
-    /// What `docker save` wrote before version 25.
-    #[error(
-        "{0} is a docker-archive, not an OCI image layout; turn it into one with \
-         `skopeo copy docker-archive:{0} oci-archive:NEW.tar:NAME:TAG`, or build a bundle of its images",
-        path.display()
-    )]
-    DockerArchive {
-        /// The file or folder.
+    /// It cannot be unpacked.
+    #[error("{} is {how}-compressed and cannot be unpacked: {reason}", path.display())]
+    Packed {
+        /// The file.
         path: PathBuf,
+        /// How it is compressed.
+        how: Compression,
+        /// What is wrong with it.
+        reason: String,
+        /// Whether it looks as if it was whole once.
+        cut: bool,
     },
     /// Parts of it are damaged or missing.
     #[error("bundle {} is damaged: {}: {}{}", path.display(), first.entry, first.reason, more(*others))]
@@ -104,6 +106,9 @@ pub enum BundleError {
         /// One of them.
         first: String,
     },
+    /// Volumes cannot be read together.
+    #[error(transparent)]
+    Volumes(#[from] VolumeError),
     /// An image in it cannot be used.
     #[error("bundle {}: {source}", path.display())]
     Image {
@@ -121,9 +126,13 @@ fn more(n: usize) -> String {
 impl BundleError {
     /// Whether the bundle was a good one before something happened to it.
     pub fn is_damage(&self) -> bool {
+        if let Self::Volumes(error) = self {
+            return error.is_damage();
+        }
         matches!(
             self,
             Self::Damaged { .. }
+                | Self::Packed { cut: true, .. }
                 | Self::Store(
                     StoreError::DigestMismatch { .. }
                         | StoreError::SizeMismatch { .. }
@@ -134,61 +143,60 @@ impl BundleError {
 }
 
 impl Bundle {
-    /// Opens a tar file or a folder.
+    /// Opens a file or a folder of any kind: see [`Opening`] for what else can be asked for.
     ///
     /// # Errors
-    /// When it is no bundle, is damaged as far as can be seen without hashing layers, or cannot be read.
+    /// As [`Opening::open`].
     pub async fn open(path: &Path) -> Result<Self, BundleError> {
-        let mut bundle = Self::load(path).await?;
+        Opening::new([path]).open().await
+    }
+
+    pub(super) async fn checked(opening: &Opening) -> Result<Self, BundleError> {
+        let mut bundle = Self::load(opening).await?;
         let problems = bundle.problems().await?;
         if let Some(first) = problems.first() {
-            let (path, first, others) = (path.to_owned(), first.clone(), problems.len() - 1);
+            let (path, first, others) = (bundle.path, first.clone(), problems.len() - 1);
             return Err(BundleError::Damaged { path, first, others });
         }
         bundle.images.sort_by(|a, b| a.names.cmp(&b.names));
         Ok(bundle)
     }
 
-    /// As [`Bundle::open`], but with damage left for the caller to list.
-    pub(super) async fn load(path: &Path) -> Result<Self, BundleError> {
-        let owned = path.to_owned();
-        let store = tokio::task::spawn_blocking(move || -> Result<Store, BundleError> {
-            let meta = std::fs::metadata(&owned).map_err(StoreError::io("open bundle", &owned))?;
-            if meta.is_dir() {
-                Ok(Store::Folder(FolderStore::new(owned)))
-            } else if meta.is_file() {
-                Ok(Store::Tar(Archive::open(&owned)?))
-            } else {
-                let reason =
-                    "it is neither a file nor a folder, and a bundle is not read front to back".into();
-                Err(BundleError::NotBundle { path: owned, reason })
-            }
-        })
-        .await
-        .map_err(|_| StoreError::Cancelled)??;
+    /// As [`Opening::open`], but with damage left for the caller to list.
+    pub(super) async fn load(opening: &Opening) -> Result<Self, BundleError> {
+        let Found { medium, kind, listing } = opening.find().await?;
+        let (path, medium) = (opening.path(), Arc::new(medium));
         let mut bundle = Self {
-            path: path.to_owned(),
-            store: Arc::new(store),
+            path,
+            kind,
+            medium,
             images: Vec::new(),
             artifacts: Vec::new(),
             delta: None,
             platforms: Vec::new(),
         };
         let read = async {
-            let index = bundle.index()?;
+            let listing = listing?;
             let delta = bundle.read_delta()?;
-            let images = bundle.walk(&index).await?;
-            let artifacts = read_artifacts(&bundle, &index).await.map_err(|e| match e {
-                ArtifactError::Store(error) => error.into(),
-                source => BundleError::Artifact { path: bundle.path.clone(), source },
-            })?;
-            Ok((index, images, artifacts, delta))
+            let platforms = match &listing {
+                Listing::Index(index) => index.platforms(),
+                Listing::Docker(_) => None,
+            };
+            let artifacts = match &listing {
+                Listing::Index(index) => read_artifacts(&bundle, index).await.map_err(|e| match e {
+                    ArtifactError::Store(error) => error.into(),
+                    source => BundleError::Artifact { path: bundle.path.clone(), source },
+                })?,
+                Listing::Docker(_) => Vec::new(),
+            };
+            let images = bundle.walk(listing, platforms.as_deref(), opening).await?;
+            Ok((platforms, images, artifacts, delta))
         };
-        let (index, images, artifacts, delta) = read.await.map_err(|e| bundle.explained(e))?;
+        let (platforms, images, artifacts, delta) = read.await.map_err(|e| bundle.explained(e))?;
         bundle.images = images;
         bundle.artifacts = artifacts;
         bundle.delta = delta;
-        bundle.platforms = index.platforms().unwrap_or_else(|| {
+        bundle.platforms = platforms.unwrap_or_else(|| {
             let all = bundle.images.iter().flat_map(|i| &i.graph.images);
             all.filter_map(|i| i.platform.clone()).collect::<BTreeSet<_>>().into_iter().collect()
         });
@@ -197,14 +205,11 @@ impl Bundle {
 
     /// What cannot be read of an archive that is cut off or otherwise damaged is the damage's fault.
     fn explained(&self, error: BundleError) -> BundleError {
-        match &*self.store {
-            Store::Tar(archive) if !error.is_damage() => match archive.problems() {
-                [first, others @ ..] => {
-                    let (path, first, others) = (self.path.clone(), first.clone(), others.len());
-                    BundleError::Damaged { path, first, others }
-                }
-                [] => error,
-            },
+        match self.medium.problems() {
+            [first, others @ ..] if !error.is_damage() => {
+                let (path, first, others) = (self.path.clone(), first.clone(), others.len());
+                BundleError::Damaged { path, first, others }
+            }
             _ => error,
         }
     }
@@ -212,6 +217,32 @@ impl Bundle {
     /// The file or folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Images that no runtime could find, because nothing says what they are called: other tools make such archives.
+    pub fn unnamed(&self) -> impl Iterator<Item = &BundleImage> {
+        self.images.iter().filter(|i| i.names.is_empty())
+    }
+
+    /// What is there beside the images, charts and manifests for one: path and bytes, sorted. Blocks.
+    ///
+    /// # Errors
+    /// When a folder cannot be read, or holds links or devices.
+    pub fn files(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        self.medium.files()
+    }
+
+    /// The bytes of one of [`Bundle::files`].
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn file(&self, name: &str, size: u64) -> Result<ByteStream, StoreError> {
+        self.medium.file(name, size)
     }
 
     /// All images, sorted by name.
@@ -230,7 +261,7 @@ impl Bundle {
     }
 
     fn read_delta(&self) -> Result<Option<Delta>, BundleError> {
-        let Some(text) = self.text(DELTA_FILE, MAX_DELTA_BYTES)? else { return Ok(None) };
+        let Some(text) = self.medium.text(DELTA_FILE, MAX_DELTA_BYTES)? else { return Ok(None) };
         Delta::parse(&text).map(Some).map_err(|e| self.not_bundle(format!("{DELTA_FILE}: {e}")))
     }
 
@@ -267,30 +298,21 @@ impl Bundle {
     /// # Errors
     /// When it is not there or cannot be read.
     pub async fn hash(&self, blob: &Descriptor) -> Result<Digest, StoreError> {
-        use futures_util::StreamExt as _;
-        if let Store::Tar(_) = &*self.store {
-            let (store, digest) = (Arc::clone(&self.store), blob.digest().clone());
-            return crate::store::blocking(move || match &*store {
-                Store::Tar(archive) => archive.hash(&digest),
-                Store::Folder(folder) => Err(StoreError::NotFound { digest, store: folder.label() }),
-            })
-            .await;
+        let (medium, digest) = (Arc::clone(&self.medium), blob.digest().clone());
+        crate::store::blocking(move || medium.hash(&digest)).await
+    }
+
+    /// Where a blob stands in the archive.
+    pub(super) fn place(&self, digest: &Digest) -> Option<Range<u64>> {
+        match &*self.medium {
+            Medium::Tar(archive) => archive.place(digest),
+            _ => None,
         }
-        let mut hasher = Hasher::new(blob.digest().algorithm());
-        let size = self.size(blob.digest()).await?.unwrap_or(0);
-        let mut stream = self.read(&Descriptor::new("", blob.digest().clone(), size), 0..size).await?;
-        while let Some(chunk) = stream.next().await {
-            hasher.update(&chunk?);
-        }
-        Ok(hasher.finish())
     }
 
     /// What is wrong as far as names and sizes tell.
     pub(super) async fn problems(&self) -> Result<Vec<EntryProblem>, StoreError> {
-        let mut found = match &*self.store {
-            Store::Tar(archive) => archive.problems().to_vec(),
-            Store::Folder(_) => Vec::new(),
-        };
+        let mut found = self.medium.problems().to_vec();
         let named: BTreeSet<String> = found.iter().map(|p| p.entry.clone()).collect();
         for (digest, blob) in self.needed() {
             let entry = digest.layout_path();
@@ -311,12 +333,12 @@ impl Bundle {
     /// The images that need a blob, for messages.
     pub(super) fn users(&self, digest: &Digest) -> String {
         let needs = |i: &&BundleImage| i.graph.blobs.iter().any(|b| b.digest() == digest);
-        let images = self.images.iter().filter(needs).filter_map(|i| i.names.first());
+        let images = self.images.iter().filter(needs).map(BundleImage::label);
         let further = self.artifacts.iter().filter(|a| a.blobs().any(|b| b.digest() == digest));
-        let names: Vec<&str> = images.chain(further.map(|a| &a.name)).map(String::as_str).collect();
+        let names: Vec<String> = images.chain(further.map(|a| a.name.clone())).collect();
         match names.as_slice() {
             [] => "no image".to_owned(),
-            [one] => (*one).to_owned(),
+            [one] => one.clone(),
             [one, rest @ ..] => format!("{one} and {} more", rest.len()),
         }
     }
@@ -325,80 +347,81 @@ impl Bundle {
         BundleError::NotBundle { path: self.path.clone(), reason: reason.into() }
     }
 
-    fn index(&self) -> Result<Index, BundleError> {
-        let layout = self.text(LAYOUT_FILE, 4096)?;
-        let Some(layout) = layout else {
-            return Err(match self.text(DOCKER_FILE, MAX_INDEX_BYTES)? {
-                Some(_) => BundleError::DockerArchive { path: self.path.clone() },
-                None => self.not_bundle(format!("it has no {LAYOUT_FILE} file")),
-            });
+    /// Entries that name the same root are one image with several names.
+    async fn walk(
+        &self,
+        listing: Listing,
+        platforms: Option<&[Platform]>,
+        opening: &Opening,
+    ) -> Result<Vec<BundleImage>, BundleError> {
+        let naming = Naming { path: &self.path, base: opening.base_name.as_deref() };
+        let entries: Vec<(Descriptor, Name)> = match listing {
+            Listing::Index(index) => {
+                let named = |e: Descriptor| naming.of(&e).map(|name| (e, name));
+                let images = index.manifests.into_iter().filter(|e| Artifact::named(e).is_none());
+                images.map(named).collect::<Result<_, _>>()?
+            }
+            Listing::Docker(images) => self.tagged(images, &naming)?,
         };
-        let version = serde_json::from_slice::<serde_json::Value>(&layout).ok();
-        let version = version.as_ref().and_then(|v| v.get("imageLayoutVersion")?.as_str());
-        if !version.is_some_and(|v| v.starts_with("1.")) {
-            return Err(self.not_bundle(format!("{LAYOUT_FILE} does not say imageLayoutVersion 1")));
-        }
-        let text = self.text(INDEX_FILE, MAX_INDEX_BYTES)?;
-        let text = text.ok_or_else(|| self.not_bundle(format!("it has no {INDEX_FILE}")))?;
-        serde_json::from_slice(&text).map_err(|e| self.not_bundle(format!("{INDEX_FILE}: {e}")))
-    }
-
-    fn text(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        match &*self.store {
-            Store::Tar(archive) => archive.text(name, limit),
-            Store::Folder(folder) => {
-                use std::io::Read as _;
-                let path = folder.root().join(name);
-                let file = match std::fs::File::open(&path) {
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-                    opened => opened.map_err(StoreError::io("read", &path))?,
-                };
-                let mut bytes = Vec::new();
-                file.take(limit + 1).read_to_end(&mut bytes).map_err(StoreError::io("read", &path))?;
-                if bytes.len() as u64 > limit {
-                    return Err(StoreError::Remote(format!(
-                        "{} has more than {limit} bytes",
-                        path.display()
-                    )));
+        let mut roots: BTreeMap<Digest, Rooted> = BTreeMap::new();
+        for (entry, name) in entries {
+            let slot = roots.entry(entry.digest().clone()).or_insert_with(|| Rooted {
+                groups: Index::groups(&entry),
+                root: entry,
+                names: Vec::new(),
+                tag: None,
+            });
+            match name {
+                Name::Full(name) => {
+                    self.check_name(&name, slot.root.digest())?;
+                    slot.names.push(name);
                 }
-                Ok(Some(bytes))
+                Name::Unknown(tag) => slot.tag = slot.tag.take().or(tag),
             }
         }
-    }
-
-    /// Entries of the index that name the same root are one image with several names.
-    async fn walk(&self, index: &Index) -> Result<Vec<BundleImage>, BundleError> {
-        let mut names: BTreeMap<Digest, (Descriptor, Vec<String>, BTreeSet<String>)> = BTreeMap::new();
-        for entry in &index.manifests {
-            if Artifact::named(entry).is_some() {
-                continue;
-            }
-            let Some(name) = Index::name(entry) else {
-                let text =
-                    format!("{INDEX_FILE}: {} has no name ({})", entry.digest(), super::CONTAINERD_NAME);
-                return Err(self.not_bundle(text));
-            };
-            self.check_name(name, entry.digest())?;
-            let slot = names
-                .entry(entry.digest().clone())
-                .or_insert_with(|| (entry.clone(), Vec::new(), Index::groups(entry)));
-            slot.1.push(name.to_owned());
-        }
-        let platforms = index.platforms();
-        let mut images = Vec::with_capacity(names.len());
+        // Another tool's layout does not say which platforms it took: what is not there was not taken.
+        let present = platforms.is_none().then(|| self.medium.blobs().into_keys().collect());
+        let mut images = Vec::with_capacity(roots.len());
         let mut read = BTreeMap::new();
-        for (_, (root, mut names, groups)) in names {
+        for Rooted { root, mut names, tag, groups } in roots.into_values() {
             names.sort();
             names.dedup();
-            let image: ImageRef = match names.iter().find(|n| !n.contains('@')).or(names.first()) {
-                Some(name) => name.parse().map_err(|e| self.not_bundle(format!("{INDEX_FILE}: {e}")))?,
-                None => continue,
+            let image: Option<ImageRef> = match names.iter().find(|n| !n.contains('@')).or(names.first()) {
+                Some(name) => Some(name.parse().map_err(|e| self.not_bundle(format!("{INDEX_FILE}: {e}")))?),
+                None => naming.placeholder(tag.as_deref(), &root),
             };
+            let Some(image) = image else { continue };
+            let asked = |wanted: &ImageRef| is_called(wanted, &names, root.digest());
+            if !opening.only.is_empty() && !opening.only.iter().any(asked) {
+                continue;
+            }
             let root = Descriptor::new(root.media_type(), root.digest().clone(), root.size());
-            let graph = self.graph(image, root, platforms.as_deref(), &mut read).await?;
+            let graph = self.graph(image, root, platforms, present.as_ref(), &mut read).await?;
             images.push(BundleImage { names, groups, graph });
         }
         Ok(images)
+    }
+
+    fn tagged(
+        &self,
+        images: Vec<Tagged>,
+        naming: &Naming<'_>,
+    ) -> Result<Vec<(Descriptor, Name)>, BundleError> {
+        let mut entries = Vec::new();
+        for Tagged { root, tags } in images {
+            let named = tags.iter().filter(|t| !t.contains("<none>"));
+            let parsed = named.map(|t| t.parse::<ImageRef>());
+            let parsed: Vec<ImageRef> = parsed
+                .collect::<Result<_, _>>()
+                .map_err(|e| self.not_bundle(format!("{DOCKER_FILE}: {e}")))?;
+            if parsed.is_empty() {
+                let name = naming.of(&root)?;
+                entries.push((root, name));
+                continue;
+            }
+            entries.extend(parsed.iter().map(|n| (root.clone(), Name::Full(n.to_string()))));
+        }
+        Ok(entries)
     }
 
     /// A name goes to nodes as it is, so it must be one; and who asks for a digest must get that digest.
@@ -418,13 +441,13 @@ impl Bundle {
         image: ImageRef,
         root: Descriptor,
         platforms: Option<&[Platform]>,
+        present: Option<&BTreeSet<Digest>>,
         read: &mut BTreeMap<(Digest, u64), Bytes>,
     ) -> Result<crate::graph::ImageGraph, BundleError> {
         let broken = |source| BundleError::Image { path: self.path.clone(), source };
         let mut walk = Walk::new(image, root, platforms.unwrap_or_default()).with_foreign();
-        if platforms.is_none() {
-            // Another tool's layout does not say which platforms it took: what is not there was not taken.
-            walk = walk.present(self.present());
+        if let Some(present) = present {
+            walk = walk.present(present.clone());
         }
         loop {
             match walk.step().map_err(broken)? {
@@ -444,27 +467,42 @@ impl Bundle {
         }
     }
 
-    fn present(&self) -> BTreeSet<Digest> {
-        match &*self.store {
-            Store::Tar(archive) => archive.blobs().into_keys().collect(),
-            Store::Folder(folder) => {
-                let entries = std::fs::read_dir(folder.root().join("blobs/sha256"));
-                let names = entries.into_iter().flatten().flatten().map(|e| e.file_name());
-                names.filter_map(|n| format!("sha256:{}", n.to_str()?).parse().ok()).collect()
-            }
-        }
-    }
-
     /// Blobs that are there, with their sizes in bytes, needed or not.
     pub(super) fn stored(&self) -> BTreeMap<Digest, u64> {
-        match &*self.store {
-            Store::Tar(archive) => archive.blobs(),
-            Store::Folder(folder) => {
-                let size =
-                    |d: &Digest| std::fs::metadata(folder.root().join(d.layout_path())).ok().map(|m| m.len());
-                self.present().into_iter().filter_map(|d| size(&d).map(|s| (d, s))).collect()
-            }
-        }
+        self.medium.blobs()
+    }
+}
+
+/// What the entries of one root say of it.
+struct Rooted {
+    root: Descriptor,
+    names: Vec<String>,
+    tag: Option<String>,
+    groups: BTreeSet<String>,
+}
+
+impl BundleImage {
+    /// Its first name, or what stands for it where it has none.
+    pub fn label(&self) -> String {
+        self.names.first().cloned().unwrap_or_else(|| self.graph.image.to_string())
+    }
+
+    /// Whether a reference means this image: one of its names, or its repository with its digest.
+    pub fn is(&self, wanted: &ImageRef) -> bool {
+        is_called(wanted, &self.names, self.graph.root.digest()) || *wanted == self.graph.image
+    }
+}
+
+fn is_called(wanted: &ImageRef, names: &[String], root: &Digest) -> bool {
+    if wanted.digest().is_some_and(|d| d != root) {
+        return false;
+    }
+    let asked = wanted.runtime_names(root);
+    let repository = |name: &String| name.parse::<ImageRef>().is_ok_and(|n| n.name() == wanted.name());
+    match wanted.tag() {
+        // The name with the tag is the first.
+        Some(_) => asked.first().is_some_and(|n| names.contains(n)),
+        None => names.iter().any(repository),
     }
 }
 
@@ -475,17 +513,11 @@ impl BlobSource for Bundle {
     }
 
     async fn size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
-        match &*self.store {
-            Store::Tar(archive) => archive.size(digest).await,
-            Store::Folder(folder) => folder.size(digest).await,
-        }
+        self.medium.size(digest).await
     }
 
     async fn read(&self, blob: &Descriptor, range: Range<u64>) -> Result<ByteStream, StoreError> {
-        match &*self.store {
-            Store::Tar(archive) => archive.read(blob, range).await,
-            Store::Folder(folder) => folder.read(blob, range).await,
-        }
+        self.medium.read(blob, range).await
     }
 }
 

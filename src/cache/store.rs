@@ -84,7 +84,7 @@ impl ImageCache {
     pub(super) fn hash(&self, digest: &Digest) -> Result<(Digest, u64), StoreError> {
         let path = self.blob_path(digest);
         let file = OpenFile::open(&path)?;
-        let size = file.file.metadata().map_err(StoreError::io("read", &path))?.len();
+        let size = file.len()?;
         let mut hasher = Hasher::new(digest.algorithm());
         file.hash(0, size, &mut hasher)?;
         Ok((hasher.finish(), size))

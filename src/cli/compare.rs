@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::bundle::bundle_error;
+use super::bundle::BundleArgs;
 use super::sources::{code, tell};
 use super::{CliError, Context, Outcome, OutputFormat, exit, output, say, warn};
-use crate::bundle::{Bundle, Compared, State, compare};
+use crate::bundle::{Compared, State, compare};
 use crate::discover::{Documents, Problem, Scope, read_running};
 
 /// Arguments of `omk image compare`.
@@ -21,8 +21,8 @@ Examples:
 Exit code 8 says that the cluster runs an image that the bundle lacks, or another digest of one. Images that are in the
 bundle only are told and change nothing.")]
 pub struct CompareArgs {
-    /// The bundle: a tar file or a folder
-    bundle: PathBuf,
+    #[command(flatten)]
+    bundle: BundleArgs,
     /// What the cluster runs, as kubectl prints it in JSON or YAML; - is standard input
     #[arg(long, value_name = "FILE")]
     running: PathBuf,
@@ -39,7 +39,7 @@ struct Report<'a> {
 }
 
 pub(super) async fn run(args: CompareArgs, context: &Context) -> Outcome {
-    let bundle = Bundle::open(&args.bundle).await.map_err(|e| bundle_error(&e))?.inspect();
+    let bundle = args.bundle.open(context).await?.inspect();
     let path = args.running.clone();
     let work = tokio::task::spawn_blocking(move || read_running(&path, &Scope::default()));
     let running = tokio::select! {

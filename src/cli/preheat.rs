@@ -8,10 +8,9 @@ use async_trait::async_trait;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::bundle::bundle_error;
+use super::bundle::BundleArgs;
 use super::output::{self, OutputFormat, say, warn};
 use super::{CliError, Context, Outcome, exit};
-use crate::bundle::Bundle;
 use crate::event::{Event, Events};
 use crate::node::inventory::Address;
 use crate::node::{
@@ -34,8 +33,8 @@ Examples:
 An interrupted run goes on where it stopped when the same command is run again.
 Exit codes: 0 every node is ready, 4 some are not, 5 none is, 6 the bundle is damaged and no node was changed.")]
 pub struct PreheatArgs {
-    /// The bundle: a tar file or a folder
-    bundle: PathBuf,
+    #[command(flatten)]
+    bundle: BundleArgs,
     /// The inventory: which nodes there are and how they are reached
     #[arg(long, value_name = "FILE")]
     nodes: PathBuf,
@@ -99,14 +98,14 @@ pub(super) async fn run(args: PreheatArgs, context: Context) -> Outcome {
     let usual: RuntimeChoice =
         args.runtime.parse().map_err(|e: crate::runtime::RuntimeError| CliError::usage(e.to_string()))?;
     let targets = inventory.nodes.iter().map(|n| target(n, &usual)).collect::<Result<Vec<_>, CliError>>()?;
-    let bundle = Bundle::open(&args.bundle).await.map_err(|e| bundle_error(&e))?;
+    let bundle = args.bundle.open_named(&context).await?;
     let order: Vec<String> = inventory.nodes.iter().map(|n| n.name.clone()).collect();
     let connector = Nodes {
         nodes: inventory.nodes.into_iter().map(|n| (n.name.clone(), n)).collect(),
         ssh: SshOptions::from_env(Arc::new(known_hosts)),
     };
     let push = Push {
-        bundle: args.bundle.display().to_string(),
+        bundle: args.bundle.label(),
         images: bundle.images().to_vec(),
         left_out: bundle.delta().cloned().map(Arc::new),
         source: Arc::new(bundle),

@@ -75,12 +75,7 @@ impl Layout {
     fn header(entry: &Placed) -> Result<tar::Header, StoreError> {
         let mut header = tar::Header::new_gnu();
         header.set_path(&entry.path).map_err(StoreError::io("name an entry", &entry.path))?;
-        header.set_size(entry.size);
-        header.set_mode(0o644);
-        header.set_mtime(0);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_cksum();
+        fill(&mut header, entry.size);
         Ok(header)
     }
 
@@ -94,9 +89,50 @@ impl Layout {
     }
 }
 
+/// Everything that could differ from one run to the next is nothing.
+fn fill(header: &mut tar::Header, size: u64) {
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_cksum();
+}
+
+/// What stands before the bytes of an entry. A path that no header holds comes before it, in GNU's way.
+///
+/// # Errors
+/// When the path is not one, as one that leads upwards.
+pub(crate) fn header(path: &str, size: u64) -> Result<Vec<u8>, StoreError> {
+    let mut header = tar::Header::new_gnu();
+    let mut bytes = Vec::new();
+    if path.len() > 100 {
+        let mut long = tar::Header::new_gnu();
+        long.set_entry_type(tar::EntryType::GNULongName);
+        long.set_path("././@LongLink").map_err(StoreError::io("name an entry", path))?;
+        fill(&mut long, path.len() as u64 + 1);
+        bytes.extend_from_slice(long.as_bytes());
+        bytes.extend_from_slice(path.as_bytes());
+        bytes.resize(bytes.len() + padding(path.len() as u64 + 1) + 1, 0);
+        let short: String = path.chars().filter(char::is_ascii).take(100).collect();
+        header.set_path(short).map_err(StoreError::io("name an entry", path))?;
+    } else {
+        header.set_path(path).map_err(StoreError::io("name an entry", path))?;
+    }
+    fill(&mut header, size);
+    bytes.extend_from_slice(header.as_bytes());
+    Ok(bytes)
+}
+
+/// Bytes from the end of an entry to the next header.
+pub(crate) fn padding(size: u64) -> usize {
+    usize::try_from((BLOCK - size % BLOCK) % BLOCK).unwrap_or(0)
+}
+
 /// A tar file being written: a blob store whose blobs are entries of the layout.
 pub struct ArchiveWriter {
     target: OpenFile,
+    file: Arc<std::fs::File>,
     out: PathBuf,
     layout: Layout,
     places: BTreeMap<Digest, Placed>,
@@ -158,10 +194,12 @@ impl ArchiveWriter {
         texts.iter().try_for_each(|(name, _)| place(name).map(drop))?;
         let path = with_suffix(out, ".partial");
         let file = super::folder::open_locked(&path)?;
-        let target = OpenFile { file: Arc::new(file), path };
+        let file = Arc::new(file);
+        let target = OpenFile::new(Arc::clone(&file), path);
         let (journal, found) = Journal::open(&with_suffix(out, ".partial.journal"), &layout.identity())?;
         let mut writer = Self {
             target,
+            file,
             out: out.to_owned(),
             layout,
             places,
@@ -185,7 +223,7 @@ impl ArchiveWriter {
 
     fn start(&mut self, found: Option<Found>) -> Result<Begun, StoreError> {
         self.unchanged()?;
-        let meta = self.target.file.metadata().map_err(StoreError::io("read", &self.target.path))?;
+        let meta = self.file.metadata().map_err(StoreError::io("read", &self.target.path))?;
         let begun = match found {
             Some(Found { same: true, trusted }) if meta.len() == self.layout.total => {
                 room(&self.target.path, self.layout.total, allocated(&meta))?;
@@ -218,7 +256,7 @@ impl ArchiveWriter {
     fn refuse_foreign(&self) -> Result<(), StoreError> {
         use std::io::Read as _;
         let mut head = Vec::new();
-        let read = (&*self.target.file).take(BLOCK).read_to_end(&mut head);
+        let read = (&*self.file).take(BLOCK).read_to_end(&mut head);
         read.map_err(StoreError::io("read", &self.target.path))?;
         let mine = self.layout.entries.first().map(|e| format!("{}\0", e.path)).unwrap_or_default();
         if head.iter().all(|b| *b == 0) || head.starts_with(mine.as_bytes()) {
@@ -258,7 +296,8 @@ impl ArchiveWriter {
         let file = super::folder::open_locked(&fresh)?;
         let renamed = file.set_len(0).and_then(|()| std::fs::rename(&fresh, &self.target.path));
         renamed.map_err(StoreError::io("rename to", &self.target.path))?;
-        self.target.file = Arc::new(file);
+        self.file = Arc::new(file);
+        self.target = OpenFile::new(Arc::clone(&self.file), self.target.path.clone());
         self.leftover = Some(Arc::new(leftover));
         Ok(true)
     }
@@ -272,7 +311,7 @@ impl ArchiveWriter {
     /// stale bytes; the journal of what was in it is gone before that, so that no run can believe it.
     fn lay_out(&self) -> Result<(), StoreError> {
         self.journal.remove()?;
-        let sizing = |n: u64| self.target.file.set_len(n).map_err(StoreError::io("write", &self.target.path));
+        let sizing = |n: u64| self.file.set_len(n).map_err(StoreError::io("write", &self.target.path));
         sizing(0)?;
         room(&self.target.path, self.layout.total, 0)?;
         sizing(self.layout.total)?;
@@ -302,8 +341,7 @@ impl ArchiveWriter {
     }
 
     fn write_at(&self, bytes: &[u8], at: u64) -> Result<(), StoreError> {
-        use std::os::unix::fs::FileExt as _;
-        self.target.file.write_all_at(bytes, at).map_err(StoreError::io("write", &self.target.path))
+        self.target.write_all_at(bytes, at)
     }
 
     /// Makes the file durable and gives it its name. Blocks.
@@ -316,7 +354,7 @@ impl ArchiveWriter {
             let store = self.target.path.display().to_string();
             return Err(StoreError::NotFound { digest: digest.clone(), store });
         }
-        self.target.file.sync_all().map_err(StoreError::io("sync", &self.target.path))?;
+        self.file.sync_all().map_err(StoreError::io("sync", &self.target.path))?;
         self.unchanged()?;
         // Before the rename: after it the next run may begin, and the journal would be that one's.
         self.journal.remove()?;

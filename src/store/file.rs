@@ -15,17 +15,101 @@ use crate::oci::{Descriptor, Hasher};
 /// Bytes that are read or written at a time: large enough that a hop to another thread costs nothing beside it.
 pub(crate) const CHUNK: usize = 1 << 20;
 
-/// A file that is open, with the name it has in messages.
+/// A file that is open, with the name it has in messages; or several whose parts are read as one.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenFile {
-    pub(crate) file: Arc<File>,
+    parts: Arc<[Part]>,
     pub(crate) path: PathBuf,
+}
+
+/// A stretch of a file that stands for a stretch of the whole.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) file: Arc<File>,
+    /// For messages.
+    pub(crate) path: PathBuf,
+    /// Where the stretch begins in the file.
+    pub(crate) base: u64,
+    /// Its bytes; more than any file has for a file as a whole.
+    pub(crate) len: u64,
+    /// Where it begins in the whole.
+    start: u64,
 }
 
 impl OpenFile {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let file = File::open(path).map_err(StoreError::io("read", path))?;
-        Ok(Self { file: Arc::new(file), path: path.to_owned() })
+        Ok(Self::new(Arc::new(file), path.to_owned()))
+    }
+
+    pub(crate) fn new(file: Arc<File>, path: PathBuf) -> Self {
+        let part = Part { file, path: path.clone(), base: 0, len: u64::MAX, start: 0 };
+        Self { parts: Arc::new([part]), path }
+    }
+
+    /// Stretches (file, its name, where it begins there, bytes) one after the other, read as one file called `path`.
+    pub(crate) fn joined(
+        stretches: impl IntoIterator<Item = (Arc<File>, PathBuf, u64, u64)>,
+        path: PathBuf,
+    ) -> Self {
+        let mut start = 0u64;
+        let mut parts = Vec::new();
+        for (file, path, base, len) in stretches.into_iter().filter(|s| s.3 > 0) {
+            parts.push(Part { file, path, base, len, start });
+            start = start.saturating_add(len);
+        }
+        Self { parts: parts.into(), path }
+    }
+
+    /// Bytes of the whole. Blocks.
+    pub(crate) fn len(&self) -> Result<u64, StoreError> {
+        match &*self.parts {
+            [part] if part.len == u64::MAX => {
+                Ok(part.file.metadata().map_err(StoreError::io("read", &part.path))?.len())
+            }
+            parts => Ok(parts.last().map_or(0, |p| p.start.saturating_add(p.len))),
+        }
+    }
+
+    /// Fills `buffer` with what stands at `at`. Blocks.
+    pub(crate) fn read_exact_at(&self, mut buffer: &mut [u8], mut at: u64) -> Result<(), StoreError> {
+        while !buffer.is_empty() {
+            let (part, within) = self.part(at)?;
+            let len = buffer.len().min(usize::try_from(part.len - within).unwrap_or(usize::MAX));
+            let (now, rest) = buffer.split_at_mut(len);
+            let read = part.file.read_exact_at(now, part.base.saturating_add(within));
+            read.map_err(StoreError::io("read", &part.path))?;
+            buffer = rest;
+            at = at.saturating_add(len as u64);
+        }
+        Ok(())
+    }
+
+    /// Writes all of `bytes` at `at`. Blocks.
+    pub(crate) fn write_all_at(&self, mut bytes: &[u8], mut at: u64) -> Result<(), StoreError> {
+        while !bytes.is_empty() {
+            let (part, within) = self.part(at)?;
+            let len = bytes.len().min(usize::try_from(part.len - within).unwrap_or(usize::MAX));
+            let (now, rest) = bytes.split_at(len);
+            let written = part.file.write_all_at(now, part.base.saturating_add(within));
+            written.map_err(StoreError::io("write", &part.path))?;
+            bytes = rest;
+            at = at.saturating_add(len as u64);
+        }
+        Ok(())
+    }
+
+    /// The part in which a byte stands, and where in it.
+    fn part(&self, at: u64) -> Result<(&Part, u64), StoreError> {
+        let i = self.parts.partition_point(|p| p.start <= at).checked_sub(1);
+        let part = i.and_then(|i| self.parts.get(i)).filter(|p| at - p.start < p.len);
+        let end = || StoreError::io("read", &self.path)(std::io::ErrorKind::UnexpectedEof.into());
+        part.map(|p| (p, at - p.start)).ok_or_else(end)
+    }
+
+    /// For libraries that read front to back.
+    pub(crate) fn cursor(&self) -> Result<Cursor<'_>, StoreError> {
+        Ok(Cursor { file: self, at: 0, len: self.len()? })
     }
 
     /// Exactly `len` bytes from `start`, in chunks; the next chunk is read while the last is being used.
@@ -51,7 +135,7 @@ impl OpenFile {
 
     fn chunk(&self, at: u64, left: u64) -> Result<Bytes, StoreError> {
         let mut buffer = BytesMut::zeroed(CHUNK.min(usize::try_from(left).unwrap_or(CHUNK)));
-        self.file.read_exact_at(&mut buffer, at).map_err(StoreError::io("read", &self.path))?;
+        self.read_exact_at(&mut buffer, at)?;
         Ok(buffer.freeze())
     }
 
@@ -61,12 +145,45 @@ impl OpenFile {
         let (mut at, mut left) = (start, len);
         while left > 0 {
             let part = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            self.file.read_exact_at(&mut buffer[..part], at).map_err(StoreError::io("read", &self.path))?;
+            self.read_exact_at(&mut buffer[..part], at)?;
             hasher.update(&buffer[..part]);
             at += part as u64;
             left -= part as u64;
         }
         Ok(())
+    }
+}
+
+/// A position in an [`OpenFile`].
+pub(crate) struct Cursor<'a> {
+    file: &'a OpenFile,
+    at: u64,
+    len: u64,
+}
+
+impl std::io::Read for Cursor<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let left = usize::try_from(self.len.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let len = buffer.len().min(left);
+        self.file.read_exact_at(&mut buffer[..len], self.at).map_err(|e| match e {
+            StoreError::Io { source, .. } => source,
+            other => std::io::Error::other(other),
+        })?;
+        self.at += len as u64;
+        Ok(len)
+    }
+}
+
+impl std::io::Seek for Cursor<'_> {
+    fn seek(&mut self, to: std::io::SeekFrom) -> std::io::Result<u64> {
+        use std::io::SeekFrom::{Current, End, Start};
+        let at = match to {
+            Start(at) => Some(at),
+            End(by) => self.len.checked_add_signed(by),
+            Current(by) => self.at.checked_add_signed(by),
+        };
+        self.at = at.ok_or(std::io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
     }
 }
 
@@ -134,7 +251,7 @@ impl HashingWriter {
             (self.target.clone(), self.base + self.written, self.buffer.split().freeze());
         self.written += bytes.len() as u64;
         self.state = State::Busy(tokio::task::spawn_blocking(move || {
-            target.file.write_all_at(&bytes, at).map_err(StoreError::io("write", &target.path))?;
+            target.write_all_at(&bytes, at)?;
             hasher.update(&bytes);
             Ok(hasher)
         }));

@@ -108,9 +108,10 @@ impl FolderStore {
         })
         .await?;
         let Some((file, offset)) = opened else { return Ok(None) };
-        let target = OpenFile { file: Arc::new(file), path };
+        let file = Arc::new(file);
+        let target = OpenFile::new(Arc::clone(&file), path);
         let writer = HashingWriter::resume(target.clone(), blob, 0, offset).await?;
-        Ok(Some(Box::new(FolderIngest { target, done, offset, writer })))
+        Ok(Some(Box::new(FolderIngest { file, target, done, offset, writer })))
     }
 
     pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
@@ -261,6 +262,7 @@ fn busy(path: &Path) -> StoreError {
 }
 
 struct FolderIngest {
+    file: Arc<File>,
     target: OpenFile,
     done: PathBuf,
     offset: u64,
@@ -278,7 +280,7 @@ impl Ingest for FolderIngest {
     }
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
-        let Self { target, done, writer, .. } = *self;
+        let Self { file, target, done, writer, .. } = *self;
         let checked = writer.finish().await;
         blocking(move || {
             if let Err(error) = checked {
@@ -287,7 +289,7 @@ impl Ingest for FolderIngest {
                 }
                 return Err(error);
             }
-            target.file.sync_all().map_err(StoreError::io("sync", &target.path))?;
+            file.sync_all().map_err(StoreError::io("sync", &target.path))?;
             std::fs::rename(&target.path, &done).map_err(StoreError::io("rename to", &done))?;
             done.parent().map_or(Ok(()), sync_folder)
         })

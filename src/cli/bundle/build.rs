@@ -4,9 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::bundle_error;
 use super::definition::{LockArgs, by_need, drift, gathered};
+use super::split::{self, VolumeArgs};
 use crate::bundle::definition::{GatherError, Gathered, origin};
-use crate::bundle::{self, Base, BuildError, BuildReport, BuildRequest, Definition, Form, Lock, Pinned};
+use crate::bundle::{
+    self, Base, BuildError, BuildReport, BuildRequest, Definition, Form, Lock, Opening, Pinned, SplitReport,
+    SplitRequest, VolumeSize,
+};
 use crate::cli::cache::CacheArgs;
 use crate::cli::output::{self, OutputFormat, say, warn};
 use crate::cli::registry::RegistryArgs;
@@ -25,6 +30,7 @@ Examples:
   omk bundle build --image registry.k8s.io/pause:3.10 --platform linux/arm64 -o pause.bundle.tar
   omk bundle build bundle.yaml --locked
   omk bundle build bundle.yaml --since factory-6.bundle.tar -o factory-7.delta.tar
+  omk bundle build bundle.yaml --split dvd --parity 10% -o discs
   omk bundle build deploy/ --plain-http registry.lan:5000 --format folder -o /media/usb/web
   omk bundle build deploy/ --cache -o web.bundle.tar      # and keep what was fetched for later builds
   omk bundle build deploy/ --offline -o web.bundle.tar    # from the cache alone
@@ -52,6 +58,12 @@ pub struct BuildArgs {
     /// Blobs that are fetched at the same time
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
     parallel: u8,
+    /// Write volumes into the folder that --output names: files no larger than fat32 takes (less than 4 GiB), a dvd, a
+    /// bd, or a size such as 700MB. The bundle is built in that folder first, so it needs room for both
+    #[arg(long, value_name = "SIZE", value_parser = split::size, conflicts_with = "format")]
+    split: Option<(VolumeSize, bool)>,
+    #[command(flatten)]
+    volumes: VolumeArgs,
     #[command(flatten)]
     lock: LockArgs,
     #[command(flatten)]
@@ -66,6 +78,30 @@ pub(super) enum FormArg {
     Tar,
     /// An OCI image layout in a folder
     Folder,
+}
+
+/// A build onto volumes.
+#[derive(serde::Serialize)]
+struct Split<'a> {
+    #[serde(flatten)]
+    bundle: &'a BuildReport,
+    volumes: &'a SplitReport,
+}
+
+/// Where the bundle is built before it is split, so that an interrupted build goes on like any other.
+fn staged(
+    size: (VolumeSize, bool),
+    folder: PathBuf,
+    volumes: &VolumeArgs,
+) -> Result<(PathBuf, Option<SplitRequest>), CliError> {
+    match std::fs::create_dir(&folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+        made => made.map_err(StoreError::io("create", &folder))?,
+    }
+    let name = folder.file_name().map(|n| n.to_string_lossy().into_owned());
+    let staged = folder.join(format!("{}.tar", name.unwrap_or_else(|| "bundle".to_owned())));
+    let request = volumes.request(size, folder, None)?;
+    Ok((staged, Some(request)))
 }
 
 /// What goes into the bundle.
@@ -89,6 +125,10 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Outcome {
         (None, Some(definition)) if form == Form::Tar => format!("{}.bundle.tar", definition.name).into(),
         (None, Some(definition)) => format!("{}.bundle", definition.name).into(),
         (None, None) => return Err(CliError::usage("say where to write the bundle: -o FILE")),
+    };
+    let (output, volumes) = match args.split {
+        None => (output, None),
+        Some(size) => staged(size, output, &args.volumes)?,
     };
     bundle::check_output(&output, form, args.sources.paths()).map_err(|e| build_error(&e))?;
     let options = args.registry.options()?;
@@ -142,6 +182,19 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Outcome {
         let named = all.iter().find(|n| *n.image == left_out.image).map(|n| n.origins[0].to_string());
         warn(&format!("warning: left out: {}\n  named by {}", left_out.reason, named.unwrap_or_default()));
         code = exit::PARTIAL;
+    }
+    if let Some(volumes) = volumes {
+        let bundle = Opening::new([&report.output]).told(&context.events, &context.cancel);
+        let bundle = bundle.open().await.map_err(|e| bundle_error(&e))?;
+        let written = split::write(&bundle, &volumes, &context).await?;
+        drop(bundle);
+        // All of it is on the volumes now.
+        std::fs::remove_file(&report.output).map_err(StoreError::io("remove", &report.output))?;
+        match args.summary {
+            OutputFormat::Json => output::json(&Split { bundle: &report, volumes: &written })?,
+            OutputFormat::Table => say(&format!("{}\n{}", build_summary(&report), split::summary(&written))),
+        }
+        return Ok(code);
     }
     match args.summary {
         OutputFormat::Json => output::json(&report)?,

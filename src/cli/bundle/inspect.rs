@@ -1,13 +1,11 @@
 //! `omk bundle inspect`.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
-use super::bundle_error;
-use crate::bundle::{Bundle, InspectedArtifact, Inspection};
+use super::BundleArgs;
+use crate::bundle::{InspectedArtifact, InspectedImage, Inspection, Variant};
 use crate::cli::output::{self, OutputFormat, say};
-use crate::cli::{Outcome, exit};
+use crate::cli::{Context, Outcome, exit};
 
 /// Arguments of `omk bundle inspect`.
 #[derive(Debug, Args)]
@@ -15,16 +13,15 @@ use crate::cli::{Outcome, exit};
     after_help = "Examples:\n  omk bundle inspect web.bundle.tar\n  omk bundle inspect web.bundle.tar -o json | jq -r '.images[].names[0]'"
 )]
 pub struct InspectArgs {
-    /// The bundle: a tar file or a folder
-    bundle: PathBuf,
+    #[command(flatten)]
+    bundle: BundleArgs,
     /// How the result is printed
     #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
     output: OutputFormat,
 }
 
-pub(super) async fn run(args: &InspectArgs) -> Outcome {
-    let bundle = Bundle::open(&args.bundle).await.map_err(|e| bundle_error(&e))?;
-    let found = bundle.inspect();
+pub(super) async fn run(args: &InspectArgs, context: &Context) -> Outcome {
+    let found = args.bundle.open(context).await?.inspect();
     match args.output {
         OutputFormat::Json => output::json(&found)?,
         OutputFormat::Table => say(&inspection_table(&found)),
@@ -32,22 +29,31 @@ pub(super) async fn run(args: &InspectArgs) -> Outcome {
     Ok(exit::OK)
 }
 
+/// The names that people know an image by: those with a tag, if it has one.
+pub(super) fn shown(image: &InspectedImage) -> Vec<&String> {
+    let tagged: Vec<&String> = image.names.iter().filter(|n| !n.contains('@')).collect();
+    match (tagged.is_empty(), image.names.is_empty()) {
+        (false, _) => tagged,
+        (true, false) => image.names.iter().collect(),
+        (true, true) => vec![&image.label],
+    }
+}
+
+pub(super) fn platforms_of(image: &InspectedImage) -> String {
+    let one = |v: &Variant| v.platform.as_ref().map_or("-".to_owned(), ToString::to_string);
+    image.variants.iter().map(one).collect::<Vec<_>>().join(",")
+}
+
 fn inspection_table(found: &Inspection) -> String {
     let mut rows = Vec::new();
     for image in &found.images {
-        let platforms: Vec<String> = image
-            .variants
-            .iter()
-            .map(|v| v.platform.as_ref().map_or("-".to_owned(), ToString::to_string))
-            .collect();
+        let platforms = platforms_of(image);
         let layers: usize = image.variants.iter().map(|v| v.layers.len()).sum();
-        let tagged: Vec<&String> = image.names.iter().filter(|n| !n.contains('@')).collect();
-        let shown = if tagged.is_empty() { image.names.iter().collect() } else { tagged };
-        for name in shown {
+        for name in shown(image) {
             rows.push(vec![
                 name.clone(),
                 image.digest.short().to_owned(),
-                platforms.join(","),
+                platforms.clone(),
                 layers.to_string(),
                 output::bytes(image.size),
             ]);
@@ -71,7 +77,8 @@ fn inspection_table(found: &Inspection) -> String {
     };
     let table = output::table(&["IMAGE", "DIGEST", "PLATFORM", "LAYERS", "SIZE"], &rows);
     format!(
-        "{table}{further}\n\n{}, {}, {}; {} saved by sharing blobs",
+        "{table}{further}\n\n{}: {}, {}, {}; {} saved by sharing blobs",
+        found.kind,
         output::count(found.images.len(), "image"),
         output::count(found.blobs, "blob"),
         output::bytes(found.size),

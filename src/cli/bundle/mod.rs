@@ -3,16 +3,24 @@
 use clap::Subcommand;
 
 use super::{CliError, Context, Outcome, exit};
-use crate::bundle::BundleError;
+use crate::bundle::{BuildError, BundleError, VolumeError};
 use crate::store::StoreError;
 
+mod args;
 mod build;
 mod definition;
 mod diff;
+mod export;
+mod extract;
 mod inspect;
+mod list;
 mod lock;
 mod merge;
+mod repair;
+mod split;
 mod verify;
+
+pub use args::BundleArgs;
 
 /// Subcommands of `omk bundle`.
 #[derive(Debug, Subcommand)]
@@ -31,6 +39,16 @@ pub enum Command {
     Push(Box<super::push::PushArgs>),
     /// Say what is in a bundle
     Inspect(inspect::InspectArgs),
+    /// List the images of a bundle
+    List(list::ListArgs),
+    /// Write what is in a bundle into a folder: images as an OCI layout, charts, manifests, files
+    Extract(extract::ExtractArgs),
+    /// Write a bundle onto volumes: files no larger than a medium, and parity
+    Split(split::SplitArgs),
+    /// Compute missing and damaged volumes again from the others
+    Repair(repair::RepairArgs),
+    /// Write images of a bundle as a file that other tools read
+    Export(export::ExportArgs),
 }
 
 pub(super) async fn run(command: Command, context: Context) -> Outcome {
@@ -41,18 +59,45 @@ pub(super) async fn run(command: Command, context: Context) -> Outcome {
         Command::Lock(args) => lock::run(*args, context).await,
         Command::Push(args) => super::push::bundle(*args, context).await,
         Command::Verify(args) => verify::run(&args, &context).await,
-        Command::Inspect(args) => inspect::run(&args).await,
+        Command::Inspect(args) => inspect::run(&args, &context).await,
+        Command::List(args) => list::run(&args, &context).await,
+        Command::Extract(args) => extract::run(&args, &context).await,
+        Command::Split(args) => split::run(&args, &context).await,
+        Command::Repair(args) => repair::run(&args, &context).await,
+        Command::Export(args) => export::run(&args, &context).await,
     }
 }
 
 /// Damage has an exit code of its own: a script must tell a bad stick from a wrong path.
 pub(super) fn bundle_error(error: &BundleError) -> CliError {
+    if let BundleError::Volumes(volumes) = error
+        && volumes.is_damage()
+    {
+        let text = CliError::failed(error.to_string()).with_code(exit::DAMAGED);
+        return match volumes {
+            VolumeError::Missing { .. } => {
+                text.with_hint("`omk bundle repair` computes volumes again if there is parity")
+            }
+            _ => text,
+        };
+    }
     if error.is_damage() {
         let hint = "copy the bundle again, or build it again where the registry can be reached";
         return CliError::failed(error.to_string()).with_code(exit::DAMAGED).with_hint(hint);
     }
     match error {
-        BundleError::Store(StoreError::Cancelled) => CliError::cancelled(),
+        BundleError::Store(StoreError::Cancelled)
+        | BundleError::Volumes(VolumeError::Store(StoreError::Cancelled)) => CliError::cancelled(),
+        other => CliError::failed(other.to_string()),
+    }
+}
+
+/// Of what is made from a bundle: its damage is told as such, whenever it shows.
+fn made_error(error: BuildError) -> CliError {
+    match error {
+        BuildError::Cancelled => CliError::cancelled(),
+        BuildError::Volumes(error) => bundle_error(&BundleError::Volumes(error)),
+        BuildError::Store(error) | BuildError::Begin(error) => bundle_error(&BundleError::Store(error)),
         other => CliError::failed(other.to_string()),
     }
 }

@@ -1,11 +1,9 @@
 //! Reading a tar file in place: only the headers are read, blobs stay where they are.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read as _, Seek as _};
+use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -24,7 +22,16 @@ const MAX_PAX_BYTES: u64 = 64 * 1024;
 pub struct Archive {
     file: OpenFile,
     entries: BTreeMap<String, Range<u64>>,
+    links: BTreeMap<String, Link>,
     problems: Vec<EntryProblem>,
+}
+
+/// A link to another entry.
+#[derive(Debug, Clone)]
+struct Link {
+    target: String,
+    /// Relative to the archive and not to the link.
+    hard: bool,
 }
 
 /// Why a file is no archive that can be read at all.
@@ -77,11 +84,10 @@ const COMPRESSED: [(&[u8], &str, &str); 4] = [
 ];
 
 /// Says what a file is that is not a tar file: the tar library would show its bytes.
-fn begins_as_tar(file: &File, path: &Path) -> Result<(), ArchiveError> {
+fn begins_as_tar(file: &OpenFile) -> Result<(), ArchiveError> {
+    let path = &file.path;
     let mut head = Vec::new();
-    let mut reader = file;
-    reader.rewind().map_err(StoreError::io("read", path))?;
-    reader.take(super::BLOCK).read_to_end(&mut head).map_err(StoreError::io("read", path))?;
+    file.cursor()?.take(super::BLOCK).read_to_end(&mut head).map_err(StoreError::io("read", path))?;
     if let Some((_, kind, tool)) = COMPRESSED.iter().find(|(magic, ..)| head.starts_with(magic)) {
         return Err(ArchiveError::Compressed { path: path.to_owned(), kind, tool });
     }
@@ -105,6 +111,11 @@ fn checksum(head: &[u8]) -> u32 {
     head.iter().enumerate().map(byte).sum()
 }
 
+/// A name without the `./` that some tools write, and without the slash of a folder.
+fn clean(name: &str) -> String {
+    name.strip_prefix("./").unwrap_or(name).trim_end_matches('/').to_owned()
+}
+
 /// The tar library puts bytes of the file into its messages; what the system says is safe.
 fn told(error: &std::io::Error) -> String {
     match error.raw_os_error() {
@@ -123,15 +134,13 @@ impl Archive {
         Self::read_headers(OpenFile::open(path)?)
     }
 
-    /// As [`Archive::open`]; the file's own position is of no account and is moved.
-    pub(super) fn read_headers(file: OpenFile) -> Result<Self, ArchiveError> {
-        let (handle, path) = (Arc::clone(&file.file), file.path.clone());
-        let len = handle.metadata().map_err(StoreError::io("read", &path))?.len();
-        begins_as_tar(&handle, &path)?;
-        let mut this = Self { file, entries: BTreeMap::new(), problems: Vec::new() };
-        let mut reader = &*handle;
-        reader.rewind().map_err(StoreError::io("read", &path))?;
-        let mut archive = tar::Archive::new(reader);
+    /// As [`Archive::open`].
+    pub(crate) fn read_headers(file: OpenFile) -> Result<Self, ArchiveError> {
+        let (whole, path) = (file.clone(), file.path.clone());
+        let len = whole.len()?;
+        begins_as_tar(&whole)?;
+        let mut this = Self { file, entries: BTreeMap::new(), links: BTreeMap::new(), problems: Vec::new() };
+        let mut archive = tar::Archive::new(whole.cursor()?);
         let not_tar = |e: std::io::Error| ArchiveError::NotTar { path: path.clone(), reason: told(&e) };
         let mut renamed = None;
         let mut seen = 0;
@@ -166,8 +175,18 @@ impl Archive {
                 }
                 continue;
             }
+            if kind.is_gnu_longname() && size <= MAX_PAX_BYTES {
+                let mut text = Vec::new();
+                entry.by_ref().take(size).read_to_end(&mut text).map_err(not_tar)?;
+                let end = text.iter().position(|b| *b == 0).unwrap_or(text.len());
+                renamed = Some(String::from_utf8_lossy(&text[..end]).into_owned());
+                continue;
+            }
             let name =
                 renamed.take().unwrap_or_else(|| String::from_utf8_lossy(&entry.path_bytes()).into_owned());
+            if kind.is_symlink() || kind.is_hard_link() {
+                this.link(&name, entry.link_name_bytes().as_deref(), kind.is_hard_link());
+            }
             this.entry(&name, kind, start, size, len);
         }
         if this.problems.is_empty() && len < end.saturating_add(super::BLOCK) {
@@ -189,7 +208,7 @@ impl Archive {
     }
 
     fn entry(&mut self, name: &str, kind: tar::EntryType, start: u64, size: u64, len: u64) {
-        let clean = name.strip_prefix("./").unwrap_or(name).trim_end_matches('/').to_owned();
+        let clean = clean(name);
         if kind.is_dir() {
             return;
         }
@@ -205,6 +224,12 @@ impl Archive {
         }
         if self.entries.insert(clean.clone(), start..end).is_some() {
             self.problem(&clean, "it is there twice, and readers would disagree which one counts");
+        }
+    }
+
+    fn link(&mut self, name: &str, target: Option<&[u8]>, hard: bool) {
+        if let Some(target) = target.and_then(|t| std::str::from_utf8(t).ok()) {
+            self.links.insert(clean(name), Link { target: target.to_owned(), hard });
         }
     }
 
@@ -243,7 +268,6 @@ impl Archive {
     /// # Errors
     /// When it has more than `limit` bytes or cannot be read.
     pub fn text(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        use std::os::unix::fs::FileExt as _;
         let Some(range) = self.entries.get(name) else { return Ok(None) };
         let size = range.end - range.start;
         if size > limit {
@@ -251,9 +275,73 @@ impl Archive {
             return Err(StoreError::Remote(format!("{name} in {path} has {size} bytes, more than {limit}")));
         }
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
-        let read = self.file.file.read_exact_at(&mut bytes, range.start);
-        read.map_err(StoreError::io("read", self.path()))?;
+        self.file.read_exact_at(&mut bytes, range.start)?;
         Ok(Some(bytes))
+    }
+
+    /// Where a blob stands in the file.
+    pub(crate) fn place(&self, digest: &Digest) -> Option<Range<u64>> {
+        self.entries.get(&digest.layout_path()).cloned()
+    }
+
+    /// Every entry that is a regular file, with its bytes.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.entries.iter().map(|(name, range)| (name.as_str(), range.end - range.start))
+    }
+
+    /// Bytes of an entry.
+    pub(crate) fn entry_size(&self, name: &str) -> Option<u64> {
+        self.entries.get(name).map(|range| range.end - range.start)
+    }
+
+    /// The entry that a name stands for when links are followed: within the archive, to a regular file, four times at
+    /// most.
+    pub(crate) fn follow(&self, name: &str) -> Option<&str> {
+        let mut name = clean(name);
+        for _ in 0..4 {
+            if let Some((entry, _)) = self.entries.get_key_value(&name) {
+                return Some(entry);
+            }
+            let link = self.links.get(&name)?;
+            let mut at: Vec<&str> = if link.hard { Vec::new() } else { name.split('/').collect() };
+            at.pop();
+            for part in link.target.split('/') {
+                match part {
+                    "." => {}
+                    ".." => drop(at.pop()?),
+                    "" => return None,
+                    part => at.push(part),
+                }
+            }
+            name = at.join("/");
+        }
+        None
+    }
+
+    /// The first `len` bytes of an entry, or as many as it has.
+    pub(crate) fn head(&self, name: &str, len: u64) -> Result<Vec<u8>, StoreError> {
+        let range = self.entries.get(name).cloned().unwrap_or_default();
+        let mut bytes = vec![0; usize::try_from(len.min(range.end - range.start)).unwrap_or(0)];
+        self.file.read_exact_at(&mut bytes, range.start)?;
+        Ok(bytes)
+    }
+
+    /// The bytes of a part of an entry; `None` when the entry is not there or shorter.
+    pub(crate) fn stream(&self, name: &str, range: Range<u64>) -> Option<ByteStream> {
+        let place = self.entries.get(name)?;
+        let fits = range.start <= range.end && range.end <= place.end - place.start;
+        fits.then(|| self.file.stream(place.start + range.start, range.end - range.start))
+    }
+
+    /// Hashes an entry; `None` when it is not there. Blocks.
+    pub(crate) fn hash_entry(
+        &self,
+        name: &str,
+        mut hasher: crate::oci::Hasher,
+    ) -> Result<Option<Digest>, StoreError> {
+        let Some(range) = self.entries.get(name) else { return Ok(None) };
+        self.file.hash(range.start, range.end - range.start, &mut hasher)?;
+        Ok(Some(hasher.finish()))
     }
 
     /// Every blob with its size in bytes, by the name it has; whether the bytes fit the name is another matter.
@@ -273,10 +361,8 @@ impl Archive {
     /// Hashes a blob. Blocks.
     pub(crate) fn hash(&self, digest: &Digest) -> Result<Digest, StoreError> {
         let missing = || StoreError::NotFound { digest: digest.clone(), store: self.label() };
-        let range = self.entries.get(&digest.layout_path()).ok_or_else(missing)?;
-        let mut hasher = crate::oci::Hasher::new(digest.algorithm());
-        self.file.hash(range.start, range.end - range.start, &mut hasher)?;
-        Ok(hasher.finish())
+        let hasher = crate::oci::Hasher::new(digest.algorithm());
+        self.hash_entry(&digest.layout_path(), hasher)?.ok_or_else(missing)
     }
 }
 

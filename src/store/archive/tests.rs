@@ -254,7 +254,7 @@ async fn a_leftover_with_other_bytes_than_its_journal_says_is_not_used() {
     let (writer, _) = case.begin();
     copy_blob(&case.source, &writer, &case.blobs[0], &job()).await.unwrap();
     let at = writer.place(case.blobs[0].digest()).unwrap().data();
-    writer.target.file.write_all_at(b"?", at).unwrap();
+    writer.file.write_all_at(b"?", at).unwrap();
     drop(writer);
     case.texts[0].1 = b"{\"changed\": true}".to_vec();
     let (writer, begun) = case.begin();

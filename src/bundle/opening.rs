@@ -1,0 +1,289 @@
+//! From paths to something that can be read: what kind of bundle is it?
+
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+
+use super::docker::{DockerArchive, Tagged};
+use super::index::{DOCKER_FILE, INDEX_FILE, Index, LAYOUT_FILE};
+use super::medium::Medium;
+use super::open::{Bundle, BundleError, MAX_INDEX_BYTES};
+use super::spool::{self, Compression};
+use super::volume::{VolumeSet, looks_like_volume};
+use crate::event::{Event, Events, silent};
+use crate::oci::{Descriptor, ImageRef};
+use crate::store::archive::Archive;
+use crate::store::{FolderStore, OpenFile, StoreError};
+
+/// What a bundle is, which decides how it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// An image layout in a tar file.
+    Tar,
+    /// An image layout in a tar file that is compressed: unpacked while it is open.
+    Compressed(Compression),
+    /// An image layout in a folder: also a cache.
+    Folder,
+    /// What `docker save` wrote before version 25: manifests and their digests are made up.
+    DockerArchive,
+    /// A tar file on several volumes.
+    Volumes {
+        /// That hold it.
+        data: u64,
+        /// That can stand in for others.
+        parity: u64,
+    },
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tar => f.write_str("tar"),
+            Self::Compressed(how) => write!(f, "tar, {how}-compressed"),
+            Self::Folder => f.write_str("folder"),
+            Self::DockerArchive => f.write_str("docker-archive"),
+            Self::Volumes { data, parity: 0 } => write!(f, "{data} volumes"),
+            Self::Volumes { data, parity } => write!(f, "{data} volumes and {parity} with parity"),
+        }
+    }
+}
+
+/// How to open a bundle.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), omk::bundle::BundleError> {
+/// use omk::bundle::Opening;
+///
+/// let bundle = Opening::new(["from-elsewhere.tar.gz"]).base_name("quay.io/acme/web").open().await?;
+/// for image in bundle.images() {
+///     println!("{}", image.label());
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Opening {
+    pub(super) paths: Vec<PathBuf>,
+    pub(super) base_name: Option<String>,
+    pub(super) only: Vec<ImageRef>,
+    spool: PathBuf,
+    pub(super) events: Events,
+    pub(super) cancel: CancellationToken,
+}
+
+impl std::fmt::Debug for Opening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opening").field("paths", &self.paths).finish_non_exhaustive()
+    }
+}
+
+/// What was found at the paths, before images are looked at.
+pub(super) struct Found {
+    pub(super) medium: Medium,
+    pub(super) kind: Kind,
+    pub(super) listing: Result<Listing, BundleError>,
+}
+
+/// The entry points of the images.
+pub(super) enum Listing {
+    Index(Index),
+    Docker(Vec<Tagged>),
+}
+
+impl Opening {
+    /// One file or folder; of volumes also several.
+    pub fn new<P: Into<PathBuf>>(paths: impl IntoIterator<Item = P>) -> Self {
+        Self {
+            paths: paths.into_iter().map(Into::into).collect(),
+            base_name: None,
+            only: Vec::new(),
+            spool: spool::usual_folder(),
+            events: silent(),
+            cancel: CancellationToken::new(),
+        }
+    }
+
+    /// The repository of images that other tools named by a tag only, as `quay.io/acme/web`.
+    #[must_use]
+    pub fn base_name(self, name: impl Into<String>) -> Self {
+        Self { base_name: Some(name.into()), ..self }
+    }
+
+    /// Look at these images only: of a cache with thousands of images, the manifests of the others are not read.
+    /// One that is not there is left out.
+    #[must_use]
+    pub fn only(self, images: impl IntoIterator<Item = ImageRef>) -> Self {
+        Self { only: images.into_iter().collect(), ..self }
+    }
+
+    /// Where a compressed bundle is unpacked to; not given: `TMPDIR`, else `/var/tmp`.
+    #[must_use]
+    pub fn spool_folder(self, folder: impl Into<PathBuf>) -> Self {
+        Self { spool: folder.into(), ..self }
+    }
+
+    /// Tells what takes long, and can be stopped in it.
+    #[must_use]
+    pub fn told(self, events: &Events, cancel: &CancellationToken) -> Self {
+        Self { events: events.clone(), cancel: cancel.clone(), ..self }
+    }
+
+    /// Opens it. See [`Bundle`] for what that means.
+    ///
+    /// # Errors
+    /// When it is no bundle, is damaged as far as can be seen without hashing layers, or cannot be read.
+    pub async fn open(&self) -> Result<Bundle, BundleError> {
+        Bundle::checked(self).await
+    }
+
+    /// The first path, for messages.
+    pub(super) fn path(&self) -> PathBuf {
+        self.paths.first().cloned().unwrap_or_default()
+    }
+
+    pub(super) async fn find(&self) -> Result<Found, BundleError> {
+        let this = self.clone();
+        let work = tokio::task::spawn_blocking(move || this.find_blocking());
+        tokio::select! {
+            done = work => done.map_err(|_| StoreError::Cancelled)?,
+            () = self.cancel.cancelled() => Err(StoreError::Cancelled.into()),
+        }
+    }
+
+    /// The set that the paths mean, if they mean volumes.
+    pub(super) async fn volumes(&self) -> Result<Option<VolumeSet>, BundleError> {
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || this.volumes_blocking())
+            .await
+            .map_err(|_| StoreError::Cancelled)?
+    }
+
+    fn volumes_blocking(&self) -> Result<Option<VolumeSet>, BundleError> {
+        let any = self.paths.iter().any(|p| looks_like_volume(p));
+        any.then(|| VolumeSet::find(&self.paths)).transpose().map_err(BundleError::Volumes)
+    }
+
+    fn find_blocking(&self) -> Result<Found, BundleError> {
+        let path = self.path();
+        if let Some(set) = self.volumes_blocking()? {
+            let kind = Kind::Volumes { data: set.header().data, parity: set.header().parity };
+            return archive(&path, Archive::read_headers(set.join(path.clone())?)?, kind);
+        }
+        if let [_, second, ..] = self.paths.as_slice() {
+            return Err(not_bundle(second, "only the volumes of a set can be given together"));
+        }
+        let meta = std::fs::metadata(&path).map_err(StoreError::io("open bundle", &path))?;
+        if meta.is_dir() {
+            let medium = Medium::Folder(FolderStore::new(&path));
+            let listing = layout(&path, &medium);
+            return Ok(Found { medium, kind: Kind::Folder, listing });
+        }
+        if !meta.is_file() {
+            let reason = "it is neither a file nor a folder, and a bundle is not read front to back";
+            return Err(not_bundle(&path, reason));
+        }
+        let file = OpenFile::open(&path)?;
+        let mut head = vec![0; usize::try_from(meta.len().min(8)).unwrap_or(0)];
+        file.read_exact_at(&mut head, 0)?;
+        match Compression::of(&head) {
+            None => archive(&path, Archive::read_headers(file)?, Kind::Tar),
+            Some(how) => {
+                self.events.emit(Event::Phase { name: "unpack", total: None });
+                let unpacked = spool::unpack(&path, how, &self.spool, &self.cancel)?;
+                archive(&path, Archive::read_headers(unpacked)?, Kind::Compressed(how))
+            }
+        }
+    }
+}
+
+fn not_bundle(path: &Path, reason: impl Into<String>) -> BundleError {
+    BundleError::NotBundle { path: path.to_owned(), reason: reason.into() }
+}
+
+fn archive(path: &Path, archive: Archive, kind: Kind) -> Result<Found, BundleError> {
+    if !archive.has(LAYOUT_FILE) {
+        if let Some(listing) = archive.text(DOCKER_FILE, MAX_INDEX_BYTES)? {
+            let read = DockerArchive::read(archive, &listing);
+            let (docker, images) = read.map_err(|reason| not_bundle(path, reason))?;
+            let (medium, listing) = (Medium::Docker(docker), Ok(Listing::Docker(images)));
+            return Ok(Found { medium, kind: Kind::DockerArchive, listing });
+        }
+        if archive.has("repositories") {
+            let reason = "it was saved by a docker older than 1.10, whose images have no digests: load it into a \
+                          current docker and save it again";
+            return Err(not_bundle(path, reason));
+        }
+    }
+    let medium = Medium::Tar(archive);
+    let listing = layout(path, &medium);
+    Ok(Found { medium, kind, listing })
+}
+
+fn layout(path: &Path, medium: &Medium) -> Result<Listing, BundleError> {
+    let Some(layout) = medium.text(LAYOUT_FILE, 4096)? else {
+        return Err(not_bundle(
+            path,
+            match medium.text(DOCKER_FILE, MAX_INDEX_BYTES)? {
+                Some(_) => "it is an unpacked docker-archive: give the archive itself".to_owned(),
+                None => format!("it has no {LAYOUT_FILE} file"),
+            },
+        ));
+    };
+    let version = serde_json::from_slice::<serde_json::Value>(&layout).ok();
+    let version = version.as_ref().and_then(|v| v.get("imageLayoutVersion")?.as_str());
+    if !version.is_some_and(|v| v.starts_with("1.")) {
+        return Err(not_bundle(path, format!("{LAYOUT_FILE} does not say imageLayoutVersion 1")));
+    }
+    let text = medium.text(INDEX_FILE, MAX_INDEX_BYTES)?;
+    let text = text.ok_or_else(|| not_bundle(path, format!("it has no {INDEX_FILE}")))?;
+    let index = serde_json::from_slice(&text).map_err(|e| not_bundle(path, format!("{INDEX_FILE}: {e}")))?;
+    Ok(Listing::Index(index))
+}
+
+/// What an entry calls its image, and what another tool's tag-only name is worth.
+pub(super) struct Naming<'a> {
+    pub(super) path: &'a Path,
+    pub(super) base: Option<&'a str>,
+}
+
+/// A name that goes to nodes as it is, or what stands where none is known.
+pub(super) enum Name {
+    Full(String),
+    Unknown(Option<String>),
+}
+
+impl Naming<'_> {
+    /// By containerd's rule: its own annotation is taken as it stands; the one of the image specification may be a
+    /// whole reference (as skopeo and podman write it) or a tag only.
+    pub(super) fn of(&self, entry: &Descriptor) -> Result<Name, BundleError> {
+        if let Some(name) = Index::containerd_name(entry) {
+            return Ok(Name::Full(name.to_owned()));
+        }
+        let bad = |e: crate::oci::ReferenceError| not_bundle(self.path, format!("{INDEX_FILE}: {e}"));
+        match (Index::ref_name(entry), self.base) {
+            (Some(name), _) if name.contains(['/', ':', '@']) => {
+                Ok(Name::Full(name.parse::<ImageRef>().map_err(bad)?.to_string()))
+            }
+            (Some(tag), Some(base)) => {
+                Ok(Name::Full(format!("{base}:{tag}").parse::<ImageRef>().map_err(bad)?.to_string()))
+            }
+            (None, Some(base)) => {
+                let name = base.parse::<ImageRef>().map_err(bad)?.at(entry.digest().clone());
+                Ok(Name::Full(name.to_string()))
+            }
+            (tag, None) => Ok(Name::Unknown(tag.map(str::to_owned))),
+        }
+    }
+
+    /// What stands for the name of an image that has none, in messages and for choosing it.
+    pub(super) fn placeholder(&self, tag: Option<&str>, root: &Descriptor) -> Option<ImageRef> {
+        let stem = self.path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_ascii_lowercase();
+        let stem = stem.split('.').next().unwrap_or_default();
+        let plain = stem.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        let stem = if plain && !stem.is_empty() { stem } else { "image" };
+        let digest = root.digest();
+        let tagged = tag.and_then(|t| format!("unnamed.invalid/{stem}:{t}").parse().ok());
+        let pinned = || format!("unnamed.invalid/{stem}@{digest}").parse().ok();
+        tagged.or_else(pinned).or_else(|| format!("unnamed.invalid/image@{digest}").parse().ok())
+    }
+}
