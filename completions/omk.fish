@@ -38,6 +38,7 @@ complete -c omk -n "__fish_omk_needs_command" -f -a "component" -d 'List the com
 complete -c omk -n "__fish_omk_needs_command" -f -a "image" -d 'Find the images that an input needs, pull images, look into the cache of pulled ones'
 complete -c omk -n "__fish_omk_needs_command" -f -a "login" -d 'Try a login at a registry and keep it'
 complete -c omk -n "__fish_omk_needs_command" -f -a "logout" -d 'Forget the login for a registry'
+complete -c omk -n "__fish_omk_needs_command" -f -a "node" -d 'Show the nodes of an inventory, ask what they have'
 complete -c omk -n "__fish_omk_needs_command" -f -a "preheat" -d 'Put a bundle\'s images onto nodes over SSH and prove that they are there'
 complete -c omk -n "__fish_omk_needs_command" -f -a "demo" -d 'Show the whole way on this machine: discover, bundle, preheat, patch'
 complete -c omk -n "__fish_omk_needs_command" -f -a "completions" -d 'Print the completion script of a shell'
@@ -750,16 +751,101 @@ json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand logout" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand logout" -s V -l version -d 'Print version'
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l base-name -d 'The repository of images that another tool named by a tag only, such as quay.io/acme/web' -r
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l nodes -d 'The inventory: which nodes there are and how they are reached' -r -F
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l known-hosts -d 'Trust the host keys of this file instead of those that `ssh` trusts' -r -F
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l limit -d 'Only these nodes, by their names in the inventory' -r
-complete -c omk -n "__fish_omk_using_subcommand preheat" -s o -l output -d 'How the plan or report is printed' -r -f -a "table\t'For people'
+complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory" -f -a "list" -d 'List the nodes that would be used, and how they would be reached; connects to none'
+complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory" -f -a "ls" -d 'List the nodes that would be used, and how they would be reached; connects to none'
+complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory" -f -a "check" -d 'Connect to every node and say what it runs: platform, runtime, images, free disk; changes nothing'
+complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory" -f -a "inventory" -d 'Write down what the nodes have, to be carried back for `omk bundle build --since`'
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), or what `kubectl get nodes -o json` prints' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l node -d 'A node without an inventory, may be given more than once; `local` is this machine' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l limit -d 'Only these nodes: names, groups, KEY=VALUE for a label; * stands for any characters, !PATTERN takes nodes away' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l user -d 'Login name where the inventory names none' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l identity -d 'Private key file where the inventory names none' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l known-hosts -d 'Trust the host keys of this file instead of those that `ssh` trusts' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l parallel -d 'Nodes at the same time' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'"
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l parallel -d 'Nodes at the same time' -r
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l streams -d 'Blobs at the same time to one node: more than one pays on links with latency' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), or what `kubectl get nodes -o json` prints' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l node -d 'A node without an inventory, may be given more than once; `local` is this machine' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l limit -d 'Only these nodes: names, groups, KEY=VALUE for a label; * stands for any characters, !PATTERN takes nodes away' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l user -d 'Login name where the inventory names none' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l identity -d 'Private key file where the inventory names none' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l known-hosts -d 'Trust the host keys of this file instead of those that `ssh` trusts' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l parallel -d 'Nodes at the same time' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), or what `kubectl get nodes -o json` prints' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l node -d 'A node without an inventory, may be given more than once; `local` is this machine' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l limit -d 'Only these nodes: names, groups, KEY=VALUE for a label; * stands for any characters, !PATTERN takes nodes away' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l user -d 'Login name where the inventory names none' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l identity -d 'Private key file where the inventory names none' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l known-hosts -d 'Trust the host keys of this file instead of those that `ssh` trusts' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l parallel -d 'Nodes at the same time' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), or what `kubectl get nodes -o json` prints' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l node -d 'A node without an inventory, may be given more than once; `local` is this machine' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l limit -d 'Only these nodes: names, groups, KEY=VALUE for a label; * stands for any characters, !PATTERN takes nodes away' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l user -d 'Login name where the inventory names none' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l identity -d 'Private key file where the inventory names none' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l known-hosts -d 'Trust the host keys of this file instead of those that `ssh` trusts' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l parallel -d 'Nodes at the same time' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -s o -l output -d 'The file to write' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l base-name -d 'The repository of images that another tool named by a tag only, such as quay.io/acme/web' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), or what `kubectl get nodes -o json` prints' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l node -d 'A node without an inventory, may be given more than once; `local` is this machine' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l limit -d 'Only these nodes: names, groups, KEY=VALUE for a label; * stands for any characters, !PATTERN takes nodes away' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l user -d 'Login name where the inventory names none' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l identity -d 'Private key file where the inventory names none' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l known-hosts -d 'Trust the host keys of this file instead of those that `ssh` trusts' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l parallel -d 'Nodes at the same time' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat" -s o -l output -d 'How the plan or report is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l streams -d 'Blobs at the same time to one node: more than one pays on links with latency' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'

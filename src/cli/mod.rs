@@ -19,6 +19,8 @@ pub mod exit;
 pub mod generate;
 pub mod image;
 pub mod login;
+pub mod node;
+pub mod nodes;
 pub mod output;
 pub mod preheat;
 pub mod progress;
@@ -70,6 +72,9 @@ enum Command {
     Login(login::LoginArgs),
     /// Forget the login for a registry
     Logout(login::LogoutArgs),
+    /// Show the nodes of an inventory, ask what they have
+    #[command(subcommand)]
+    Node(node::Command),
     /// Put a bundle's images onto nodes over SSH and prove that they are there
     Preheat(Box<preheat::PreheatArgs>),
     /// Show the whole way on this machine: discover, bundle, preheat, patch
@@ -145,6 +150,7 @@ async fn dispatch(command: Command, context: Context) -> Outcome {
         Command::Image(command) => image::run(command, context).await,
         Command::Login(args) => login::login(args, context).await,
         Command::Logout(args) => login::logout(args).await,
+        Command::Node(command) => node::run(command, context).await,
         Command::Preheat(args) => preheat::run(*args, context).await,
         Command::Demo(args) => demo::run(args, context).await,
         Command::Completions(args) => generate::completions(&args),

@@ -1,5 +1,7 @@
 //! Acting on plans: many nodes at once, none of which can stop the others.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 use super::node::{Fault, Prepared};
 use super::preflight::Preflight;
 use super::tally::Tally;
-use super::{ImageReport, NodePlan, NodeReport, NodeResult, PushOptions, PushPlan, PushReport};
+use super::{ImageReport, NodePlan, NodeReport, NodeResult, PushOptions, PushPlan, PushReport, Refused};
 use crate::bundle::{BundleImage, Delta};
 use crate::event::{Event, Events, NodeState};
 use crate::node::{NodeError, NodeSession};
 use crate::oci::{Descriptor, Digest, Platform};
-use crate::runtime::RuntimeChoice;
+use crate::runtime::{NodeFacts, RuntimeChoice};
 use crate::store::{BlobSource, StoreError};
 
 /// Attempts in a row that bring nothing further before a node is given up.
@@ -35,6 +37,23 @@ pub struct Target {
     pub staging: Option<String>,
     /// What it runs, when it is not to be asked.
     pub platform: Option<Platform>,
+    /// The groups that it is in; with none, it takes the images of every group.
+    pub groups: BTreeSet<String>,
+}
+
+impl Target {
+    /// Whether an image is meant for this node.
+    fn wants(&self, image: &BundleImage) -> bool {
+        image.groups.is_empty() || self.groups.is_empty() || !self.groups.is_disjoint(&image.groups)
+    }
+
+    /// The images that are meant for it.
+    pub(super) fn images<'a>(&self, all: &'a [BundleImage]) -> Cow<'a, [BundleImage]> {
+        if all.iter().all(|i| self.wants(i)) {
+            return Cow::Borrowed(all);
+        }
+        Cow::Owned(all.iter().filter(|i| self.wants(i)).cloned().collect())
+    }
 }
 
 /// Reaches nodes.
@@ -138,6 +157,24 @@ impl Push {
             }
         }
         PushPlan { bundle: self.bundle.clone(), nodes, refused }
+    }
+
+    /// What every node has: asks all, changes none. The images of the push are of no account.
+    ///
+    /// In the order of the targets; for a node that cannot be asked, why.
+    pub async fn ask(&self) -> Vec<Result<NodeFacts, Refused>> {
+        let bare = Self { images: Vec::new(), left_out: None, ..self.clone() };
+        let all: Vec<_> = bare
+            .targets
+            .iter()
+            .map(|target| async {
+                match bare.prepare(target, false).await {
+                    Ok(prepared) => Ok(prepared.into_facts().await),
+                    Err(fault) => Err(fault.refuse(&target.name)),
+                }
+            })
+            .collect();
+        stream::iter(all).buffered(bare.parallel.max(1)).collect().await
     }
 
     /// Brings every node to having every image, and proves it.

@@ -113,9 +113,16 @@ impl Prepared {
         let staging = target.staging.clone().or(staging).unwrap_or_else(|| DEFAULT_STAGING.to_owned());
         check_staging(&staging)?;
         let facts = probe(session.as_ref(), runtime.as_ref(), &staging, target).await?;
-        let plan = NodePlan::compute(&target.name, &push.images, runtime.as_ref(), &facts, &push.options)?;
+        let images = target.images(&push.images);
+        let plan = NodePlan::compute(&target.name, &images, runtime.as_ref(), &facts, &push.options)?;
         let plan = plan.possible_with(push.left_out.as_deref())?;
         Ok(Self { session, plan, runtime, staging, facts })
+    }
+
+    /// What the node has; ends the session.
+    pub(super) async fn into_facts(self) -> NodeFacts {
+        self.session.close().await;
+        self.facts
     }
 
     /// Sends, imports, proves; returns what is proved of every image.
@@ -186,7 +193,8 @@ impl Prepared {
 
     fn replan(&mut self, push: &Push, target: &Target) -> Result<(), Fault> {
         let (runtime, facts) = (self.runtime.as_ref(), &self.facts);
-        let plan = NodePlan::compute(&target.name, &push.images, runtime, facts, &push.options)?;
+        let images = target.images(&push.images);
+        let plan = NodePlan::compute(&target.name, &images, runtime, facts, &push.options)?;
         self.plan = plan.possible_with(push.left_out.as_deref())?;
         Ok(())
     }

@@ -34,6 +34,7 @@ fn push(lab: &Lab, user: &str, store: &MemoryStore, images: &[BundleImage]) -> P
         runtime: RuntimeChoice::Auto,
         staging: None,
         platform: None,
+        groups: Default::default(),
     };
     let names: Vec<String> = inventory.nodes.iter().map(|n| n.name.clone()).collect();
     Push {

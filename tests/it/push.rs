@@ -185,6 +185,7 @@ impl World {
                 runtime: RuntimeChoice::ImageFolder(Some(self.folder(name).display().to_string())),
                 staging: Some(self.staging(name).display().to_string()),
                 platform: Some(PLATFORM.parse().unwrap()),
+                groups: Default::default(),
             }
         };
         Push {
@@ -524,6 +525,8 @@ async fn over_ssh_a_connection_that_drops_mid_blob_resumes() {
         staging: None,
         platform: None,
         sudo_password: None,
+        groups: Default::default(),
+        labels: Default::default(),
     };
     let mut push = world.push(&["n1"], Here::default());
     push.connector = Arc::new(Ssh::new(vec![node], &home.join("known_hosts")));

@@ -119,6 +119,8 @@ impl Bed {
             staging: None,
             platform: None,
             sudo_password: None,
+            groups: Default::default(),
+            labels: Default::default(),
         }
     }
 

@@ -11,9 +11,13 @@
 //!     host: 10.0.0.12
 //!     user: admin
 //!     sudo_password: 'only where sudo asks'
+//!     groups: [edge]
 //! ```
+//!
+//! Read as well, told apart by what is in them: Ansible's inventories ([`ansible`], INI and YAML), `kubectl get nodes -o
+//! json` ([`kubectl`]), and nodes named on the command line ([`Inventory::named`]).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +26,14 @@ use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
 use super::Secret;
 use crate::oci::Platform;
+use crate::yaml;
+
+mod ansible;
+mod kubectl;
+mod range;
+mod select;
+
+pub use select::{NoSuchNode, select};
 
 /// An inventory is refused when it is larger, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
@@ -45,6 +57,10 @@ pub struct Node {
     pub platform: Option<Platform>,
     /// For `sudo` where it asks for one. Never shown.
     pub sudo_password: Option<Secret>,
+    /// Groups that it is in: what images may be meant for, and what `--limit` takes.
+    pub groups: BTreeSet<String>,
+    /// Labels, such as those of Kubernetes.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// How a node is reached.
@@ -171,7 +187,7 @@ struct RawDefaults {
 }
 
 /// Spelled out instead of flattening `RawDefaults` into it: serde cannot refuse unknown fields through `flatten`.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a node with fields, such as `{name: worker-1, host: 10.0.0.11}`")]
 struct RawNode {
     name: String,
@@ -186,6 +202,44 @@ struct RawNode {
     image_folder: Option<String>,
     staging: Option<String>,
     platform: Option<String>,
+    #[serde(default)]
+    groups: BTreeSet<String>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+}
+
+impl RawNode {
+    fn named(name: String) -> Self {
+        Self {
+            name,
+            host: None,
+            local: false,
+            port: None,
+            user: None,
+            identity: None,
+            sudo_password: None,
+            runtime: None,
+            image_folder: None,
+            staging: None,
+            platform: None,
+            groups: BTreeSet::new(),
+            labels: BTreeMap::new(),
+        }
+    }
+}
+
+/// What is used where an inventory is silent.
+#[derive(Debug, Clone, Default)]
+pub struct Fallback {
+    /// What `~` stands for.
+    pub home: Option<PathBuf>,
+    /// Login name.
+    pub user: Option<String>,
+    /// Login name where an inventory of another tool names none and `user` is not given: that of whoever runs omk, as with
+    /// `ssh`.
+    pub login: Option<String>,
+    /// Private key file.
+    pub identity: Option<PathBuf>,
 }
 
 impl Inventory {
@@ -194,6 +248,14 @@ impl Inventory {
     /// # Errors
     /// [`InventoryError`], naming the file and what in it.
     pub fn load(path: &Path, home: Option<&Path>) -> Result<Self, InventoryError> {
+        Self::load_with(path, &Fallback { home: home.map(Path::to_owned), ..Fallback::default() })
+    }
+
+    /// As [`Inventory::load`], with what is used where the file is silent.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_with(path: &Path, fallback: &Fallback) -> Result<Self, InventoryError> {
         use std::io::Read as _;
 
         let read = |source| InventoryError::Read { path: path.to_owned(), source };
@@ -204,7 +266,7 @@ impl Inventory {
             let what = "it is too long, in bytes".to_owned();
             return Err(InventoryError::TooLarge { path: path.to_owned(), what, limit: MAX_BYTES });
         }
-        let mut inventory = Self::parse(&text, path, home)?;
+        let mut inventory = Self::parse_with(&text, path, fallback)?;
         if inventory.nodes.iter().any(|n| n.sudo_password.is_some()) && readable_by_others(path) {
             let text = format!(
                 "{} holds a sudo password and other users can read it: chmod 600 {0}",
@@ -246,12 +308,39 @@ impl Inventory {
     /// # Errors
     /// [`InventoryError`].
     pub fn parse(text: &str, path: &Path, home: Option<&Path>) -> Result<Self, InventoryError> {
+        Self::parse_with(text, path, &Fallback { home: home.map(Path::to_owned), ..Fallback::default() })
+    }
+
+    /// As [`Inventory::parse`], with what is used where the text is silent.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse_with(text: &str, path: &Path, fallback: &Fallback) -> Result<Self, InventoryError> {
         // Editors of some systems put a byte order mark before the text.
         let text = text.trim_start_matches('\u{feff}');
-        // Editors of some systems put a byte order mark before the text.
-        let text = text.trim_start_matches('\u{feff}');
-        let raw: RawInventory = serde_yaml::from_str(text)
-            .map_err(|e| InventoryError::Syntax { path: path.to_owned(), text: reword(&e.to_string()) })?;
+        let syntax = |text: String| InventoryError::Syntax { path: path.to_owned(), text };
+        let raw = match form(text) {
+            Form::Own => serde_yaml::from_str(text).map_err(|e| syntax(reword(&e.to_string())))?,
+            Form::Kubectl(nodes) => foreign(nodes.map_err(syntax)?, fallback),
+            Form::Ansible => {
+                let nodes =
+                    ansible::read(text).map_err(|e| syntax(format!("line {}: {}", e.line, e.text)))?;
+                foreign(nodes, fallback)
+            }
+        };
+        Self::checked(raw, path, fallback)
+    }
+
+    /// Nodes that are named one by one: `[USER@]HOST[:PORT]`, or `local` for this machine.
+    ///
+    /// # Errors
+    /// [`InventoryError`] for what is no node.
+    pub fn named(nodes: &[String], fallback: &Fallback) -> Result<Self, InventoryError> {
+        let raw = nodes.iter().map(|text| inline(text)).collect();
+        Self::checked(foreign(raw, fallback), Path::new("--node"), fallback)
+    }
+
+    fn checked(raw: RawInventory, path: &Path, fallback: &Fallback) -> Result<Self, InventoryError> {
         if raw.nodes.len() > MAX_NODES {
             let what = format!("{} nodes", raw.nodes.len());
             return Err(InventoryError::TooLarge { path: path.to_owned(), what, limit: MAX_NODES as u64 });
@@ -268,14 +357,76 @@ impl Inventory {
             if !names.insert(node.name.clone()) {
                 return Err(refuse("this name is taken by an earlier node: each needs its own".to_owned()));
             }
-            nodes.push(convert(node, &raw.defaults, path, home).map_err(refuse)?);
+            nodes.push(convert(node, &raw.defaults, path, fallback).map_err(refuse)?);
         }
         Ok(Self { nodes, warnings: Vec::new() })
     }
 }
 
+/// What an inventory is written in.
+enum Form {
+    Own,
+    Ansible,
+    Kubectl(Result<Vec<RawNode>, String>),
+}
+
+/// Told by what is in it. What could be anything is taken for omk's own, whose errors say what is expected.
+fn form(text: &str) -> Form {
+    if let Some(nodes) = kubectl::read(text) {
+        return Form::Kubectl(nodes);
+    }
+    let limits = yaml::Limits { max_nodes: 500_000, max_depth: 64, ..yaml::Limits::default() };
+    match yaml::parse_one(text, &limits) {
+        Ok(root) if root.get("nodes").is_some() || root.get("defaults").is_some() => Form::Own,
+        Ok(root) if ansible::is_yaml(&root) => Form::Ansible,
+        Ok(root) if root.as_map().is_some() || root.is_null() => Form::Own,
+        _ if text.lines().any(ansible_line) => Form::Ansible,
+        _ => Form::Own,
+    }
+}
+
+/// A section, or a host with variables.
+fn ansible_line(line: &str) -> bool {
+    let line = line.split('#').next().unwrap_or_default().trim();
+    let section = line.strip_prefix('[').and_then(|l| l.strip_suffix(']'));
+    section.is_some_and(|name| !name.is_empty() && !name.contains([',', ' '])) || line.contains(" ansible_")
+}
+
+/// Nodes of an inventory that omk's own rules for names and logins were not made for.
+fn foreign(nodes: Vec<RawNode>, fallback: &Fallback) -> RawInventory {
+    let mut nodes = nodes;
+    for node in &mut nodes {
+        // An IPv6 address is a name for others.
+        node.name = node.name.replace([':', '%'], "-");
+        if !node.local {
+            node.user = node.user.take().or_else(|| fallback.user.clone()).or_else(|| fallback.login.clone());
+        }
+    }
+    RawInventory { defaults: RawDefaults::default(), nodes }
+}
+
+/// `[USER@]HOST[:PORT]`; what is wrong with it is told when it is checked.
+fn inline(text: &str) -> RawNode {
+    if text == "local" {
+        return RawNode { local: true, ..RawNode::named("local".into()) };
+    }
+    let (user, place) = match text.rsplit_once('@') {
+        Some((user, place)) => (Some(user.to_owned()), place),
+        None => (None, text),
+    };
+    let (host, port) = match place.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => match port.parse() {
+            Ok(port) if port > 0 => (host, Some(Port(port))),
+            _ => (place, None),
+        },
+        _ => (place, None),
+    };
+    let name = host.trim_matches(['[', ']']).to_owned();
+    RawNode { host: Some(host.to_owned()), port, user, ..RawNode::named(name) }
+}
+
 /// A TCP port.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Port(u16);
 
 impl<'de> Deserialize<'de> for Port {
@@ -319,7 +470,8 @@ fn reword(text: &str) -> String {
     WORDS.iter().fold(text.to_owned(), |text, (theirs, ours)| text.replacen(theirs, ours, 1))
 }
 
-fn convert(raw: RawNode, defaults: &RawDefaults, path: &Path, home: Option<&Path>) -> Result<Node, String> {
+fn convert(raw: RawNode, defaults: &RawDefaults, path: &Path, fallback: &Fallback) -> Result<Node, String> {
+    let home = fallback.home.as_deref();
     let name_byte = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if raw.name.is_empty() || raw.name.len() > 253 || !raw.name.bytes().all(name_byte) {
         return Err("a name has 1 to 253 letters, digits, '.', '_' or '-'".to_owned());
@@ -333,7 +485,8 @@ fn convert(raw: RawNode, defaults: &RawDefaults, path: &Path, home: Option<&Path
         Address::Local
     } else {
         let host = host(&raw.host.ok_or("host is missing (or say local: true)")?)?;
-        let user = either(raw.user, &defaults.user).ok_or("user is missing, here and in defaults")?;
+        let user = either(raw.user, &defaults.user).or_else(|| fallback.user.clone());
+        let user = user.ok_or("user is missing, here and in defaults; --user names one for all")?;
         let odd = |c: char| c.is_control() || c.is_whitespace();
         if user.is_empty() || user.len() > 255 || user.starts_with('-') || user.contains(odd) {
             return Err(format!("{:?} is no login name", clip(&user)));
@@ -341,6 +494,7 @@ fn convert(raw: RawNode, defaults: &RawDefaults, path: &Path, home: Option<&Path
         let port = raw.port.or(defaults.port).map_or(22, |Port(port)| port);
         let identity = either(raw.identity, &defaults.identity);
         let identity = identity.map(|i| expand(&i, path, home)).transpose()?;
+        let identity = identity.or_else(|| fallback.identity.clone());
         Address::Ssh { host, port, user, identity }
     };
     let platform = either(raw.platform, &defaults.platform);
@@ -353,6 +507,8 @@ fn convert(raw: RawNode, defaults: &RawDefaults, path: &Path, home: Option<&Path
         staging: absolute("staging", either(raw.staging, &defaults.staging))?,
         platform,
         sudo_password: raw.sudo_password.or_else(|| defaults.sudo_password.clone()),
+        groups: raw.groups,
+        labels: raw.labels,
     })
 }
 
@@ -408,5 +564,4 @@ fn clip(text: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "inventory_tests.rs"]
 mod tests;
