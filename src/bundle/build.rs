@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,12 +14,13 @@ use super::artifact::{Artifact, Content, PackedArtifact};
 use super::delta::{Base, DELTA_FILE, Delta};
 use super::index::{self, DOCKER_FILE, INDEX_FILE, Index, LAYOUT, LAYOUT_FILE};
 use super::output::check_output;
+use super::referrers::{Referred, referred};
 use super::write::{into_folder, into_tar};
 use crate::copy::{Job, Transfer};
 use crate::event::{Event, Events};
 use crate::graph::ImageGraph;
 use crate::oci::{Descriptor, Digest, ImageRef, Platform};
-use crate::registry::Registry;
+use crate::registry::{Referrer, Registry};
 use crate::store::archive::Stamp;
 use crate::store::{AnyOf, BlobSource, FilesSource, MemoryStore, StoreError};
 
@@ -53,6 +55,20 @@ pub trait Upstream: Send + Sync {
         Ok(self.graph(image, &[], events, cancel).await?.root)
     }
 
+    /// What refers to an image: signatures, attestations, SBOMs. Nothing unless they were asked for
+    /// ([`crate::registry::RegistryOptions::with_referrers`]); who stands before another source passes this on.
+    ///
+    /// # Errors
+    /// As for [`Upstream::graph`]; also when something is listed and is not there.
+    async fn referrers(
+        &self,
+        _of: &ImageGraph,
+        _events: &Events,
+        _cancel: &CancellationToken,
+    ) -> Result<Vec<Referrer>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Vec::new())
+    }
+
     /// Bytes of blobs that were given so far without fetching them.
     fn kept(&self) -> u64 {
         0
@@ -82,6 +98,18 @@ impl Upstream for Registry {
         cancel: &CancellationToken,
     ) -> Result<Descriptor, Box<dyn std::error::Error + Send + Sync>> {
         Ok(Registry::resolve(self, image, events, cancel).await?)
+    }
+
+    async fn referrers(
+        &self,
+        of: &ImageGraph,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<Referrer>, Box<dyn std::error::Error + Send + Sync>> {
+        if !self.options().with_referrers {
+            return Ok(Vec::new());
+        }
+        Ok(Registry::referrers(self, of, events, cancel).await?)
     }
 }
 
@@ -130,6 +158,8 @@ pub struct BuildReport {
     pub left_out: Vec<LeftOut>,
     /// What rides along beside images.
     pub artifacts: usize,
+    /// Signatures, attestations and SBOMs.
+    pub referrers: usize,
     /// Different blobs.
     pub blobs: usize,
     /// Blobs that are left out because the base has them, and their bytes.
@@ -233,7 +263,7 @@ pub enum BuildError {
 }
 
 /// Images resolved at once: each is a few small requests.
-const RESOLVE_PARALLEL: usize = 8;
+pub(super) const RESOLVE_PARALLEL: usize = 8;
 
 /// Resolves every image, then fetches every blob once, straight into its place.
 ///
@@ -262,11 +292,17 @@ pub async fn build(
     }
     let images = merge(graphs, &request.groups)?;
     let artifacts: Vec<Artifact> = request.artifacts.iter().map(|a| a.artifact.clone()).collect();
-    let documents = images.iter().map(|i| &i.graph.documents).chain(artifacts.iter().map(|a| &a.documents));
+    let referred = referred(&images, upstream, events, cancel).await?;
+    let all: Cow<'_, [BundleImage]> = if referred.is_empty() {
+        Cow::Borrowed(&images)
+    } else {
+        images.iter().cloned().chain(referred.iter().map(Referred::image)).collect()
+    };
+    let documents = all.iter().map(|i| &i.graph.documents).chain(artifacts.iter().map(|a| &a.documents));
     let documents: BTreeMap<Digest, bytes::Bytes> = documents.flat_map(Clone::clone).collect();
-    let mut blobs = ordered(&images, &artifacts);
+    let mut blobs = ordered(&images, &artifacts, &referred);
     let delta = request.base.as_ref().map(|base| left_to(base, &documents, &mut blobs));
-    let mut texts = texts(&images, &artifacts, &request.platforms).map_err(BuildError::Begin)?;
+    let mut texts = texts(&images, &artifacts, &referred, &request.platforms).map_err(BuildError::Begin)?;
     if let Some(delta) = &delta {
         let text = serde_json::to_vec(delta);
         let text = text
@@ -275,7 +311,7 @@ pub async fn build(
         texts.push((DELTA_FILE.to_owned(), text));
     }
     events.emit(Event::Phase { name: "pull", total: Some(blobs.len() as u64) });
-    let mut transfers = transfers(&images, &documents, upstream, events);
+    let mut transfers = transfers(&all, &documents, upstream, events);
     transfers.extend(own_transfers(&request.artifacts));
     if let Some(delta) = &delta {
         transfers.retain(|t| !delta.absent.contains_key(t.blob.digest()));
@@ -293,6 +329,7 @@ pub async fn build(
         images: images.iter().flat_map(built).collect(),
         left_out,
         artifacts: artifacts.len(),
+        referrers: referred.len(),
         blobs: blobs.len(),
         in_base: delta.map(|d| (d.absent.len(), d.bytes())),
         fetched: copied.moved - cached,
@@ -392,11 +429,16 @@ fn merge(
 
 /// Documents first, so that looking into a bundle reads one stretch; then everything else. Each sorted by digest:
 /// the order must not depend on the order in which images were asked for.
-pub(super) fn ordered(images: &[BundleImage], artifacts: &[Artifact]) -> Vec<Descriptor> {
+pub(super) fn ordered(
+    images: &[BundleImage],
+    artifacts: &[Artifact],
+    referred: &[Referred],
+) -> Vec<Descriptor> {
     let of_images = images.iter().flat_map(|i| &i.graph.blobs);
     let of_artifacts = artifacts.iter().flat_map(Artifact::blobs);
+    let of_referred = referred.iter().flat_map(|r| &r.graph.blobs);
     let blobs: BTreeMap<&Digest, &Descriptor> =
-        of_images.chain(of_artifacts).map(|b| (b.digest(), b)).collect();
+        of_images.chain(of_artifacts).chain(of_referred).map(|b| (b.digest(), b)).collect();
     let (documents, rest): (Vec<_>, Vec<_>) = blobs.into_values().partition(|b| super::open::is_document(b));
     documents.into_iter().chain(rest).cloned().collect()
 }
@@ -404,12 +446,14 @@ pub(super) fn ordered(images: &[BundleImage], artifacts: &[Artifact]) -> Vec<Des
 pub(super) fn texts(
     images: &[BundleImage],
     artifacts: &[Artifact],
+    referred: &[Referred],
     platforms: &[Platform],
 ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
     let json = |e: serde_json::Error| StoreError::Remote(format!("cannot write the index: {e}"));
+    let index = Index::new(images, artifacts, platforms).with_referrers(referred);
     Ok(vec![
         (LAYOUT_FILE.to_owned(), LAYOUT.to_vec()),
-        (INDEX_FILE.to_owned(), serde_json::to_vec(&Index::new(images, artifacts, platforms)).map_err(json)?),
+        (INDEX_FILE.to_owned(), serde_json::to_vec(&index).map_err(json)?),
         (DOCKER_FILE.to_owned(), index::docker_manifest(images).map_err(json)?),
     ])
 }

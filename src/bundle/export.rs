@@ -12,6 +12,7 @@ use super::index::{DOCKER_FILE, docker_manifest};
 use super::open::Bundle;
 use super::output::check_output;
 use super::pour::{self, Entry, Sink, pour};
+use super::referrers::{Referred, about};
 use super::write::{Texts, into_folder, into_tar};
 use super::{BundleImage, Form};
 use crate::copy::{Job, Transfer};
@@ -89,10 +90,13 @@ pub async fn export(
     let (texts, blobs) = if docker {
         let json = |e: serde_json::Error| StoreError::Remote(format!("cannot write {DOCKER_FILE}: {e}"));
         let listing = docker_manifest(&images).map_err(json).map_err(BuildError::Begin)?;
-        let blobs = ordered(&images, &[]).into_iter().filter(is_content).collect();
+        let blobs = ordered(&images, &[], &[]).into_iter().filter(is_content).collect();
         (vec![(DOCKER_FILE.to_owned(), listing)], blobs)
     } else {
-        (texts(&images, artifacts, &taken).map_err(BuildError::Begin)?, ordered(&images, artifacts))
+        let blobs = images.iter().flat_map(|i| &i.graph.blobs);
+        let referred: Vec<Referred> = about(blobs, bundle.referrers()).into_iter().cloned().collect();
+        let texts = texts(&images, artifacts, &referred, &taken).map_err(BuildError::Begin)?;
+        (texts, ordered(&images, artifacts, &referred))
     };
     events.emit(Event::Phase { name: "export", total: Some(blobs.len() as u64) });
     let size = match target {
@@ -127,8 +131,9 @@ pub(super) fn whole(bundle: &Bundle) -> Result<(), BuildError> {
 
 /// What a build of the same content writes: of a delta what is in it.
 pub(super) fn content(bundle: &Bundle) -> Result<(Texts, Vec<Descriptor>), StoreError> {
-    let mut texts = texts(bundle.images(), bundle.artifacts(), bundle.platforms())?;
-    let mut blobs = ordered(bundle.images(), bundle.artifacts());
+    let (images, artifacts, referred) = (bundle.images(), bundle.artifacts(), bundle.referrers());
+    let mut texts = texts(images, artifacts, referred, bundle.platforms())?;
+    let mut blobs = ordered(images, artifacts, referred);
     if let Some(delta) = bundle.delta() {
         let text = serde_json::to_vec(delta);
         let text = text.map_err(|e| StoreError::Remote(format!("cannot write {DELTA_FILE}: {e}")))?;

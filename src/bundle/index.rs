@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Artifact, BundleImage};
+use super::{Artifact, BundleImage, Referred};
 use crate::oci::{Descriptor, Platform, media};
 
 /// The file that makes a folder an image layout, and its only content (image-spec, "oci-layout file").
@@ -82,6 +82,12 @@ impl Index {
                 .collect(),
             annotations,
         }
+    }
+
+    /// Adds what refers to the images, behind all else.
+    pub(super) fn with_referrers(mut self, all: &[Referred]) -> Self {
+        self.manifests.extend(all.iter().map(Referred::entry));
+        self
     }
 
     /// The name that containerd gives the image, verbatim.

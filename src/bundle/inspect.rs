@@ -93,7 +93,7 @@ impl Bundle {
         let size: u64 = needed.values().map(|b| b.size()).sum();
         let all =
             self.images().iter().map(|i| i.graph.size()).chain(self.artifacts().iter().map(Artifact::size));
-        let all: u64 = all.sum();
+        let all: u64 = all.chain(self.referrers().iter().map(|r| r.graph.size())).sum();
         let image = |i: &super::BundleImage| InspectedImage {
             names: i.names.clone(),
             label: i.label(),

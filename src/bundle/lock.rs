@@ -245,4 +245,13 @@ impl Upstream for Pinned<'_> {
     fn kept(&self) -> u64 {
         self.inner.kept()
     }
+
+    async fn referrers(
+        &self,
+        of: &ImageGraph,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<crate::registry::Referrer>, Box<dyn std::error::Error + Send + Sync>> {
+        self.inner.referrers(of, events, cancel).await
+    }
 }

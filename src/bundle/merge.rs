@@ -10,10 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::artifact::{Content, PackedArtifact};
 use super::build::{BuildError, BuildReport, BuildRequest, Form, Upstream, build};
+use super::referrers::about;
 use super::{Bundle, BundleImage};
 use crate::event::Events;
 use crate::graph::ImageGraph;
 use crate::oci::{Descriptor, Digest, ImageRef, Platform};
+use crate::registry::Referrer;
 use crate::store::{BlobSource, ByteStream, StoreError};
 
 /// Why bundles cannot be merged.
@@ -178,6 +180,20 @@ impl Upstream for Images {
 
     fn blobs(&self, _: &ImageRef, _: &Events) -> Arc<dyn BlobSource> {
         Arc::new(self.all.clone())
+    }
+
+    /// What the bundles have: nobody is asked.
+    async fn referrers(
+        &self,
+        of: &ImageGraph,
+        _: &Events,
+        _: &CancellationToken,
+    ) -> Result<Vec<Referrer>, Box<dyn std::error::Error + Send + Sync>> {
+        let found = about(&of.blobs, self.wanted.iter().flat_map(Bundle::referrers));
+        Ok(found
+            .into_iter()
+            .map(|r| Referrer { subject: r.subject.clone(), graph: r.graph.clone() })
+            .collect())
     }
 }
 

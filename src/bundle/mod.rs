@@ -27,6 +27,7 @@ mod open;
 mod opening;
 mod output;
 mod pour;
+mod referrers;
 mod spool;
 mod volume;
 mod write;
@@ -47,6 +48,7 @@ pub use merge::{MergeError, MergeRequest, merge};
 pub use open::{Bundle, BundleError};
 pub use opening::{Kind, Opening};
 pub use output::check_output;
+pub use referrers::Referred;
 pub use spool::Compression;
 pub use volume::{
     BadVolume, Rebuilt, RepairReport, SplitReport, SplitRequest, VolumeError, VolumeHeader, VolumeSize,

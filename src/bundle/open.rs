@@ -13,6 +13,7 @@ use super::docker::Tagged;
 use super::index::{DOCKER_FILE, INDEX_FILE, Index};
 use super::medium::Medium;
 use super::opening::{Found, Kind, Listing, Name, Naming, Opening};
+use super::referrers::{self, Referred};
 use super::spool::Compression;
 use super::volume::VolumeError;
 use crate::graph::{GraphError, Step, Walk};
@@ -36,6 +37,7 @@ pub struct Bundle {
     medium: Arc<Medium>,
     images: Vec<BundleImage>,
     artifacts: Vec<Artifact>,
+    referrers: Vec<Referred>,
     delta: Option<Delta>,
     platforms: Vec<Platform>,
 }
@@ -172,6 +174,7 @@ impl Bundle {
             medium,
             images: Vec::new(),
             artifacts: Vec::new(),
+            referrers: Vec::new(),
             delta: None,
             platforms: Vec::new(),
         };
@@ -189,12 +192,17 @@ impl Bundle {
                 })?,
                 Listing::Docker(_) => Vec::new(),
             };
+            let referrers = match &listing {
+                Listing::Index(index) => referrers::read(&bundle, index).await?,
+                Listing::Docker(_) => Vec::new(),
+            };
             let images = bundle.walk(listing, platforms.as_deref(), opening).await?;
-            Ok((platforms, images, artifacts, delta))
+            Ok((platforms, images, artifacts, delta, referrers))
         };
-        let (platforms, images, artifacts, delta) = read.await.map_err(|e| bundle.explained(e))?;
+        let (platforms, images, artifacts, delta, referrers) = read.await.map_err(|e| bundle.explained(e))?;
         bundle.images = images;
         bundle.artifacts = artifacts;
+        bundle.referrers = referrers;
         bundle.delta = delta;
         bundle.platforms = platforms.unwrap_or_else(|| {
             let all = bundle.images.iter().flat_map(|i| &i.graph.images);
@@ -286,10 +294,16 @@ impl Bundle {
         &self.artifacts
     }
 
+    /// Signatures, attestations and SBOMs of the images, which no runtime runs.
+    pub fn referrers(&self) -> &[Referred] {
+        &self.referrers
+    }
+
     /// Every blob that an image or artifact needs, once.
     pub fn needed(&self) -> BTreeMap<Digest, Descriptor> {
         let blobs = self.images.iter().flat_map(|i| &i.graph.blobs);
         let blobs = blobs.chain(self.artifacts.iter().flat_map(Artifact::blobs));
+        let blobs = blobs.chain(self.referrers.iter().flat_map(|r| &r.graph.blobs));
         blobs.map(|b| (b.digest().clone(), b.clone())).collect()
     }
 
@@ -343,7 +357,7 @@ impl Bundle {
         }
     }
 
-    fn not_bundle(&self, reason: impl Into<String>) -> BundleError {
+    pub(super) fn not_bundle(&self, reason: impl Into<String>) -> BundleError {
         BundleError::NotBundle { path: self.path.clone(), reason: reason.into() }
     }
 
@@ -358,7 +372,8 @@ impl Bundle {
         let entries: Vec<(Descriptor, Name)> = match listing {
             Listing::Index(index) => {
                 let named = |e: Descriptor| naming.of(&e).map(|name| (e, name));
-                let images = index.manifests.into_iter().filter(|e| Artifact::named(e).is_none());
+                let images =
+                    index.manifests.into_iter().filter(|e| Artifact::named(e).is_none() && !Referred::is(e));
                 images.map(named).collect::<Result<_, _>>()?
             }
             Listing::Docker(images) => self.tagged(images, &naming)?,
@@ -436,7 +451,7 @@ impl Bundle {
     }
 
     /// `read`: the documents of the images before. Thousands of images may share one, which is held once.
-    async fn graph(
+    pub(super) async fn graph(
         &self,
         image: ImageRef,
         root: Descriptor,

@@ -59,11 +59,12 @@ impl ImageCache {
         }
         let root = Descriptor::new(root.media_type(), root.digest().clone(), root.size());
         let _content = self.content_shared()?;
-        let graph = match self.walk_documents(Walk::new(image.clone(), root.clone(), platforms))? {
-            Some(Ok(graph)) => graph,
-            Some(Err(error)) => return Ok(Err(error.to_string())),
-            None => return Ok(Err("a manifest or config of it is missing".to_owned())),
-        };
+        let graph =
+            match self.walk_documents(Walk::new(image.clone(), root.clone(), platforms).with_foreign())? {
+                Some(Ok(graph)) => graph,
+                Some(Err(error)) => return Ok(Err(error.to_string())),
+                None => return Ok(Err("a manifest or config of it is missing".to_owned())),
+            };
         if let Some(blob) = self.first_missing(&graph.blobs)? {
             return Ok(Err(format!("blob {} is missing", blob.digest())));
         }
@@ -279,6 +280,18 @@ impl Upstream for CachedUpstream {
         match &self.behind {
             Some(behind) => behind.resolve(image, events, cancel).await,
             None => Ok(self.graph(image, &[], events, cancel).await?.root),
+        }
+    }
+
+    async fn referrers(
+        &self,
+        of: &ImageGraph,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<crate::registry::Referrer>, Told> {
+        match &self.behind {
+            Some(behind) => behind.referrers(of, events, cancel).await,
+            None => Ok(Vec::new()),
         }
     }
 

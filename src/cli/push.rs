@@ -55,6 +55,9 @@ pub struct CopyArgs {
     /// Take this platform, may be given more than once; all of them if none is given
     #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
     platform: Vec<Platform>,
+    /// Also take what refers to the image: signatures, attestations, SBOMs
+    #[arg(long)]
+    with_referrers: bool,
     #[command(flatten)]
     how: How,
 }
@@ -161,6 +164,11 @@ pub(super) async fn bundle(args: PushArgs, context: Context) -> Outcome {
             images.push(PushImage { name: name.clone(), target, graph, source });
         }
     }
+    for found in bundle.referrers() {
+        let target = mapping.apply(&found.name, found.graph.root.digest()).map_err(CliError::usage)?;
+        let (graph, source) = (Arc::new(found.graph.clone()), Arc::clone(&source));
+        images.push(PushImage { name: found.name.to_string(), target, graph, source });
+    }
     args.how.push(&images, &registry, &context).await
 }
 
@@ -184,8 +192,18 @@ pub(super) async fn copy(args: CopyArgs, context: Context) -> Outcome {
             None => target.at(graph.root.digest().clone()),
         };
     }
-    let source = registry.repository(&args.source, events).with_documents(graph.documents.clone());
-    let name = args.source.to_string();
-    let image = PushImage { name, target, graph: Arc::new(graph), source: Arc::new(source) };
-    args.how.push(&[image], &registry, &context).await
+    let source: Arc<dyn BlobSource> = Arc::new(registry.repository(&args.source, events));
+    let mut images = Vec::new();
+    if args.with_referrers {
+        for found in registry.referrers(&graph, events, cancel).await? {
+            let (graph, source) = (Arc::new(found.graph), Arc::clone(&source));
+            let target = match graph.image.tag() {
+                Some(tag) => format!("{}:{tag}", target.name()).parse()?,
+                None => target.at(graph.root.digest().clone()),
+            };
+            images.push(PushImage { name: graph.image.to_string(), target, graph, source });
+        }
+    }
+    images.push(PushImage { name: args.source.to_string(), target, graph: Arc::new(graph), source });
+    args.how.push(&images, &registry, &context).await
 }

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RANGE, RETRY_AFTER};
-use reqwest::{Client, Method, Response, StatusCode, Url};
+use reqwest::header::{ACCEPT, AUTHORIZATION, RANGE, RETRY_AFTER};
+use reqwest::{Client, Method, Response, StatusCode};
 
 use super::auth::{self, Session};
 use super::credentials::canonical;
@@ -17,8 +17,8 @@ use super::hosts::HostTls;
 use super::places::{self, Downgrade, Place, Places, TooMany};
 use super::retry::{Again, Failure, Retries, retry_after};
 use super::{RegistryError, RegistryOptions, bodies, error};
-use crate::event::{Event, Events};
-use crate::oci::{Digest, ImageRef, media};
+use crate::event::Events;
+use crate::oci::{Digest, media};
 
 /// As many as `oci-client` follows, which cannot be told another number.
 pub(super) const MAX_REDIRECTS: usize = 10;
@@ -37,15 +37,15 @@ pub(super) struct Http {
     sessions: Mutex<Sessions>,
     /// Registries that answered once: when one of them cannot be reached it will be back, one that never answered
     /// is probably misspelled.
-    reached: Mutex<BTreeSet<String>>,
+    pub(super) reached: Mutex<BTreeSet<String>>,
     /// By registry.
     places: Mutex<BTreeMap<String, Arc<Places>>>,
     /// What was told once and need not be told again.
-    told: Mutex<BTreeSet<String>>,
+    pub(super) told: Mutex<BTreeSet<String>>,
     /// Mirrors that serve or served a blob, and whether its bytes were wrong.
-    mirrored: Mutex<BTreeMap<(Digest, String), bool>>,
+    pub(super) mirrored: Mutex<BTreeMap<(Digest, String), bool>>,
     /// Requests that a registry says are left, as they were last told.
-    left: Mutex<BTreeMap<String, u64>>,
+    pub(super) left: Mutex<BTreeMap<String, u64>>,
 }
 
 /// What a request is about, for URLs and messages.
@@ -115,96 +115,7 @@ pub(super) struct Call {
     pub(super) range: Option<Range<u64>>,
 }
 
-/// A request to write: to an address that the registry may have named itself.
-pub(super) struct Raw {
-    method: Method,
-    pub(super) url: Url,
-    headers: HeaderMap,
-    pub(super) body: Bytes,
-}
-
-impl Raw {
-    pub(super) fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: HeaderMap::new(), body: Bytes::new() }
-    }
-
-    /// What is no header value is left out: the registry says what it misses.
-    pub(super) fn header(&mut self, name: HeaderName, value: &str) {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.insert(name, value);
-        }
-    }
-}
-
 impl Http {
-    /// Sends one request to write, logging in when the registry asks for it. Any status is an answer.
-    pub(super) async fn send(
-        &self,
-        target: &Target<'_>,
-        client: &Client,
-        raw: &Raw,
-    ) -> Result<Response, Failure> {
-        let session = self.session(target);
-        let (header, seen) = {
-            let mut session = session.lock().await;
-            session.refresh(self, target).await?;
-            session.current()
-        };
-        let body = || reqwest::Body::from(raw.body.clone());
-        let response = self.write(target, client, raw, header.as_ref(), body()).await?;
-        if response.status() != StatusCode::UNAUTHORIZED || !is_home(target, &raw.url) {
-            return Ok(response);
-        }
-        let header = {
-            let mut session = session.lock().await;
-            session.answer(self, target, response.headers(), seen).await?;
-            session.current().0
-        };
-        self.write(target, client, raw, header.as_ref(), body()).await
-    }
-
-    /// The same with a body that cannot be sent twice: who is not logged in by now is refused.
-    pub(super) async fn send_stream(
-        &self,
-        target: &Target<'_>,
-        client: &Client,
-        raw: &Raw,
-        body: reqwest::Body,
-    ) -> Result<Response, Failure> {
-        let session = self.session(target);
-        let header = {
-            let mut session = session.lock().await;
-            session.refresh(self, target).await?;
-            session.current().0
-        };
-        self.write(target, client, raw, header.as_ref(), body).await
-    }
-
-    async fn write(
-        &self,
-        target: &Target<'_>,
-        client: &Client,
-        raw: &Raw,
-        authorization: Option<&HeaderValue>,
-        body: reqwest::Body,
-    ) -> Result<Response, Failure> {
-        let mut request = client.request(raw.method.clone(), raw.url.clone());
-        request = request.headers(raw.headers.clone());
-        if raw.method != Method::GET && raw.method != Method::HEAD {
-            request = request.body(body);
-        }
-        // Only the registry itself is told who we are, not the storage that it sends us to.
-        if is_home(target, &raw.url) {
-            request = request.headers(target.place.headers.clone());
-            if let Some(value) = authorization {
-                request = request.header(AUTHORIZATION, value.clone());
-            }
-        }
-        let response = request.send().await.map_err(|e| self.failure(target, &e))?;
-        self.reached.lock().unwrap_or_else(PoisonError::into_inner).insert(target.registry.to_owned());
-        Ok(response)
-    }
-
     pub(super) fn new(options: RegistryOptions) -> Result<Self, RegistryError> {
         static PROVIDER: Once = Once::new();
         PROVIDER.call_once(|| {
@@ -245,98 +156,6 @@ impl Http {
     pub(super) fn home(&self, registry: &str) -> Result<Arc<Place>, RegistryError> {
         let nobody = || RegistryError::Client(format!("{registry}: there is nobody to ask"));
         self.places(registry)?.home().ok_or_else(nobody)
-    }
-
-    /// True the first time.
-    pub(super) fn first_time(&self, what: String) -> bool {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(what)
-    }
-
-    /// Remembers who gives the bytes of a blob, if that is not the registry itself.
-    pub(super) fn serves(&self, digest: &Digest, place: &Place) {
-        if !place.upstream {
-            let mut all = self.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
-            all.entry((digest.clone(), place.name.clone())).or_insert(false);
-        }
-    }
-
-    /// Holds a mirror responsible for the bytes of a blob and says which one; nothing when none gave any.
-    pub(super) fn blame(&self, digest: &Digest) -> Option<String> {
-        let mut all = self.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
-        let (key, wrong) = all.iter_mut().find(|((of, _), wrong)| of == digest && !**wrong)?;
-        *wrong = true;
-        Some(key.1.clone())
-    }
-
-    pub(super) fn is_blamed(&self, digest: &Digest, place: &Place) -> bool {
-        let all = self.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(&(digest.clone(), place.name.clone())).copied().unwrap_or(false)
-    }
-
-    /// Tells that a mirror serves an image, once.
-    pub(super) fn served(&self, target: &Target<'_>, image: &ImageRef, events: &Events) {
-        if target.place.skip_verify && self.first_time(format!("skip {}", target.registry)) {
-            let message = format!(
-                "the certificate of {} is not checked, as its configuration says: what a tag stands for is its word alone",
-                target.registry
-            );
-            events.emit(Event::Warning { message });
-        }
-        if target.place.upstream || !self.first_time(format!("{} {}", target.registry, image.name())) {
-            return;
-        }
-        events.emit(Event::Mirror { image: image.name(), mirror: target.registry.to_owned() });
-    }
-
-    /// Tells that a mirror does not have something, once for each image.
-    pub(super) fn passed_over(
-        &self,
-        target: &Target<'_>,
-        image: &ImageRef,
-        error: &RegistryError,
-        events: &Events,
-    ) {
-        if matches!(
-            error,
-            RegistryError::Refused { .. }
-                | RegistryError::Dns { .. }
-                | RegistryError::Tls { .. }
-                | RegistryError::PlainHttp { .. }
-                | RegistryError::Timeout { .. }
-        ) {
-            target.place.is_down();
-        }
-        if self.first_time(format!("not {} {}", target.registry, image.name())) {
-            let (mirror, reason) = (target.registry.to_owned(), error.to_string());
-            events.emit(Event::MirrorFailed { image: image.name(), mirror, reason });
-        }
-    }
-
-    /// Tells how many requests a registry says are left, whenever that became half as many.
-    pub(super) fn rate(&self, target: &Target<'_>, headers: &HeaderMap, events: &Events) {
-        let number = |name: &str| {
-            let value = headers.get(name)?.to_str().ok()?;
-            let mut parts = value.split(';');
-            let n = parts.next()?.trim().parse::<u64>().ok()?;
-            let window = parts.find_map(|p| p.trim().strip_prefix("w=")?.parse::<u64>().ok());
-            Some((n, window))
-        };
-        let Some((remaining, window)) = number("ratelimit-remaining") else { return };
-        let limit = number("ratelimit-limit");
-        {
-            let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-            let last = left.get(target.registry).copied();
-            if last.is_some_and(|last| remaining > last / 2 && remaining <= last) {
-                return;
-            }
-            left.insert(target.registry.to_owned(), remaining);
-        }
-        events.emit(Event::RateLimit {
-            registry: target.registry.to_owned(),
-            remaining,
-            limit: limit.map(|(n, _)| n),
-            window_s: window.or_else(|| limit.and_then(|(_, w)| w)),
-        });
     }
 
     /// Does something until it works or is not worth another try.
@@ -548,11 +367,6 @@ pub(super) async fn read_bounded(
     Ok(Some(all.freeze()))
 }
 
-/// Whether an address is the registry's own.
-fn is_home(target: &Target<'_>, url: &Url) -> bool {
-    Url::parse(&target.place.base).is_ok_and(|own| own.origin() == url.origin())
-}
-
 fn find(text: &[u8], word: &[u8]) -> bool {
     text.windows(word.len()).any(|w| w == word)
 }
@@ -619,6 +433,7 @@ pub(super) fn reason(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::ImageRef;
 
     fn url(options: RegistryOptions, image: &str) -> String {
         let http = Http::new(options).unwrap();

@@ -47,7 +47,10 @@ mod hosts;
 mod http;
 mod places;
 mod push;
+mod referrers;
 mod retry;
+mod told;
+mod write;
 
 #[doc(hidden)]
 pub use auth::parse_challenge;
@@ -56,6 +59,7 @@ pub use credentials::{Credentials, Kept, Login, Providers, Secret, forget, keep}
 pub use error::RegistryError;
 pub use hosts::{Host, HostRules, HostTls, Hosts, parse_hosts_toml};
 pub use push::{Mapping, PushError, PushImage, PushOptions, PushReport, PushState, PushedImage, push};
+pub use referrers::Referrer;
 pub use retry::RetryOptions;
 
 use http::{Call, Http, Target};
@@ -87,6 +91,8 @@ pub struct RegistryOptions {
     /// Takes layers that their publisher does not want redistributed (Windows' base layers), instead of refusing the
     /// image.
     pub foreign_layers: bool,
+    /// Whether builds also take what refers to an image: signatures, attestations, SBOMs.
+    pub with_referrers: bool,
     /// Requests to one host at the same time, where its rules say nothing else.
     pub per_registry: usize,
     /// Requests at the same time while a graph is read; how many blobs a copy should read at once.
@@ -111,6 +117,7 @@ impl Default for RegistryOptions {
             credentials: Credentials::anonymous(),
             hosts: Hosts::default(),
             foreign_layers: false,
+            with_referrers: false,
             per_registry: 16,
             concurrency: 4,
             connect_timeout: Duration::from_secs(15),

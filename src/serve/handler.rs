@@ -53,6 +53,7 @@ enum Route<'a> {
     Tags(&'a str),
     Manifest(&'a str, &'a str),
     Blob(&'a str, &'a str),
+    Referrers(&'a str, &'a str),
     Unknown,
 }
 
@@ -70,10 +71,11 @@ fn route(path: &str) -> Route<'_> {
     }
     // From the right: a repository may itself be called `x/blobs/y`.
     let split = |word: &str| rest.rfind(word).map(|at| (&rest[..at], &rest[at + word.len()..]));
-    let pair = [split("/manifests/"), split("/blobs/")];
-    match pair {
-        [Some((name, last)), _] if !last.contains('/') => Route::Manifest(name, last),
-        [_, Some((name, last))] if !last.contains('/') => Route::Blob(name, last),
+    let all = [split("/manifests/"), split("/blobs/"), split("/referrers/")];
+    match all {
+        [Some((name, last)), ..] if !last.contains('/') => Route::Manifest(name, last),
+        [_, Some((name, last)), _] if !last.contains('/') => Route::Blob(name, last),
+        [.., Some((name, last))] if !last.contains('/') => Route::Referrers(name, last),
         _ => Route::Unknown,
     }
 }
@@ -129,7 +131,10 @@ impl Service {
         }
         let route = route(path);
         let repository = match route {
-            Route::Tags(name) | Route::Manifest(name, _) | Route::Blob(name, _) => Some(name),
+            Route::Tags(name)
+            | Route::Manifest(name, _)
+            | Route::Blob(name, _)
+            | Route::Referrers(name, _) => Some(name),
             _ => None,
         };
         self.options
@@ -158,6 +163,16 @@ impl Service {
             }
             Route::Manifest(name, reference) => self.manifest(name, reference, head, fault.as_ref()).await,
             Route::Blob(name, digest) => self.blob(name, digest, head, range, fault.as_ref()).await,
+            Route::Referrers(name, digest) => {
+                let digest: Result<Digest, _> = digest.parse();
+                let found = digest.ok().and_then(|d| self.catalog.referrers(name, &d));
+                let unknown = || refusal(StatusCode::NOT_FOUND, "NOT_FOUND", "no such path");
+                let manifests = found.ok_or_else(unknown)?;
+                let index = serde_json::json!({
+                    "schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": manifests,
+                });
+                Ok(json(StatusCode::OK, index.to_string()))
+            }
             Route::Unknown => Err(refusal(StatusCode::NOT_FOUND, "NOT_FOUND", "no such path")),
         }
     }

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::oci::{Descriptor, ImageRef};
+use crate::oci::{Descriptor, Digest, ImageRef};
 use crate::store::BlobSource;
 
 mod access;
@@ -36,7 +36,10 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// What is served under which name: repositories (`lab/web`, without a host) and their tags. Shared: a change is
 /// seen by a running server.
 #[derive(Debug, Clone, Default)]
-pub struct Catalog(Arc<RwLock<BTreeMap<String, BTreeMap<String, Descriptor>>>>);
+pub struct Catalog(Arc<RwLock<BTreeMap<String, BTreeMap<String, Descriptor>>>>, Arc<RwLock<Referrers>>);
+
+/// By repository and subject.
+type Referrers = BTreeMap<(String, Digest), Vec<Descriptor>>;
 
 impl Catalog {
     /// With nothing in it.
@@ -59,6 +62,19 @@ impl Catalog {
                 all.entry(image.repository().to_owned()).or_default();
             }
         }
+    }
+
+    /// Lists a manifest among the referrers of another. A catalog without any is that of a registry that does not
+    /// know the referrers API.
+    pub fn refer(&self, repository: &str, subject: &Digest, referrer: Descriptor) {
+        let mut all = self.1.write().unwrap_or_else(PoisonError::into_inner);
+        all.entry((repository.to_owned(), subject.clone())).or_default().push(referrer);
+    }
+
+    fn referrers(&self, repository: &str, subject: &Digest) -> Option<Vec<Descriptor>> {
+        let all = self.1.read().unwrap_or_else(PoisonError::into_inner);
+        let key = (repository.to_owned(), subject.clone());
+        (!all.is_empty()).then(|| all.get(&key).cloned().unwrap_or_default())
     }
 
     fn find(&self, repository: &str, tag: &str) -> Option<Descriptor> {

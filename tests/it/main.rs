@@ -33,5 +33,6 @@ mod registry_faults;
 mod registry_hosts;
 mod registry_push;
 mod registry_real;
+mod registry_referrers;
 mod sources;
 mod volumes;

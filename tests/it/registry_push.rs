@@ -1,13 +1,14 @@
 //! Pushing to Debian's docker-registry: plain, with a login, with TLS, and over lines that break.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use omk::event::{Event, Recorder, silent};
-use omk::oci::{Descriptor, ImageRef};
+use omk::oci::{Descriptor, Digest, ImageRef};
 use omk::registry::{
     Credentials, Login, PushImage, PushOptions, PushReport, PushState, Registry, RegistryOptions,
     RetryOptions, Secret, push,
@@ -284,4 +285,135 @@ fn a_bundle_is_pushed_and_an_image_copied_by_command() {
     assert!(said(&copied).contains(&format!("{secure}/copied/web:1")), "{}", said(&copied));
     let unknown = omk(home.path(), &["bundle", "push", &bundle, "harbor"], "");
     assert_eq!(unknown.status.code(), Some(2), "{}", said(&unknown));
+}
+
+/// A registry that does with uploads what distribution-spec 1.1 says, and breaks lines in the middle of chunks.
+struct Depot {
+    address: SocketAddr,
+    state: Arc<Mutex<Stored>>,
+}
+
+#[derive(Default)]
+struct Stored {
+    upload: Vec<u8>,
+    blobs: BTreeMap<String, Vec<u8>>,
+    manifests: BTreeMap<String, Vec<u8>>,
+    cuts: u32,
+    /// Bytes of chunks that arrived, with those that were not kept.
+    received: usize,
+    asked: usize,
+}
+
+impl Depot {
+    fn new(cuts: u32) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(Mutex::new(Stored { cuts, ..Stored::default() }));
+        let shared = Arc::clone(&state);
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let shared = Arc::clone(&shared);
+                std::thread::spawn(move || while serve_one(&client, &shared).is_some() {});
+            }
+        });
+        Self { address, state }
+    }
+}
+
+/// One request; nothing when the connection is to end.
+fn serve_one(mut client: &TcpStream, state: &Mutex<Stored>) -> Option<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).ok()?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).ok()?;
+    let mut words = head.split(' ');
+    let (method, path) = (words.next()?, words.next()?.to_owned());
+    let lower = head.to_ascii_lowercase();
+    let length = lower.lines().find_map(|l| l.strip_prefix("content-length: ")?.trim().parse::<usize>().ok());
+    let (mut body, mut left, patch) = (Vec::new(), length.unwrap_or(0), method == "PATCH");
+    while left > 0 {
+        let mut part = vec![0; left.min(64 * 1024)];
+        let n = client.read(&mut part).ok().filter(|n| *n > 0)?;
+        left -= n;
+        body.extend_from_slice(&part[..n]);
+        let mut state = state.lock().unwrap();
+        if patch {
+            state.received += n;
+            if state.cuts > 0 && body.len() > 300_000 {
+                // What arrived is kept, the rest is lost.
+                state.cuts -= 1;
+                state.upload.extend_from_slice(&body);
+                let _ = client.shutdown(std::net::Shutdown::Both);
+                return None;
+            }
+        }
+    }
+    let mut state = state.lock().unwrap();
+    let digest = path.rsplit(['/', '=']).next()?.replace("%3A", ":");
+    let location = "Location: /v2/p/spec/blobs/uploads/1?state=x\r\n".to_owned();
+    let range = |n: usize| format!("Range: 0-{}\r\n", n.saturating_sub(1));
+    let (status, headers) = match (method, path.contains("/uploads/")) {
+        ("POST", true) => {
+            state.upload.clear();
+            (202, location)
+        }
+        ("PATCH", true) => {
+            let from = lower
+                .lines()
+                .find_map(|l| l.strip_prefix("content-range: ")?.split('-').next()?.parse().ok());
+            if from == Some(state.upload.len()) {
+                state.upload.extend_from_slice(&body);
+                (202, location + &range(state.upload.len()))
+            } else {
+                (416, location + &range(state.upload.len()))
+            }
+        }
+        ("GET", true) => {
+            state.asked += 1;
+            (204, location + &range(state.upload.len()))
+        }
+        ("PUT", true) => {
+            let mut all = std::mem::take(&mut state.upload);
+            all.extend_from_slice(&body);
+            if Digest::sha256(&all).to_string() == digest {
+                state.blobs.insert(digest, all);
+                (201, String::new())
+            } else {
+                (400, String::new())
+            }
+        }
+        ("PUT", false) => {
+            state.manifests.insert(digest, body);
+            (201, String::new())
+        }
+        _ if state.blobs.contains_key(&digest) || state.manifests.contains_key(&digest) => {
+            (200, String::new())
+        }
+        _ => (404, String::new()),
+    };
+    drop(state);
+    let end = if status == 204 { "\r\n" } else { "Content-Length: 0\r\n\r\n" };
+    client.write_all(format!("HTTP/1.1 {status} X\r\n{headers}{end}").as_bytes()).ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_goes_on_at_the_byte_where_the_line_broke() {
+    let (store, size) = (MemoryStore::new(), 6_000_000);
+    let root = image(&store, "linux/amd64", &[&noise(61, size)]);
+    let origin = Origin::new(store, root).await;
+    let depot = Depot::new(3);
+    let client = origin.client(&[depot.address], Credentials::anonymous());
+    let one = origin.image(&client, &format!("{}/p/spec:1", depot.address), &[]).await;
+    let layer = one.graph.images[0].layers[0].digest().to_string();
+    let options = PushOptions { parallel: 1, ..SMALL };
+    let report = push(&[one], &client, options, &silent(), &CancellationToken::new()).await.unwrap();
+    assert!(report.failed.is_empty(), "{report:?}");
+    let state = depot.state.lock().unwrap();
+    assert_eq!(state.blobs[&layer], noise(61, size));
+    assert_eq!((state.cuts, state.asked), (0, 3), "it is asked after each cut");
+    assert_eq!(state.received, size, "no byte that was kept is sent twice");
+    assert!(state.manifests.contains_key("1"), "the tag is there: {:?}", state.manifests.keys());
 }

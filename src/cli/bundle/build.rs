@@ -66,6 +66,9 @@ pub struct BuildArgs {
     volumes: VolumeArgs,
     #[command(flatten)]
     lock: LockArgs,
+    /// Also take what refers to the images: signatures, attestations, SBOMs; one that is listed and lost is an error
+    #[arg(long)]
+    with_referrers: bool,
     #[command(flatten)]
     cache: CacheArgs,
     #[command(flatten)]
@@ -131,7 +134,13 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Outcome {
         Some(size) => staged(size, output, &args.volumes)?,
     };
     bundle::check_output(&output, form, args.sources.paths()).map_err(|e| build_error(&e))?;
-    let options = args.registry.options()?;
+    if args.with_referrers && args.sources.offline() {
+        let text =
+            "--with-referrers asks registries what refers to an image: it cannot be done with --offline";
+        return Err(CliError::usage(text));
+    }
+    let mut options = args.registry.options()?;
+    options.with_referrers = args.with_referrers;
     let registry = Registry::new(options.clone())?;
     let images = args.cache.images(registry, args.sources.offline()).await?;
     let wanted = match &definition {
@@ -277,6 +286,9 @@ pub(super) fn build_summary(report: &BuildReport) -> String {
     }
     if report.cached > 0 {
         text += &format!(", {} from the cache", output::bytes(report.cached));
+    }
+    if report.referrers > 0 {
+        text += &format!(", with {} that refer to them", output::count(report.referrers, "artifact"));
     }
     if report.resumed > 0 {
         text += &format!(", {} kept from an interrupted run", output::bytes(report.resumed));

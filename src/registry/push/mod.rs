@@ -19,14 +19,15 @@ use crate::oci::media::{self, Kind};
 use crate::oci::{Descriptor, Digest, ImageRef, MAX_MANIFEST_BYTES, Manifest};
 use crate::store::{BlobSource, StoreError, read_verified};
 
+mod destination;
 mod map;
 mod upload;
 
+use destination::{Destination, Writer};
 pub use map::Mapping;
-use upload::{Destination, Writer};
 
 /// Times that a blob is sent from its start because the registry lost what it had of it.
-const ATTEMPTS: u32 = 4;
+const ATTEMPTS: u32 = 6;
 
 /// An image and the name that it gets.
 #[derive(Clone)]
