@@ -188,10 +188,17 @@ pub async fn push(
             .buffer_unordered(options.parallel.max(1))
             .try_collect()
             .await?;
-        let done: Vec<_> = stream::iter(images)
-            .map(|image| async move {
-                let to = at(&image.target);
-                (image, finish(image, to, options, events).await)
+        // One after the other within a repository: registries check an index against manifests that another request
+        // may be writing at that moment.
+        let mut repositories: BTreeMap<String, Vec<&PushImage>> = BTreeMap::new();
+        images.iter().for_each(|i| repositories.entry(i.target.name()).or_default().push(i));
+        let done: Vec<Vec<_>> = stream::iter(repositories.into_values())
+            .map(|group| async move {
+                let mut done = Vec::with_capacity(group.len());
+                for image in group {
+                    done.push((image, finish(image, at(&image.target), options, events).await));
+                }
+                done
             })
             .buffer_unordered(options.parallel.max(1))
             .collect()
@@ -203,7 +210,7 @@ pub async fn push(
         () = cancel.cancelled() => return Err(PushError::Cancelled),
     };
     let (mut pushed, mut failed) = (Vec::new(), Vec::new());
-    for (image, result) in done {
+    for (image, result) in done.into_iter().flatten() {
         match result {
             Ok(one) => pushed.push(one),
             Err(error) => failed.push(format!("{} as {}: {error}", image.name, image.target)),
