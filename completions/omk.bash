@@ -203,7 +203,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__bundle__subcmd__build)
-            opts="-n -a -f -o -h -V --image --component --catalogue --min-confidence --include-disabled --exclude --without-rule --release-name --repo --chart-version --offline --source-path --variable --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --values --set --set-string --set-json --set-file --set-literal --skip-schema-validation --platform --output --format --since --summary --parallel --split --parity --volume-name --with-omk --locked --lock-file --cache --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --hosts-dir --patience --foreign-layers --config --pull-secret --credential-provider-config --credential-provider-bin-dir --progress --help --version"
+            opts="-n -a -f -o -h -V --image --component --catalogue --min-confidence --include-disabled --exclude --without-rule --release-name --repo --chart-version --offline --source-path --variable --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --values --set --set-string --set-json --set-file --set-literal --skip-schema-validation --platform --output --format --since --summary --parallel --split --parity --volume-name --with-omk --locked --lock-file --with-referrers --cache --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --hosts-dir --patience --foreign-layers --config --pull-secret --credential-provider-config --credential-provider-bin-dir --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1493,7 +1493,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__image__subcmd__copy)
-            opts="-o -h -V --platform --map --dry-run --keep-digests --parallel --chunk --output --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --hosts-dir --patience --foreign-layers --config --pull-secret --credential-provider-config --credential-provider-bin-dir --progress --help --version"
+            opts="-o -h -V --platform --with-referrers --map --dry-run --keep-digests --parallel --chunk --output --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --hosts-dir --patience --foreign-layers --config --pull-secret --credential-provider-config --credential-provider-bin-dir --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
