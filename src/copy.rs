@@ -132,7 +132,7 @@ pub async fn copy_blob(
             break;
         }
         let message =
-            format!("the copy of {} in {} was damaged; reading it anew", blob.digest(), source.label());
+            format!("a kept copy of {} was damaged and is out of the way; fetching it", blob.digest());
         job.events.emit(Event::Warning { message });
         copied = attempt(source, target, blob, job).await;
     }

@@ -356,6 +356,9 @@ impl ImageCache {
         // `skopeo` writes blobs beside their place too.
         take(self.root.clone(), floor, &|n| staged(n) || n.starts_with("oci-put-blob"))?;
         take(self.locks(), floor, &|n| n.starts_with("new-"))?;
+        for folder in folders(&self.root.join("manifests")) {
+            take(folder, floor, &|n| staged(n) || n.ends_with(".tmp"))?;
+        }
         for kind in Metadata::ALL {
             take(self.root.join(kind.folder()), floor, &staged)?;
         }
@@ -381,6 +384,17 @@ impl Marked {
         }
         free
     }
+}
+
+/// A folder and all below it, as far as they can be read.
+fn folders(top: &std::path::Path) -> Vec<PathBuf> {
+    let (mut all, mut open) = (Vec::new(), vec![top.to_owned()]);
+    while let Some(folder) = open.pop() {
+        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        open.extend(entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+        all.push(folder);
+    }
+    all
 }
 
 /// Regular files of a folder that may not be there.

@@ -426,7 +426,8 @@ async fn builds_take_what_is_there_and_verify_it() {
     assert!(same("a.tar") == same("b.tar"));
     // Damaged since: found while it is copied, and fetched.
     std::fs::write(w.blob("web one"), "WEB ONE").unwrap();
-    w.build(&["web:1"], &w.upstream(false), "c.tar").await.unwrap();
+    let fetched = w.build(&["web:1"], &w.upstream(false), "c.tar").await.unwrap();
+    assert_eq!(fetched, 7 + documents(&w, "web:1").await);
     assert!(same("a.tar") == same("c.tar"));
     assert!(!w.blob("web one").exists());
 }
@@ -591,10 +592,12 @@ async fn what_a_killed_pull_left_is_found() {
     std::fs::create_dir_all(w.cache.root.join("partial")).unwrap();
     let partial = w.cache.root.join("partial").join("a".repeat(64));
     std::fs::write(&partial, "half").unwrap();
+    let staged = w.cache.root.join("manifests/reg.io/web/.tmpAbCdEf");
+    std::fs::write(&staged, "{").unwrap();
     assert_eq!(w.cache.gc(&GcOptions::default()).unwrap().freed, 0);
     w.age(DAY);
-    assert_eq!(w.cache.gc(&GcOptions::default()).unwrap().freed, 4);
-    assert!(!partial.exists());
+    assert_eq!(w.cache.gc(&GcOptions::default()).unwrap().freed, 4 + 1);
+    assert!(!partial.exists() && !staged.exists());
 }
 
 #[tokio::test]

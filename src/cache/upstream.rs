@@ -332,6 +332,11 @@ impl BlobSource for CachedBlobs {
 
     async fn disown(&self, blob: &Descriptor) -> Result<bool, StoreError> {
         let damaged = self.cache.disown(blob).await?;
+        if damaged {
+            // What was read of it was no use.
+            let less = |hit: u64| Some(hit.saturating_sub(blob.size()));
+            let _ = self.tally.bytes_hit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
         // Offline there is nothing else to read it from: the error is to name the damage.
         match &self.behind {
             Some(behind) => Ok(damaged || behind.disown(blob).await?),
