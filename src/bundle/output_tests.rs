@@ -175,7 +175,7 @@ async fn another_set_of_images_keeps_the_blobs_that_are_complete() {
 }
 
 #[tokio::test]
-async fn what_docker_save_wrote_is_named() {
+async fn what_docker_save_wrote_is_opened_and_a_device_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("saved.tar");
     let mut archive = tar::Builder::new(std::fs::File::create(&path).unwrap());
@@ -183,11 +183,7 @@ async fn what_docker_save_wrote_is_named() {
     header.set_size(2);
     archive.append_data(&mut header, "manifest.json", &b"[]"[..]).unwrap();
     archive.finish().unwrap();
-    let text = Bundle::open(&path).await.unwrap_err().to_string();
-    assert!(
-        text.contains("is a docker-archive, not an OCI image layout") && text.contains("skopeo"),
-        "{text}"
-    );
+    assert!(Bundle::open(&path).await.unwrap().images().is_empty());
     let text = Bundle::open(Path::new("/dev/null")).await.unwrap_err().to_string();
     assert!(text.contains("neither a file nor a folder"), "{text}");
 }

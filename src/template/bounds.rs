@@ -20,8 +20,8 @@ pub(crate) const MAX_TEXT: usize = 8 << 20;
 const MAX_PRINTED: usize = 32 << 20;
 /// Values that `fromYaml` and the like may make of one text.
 pub(crate) const MAX_PARSED: usize = 200_000;
-/// What the smallest of templates takes once it is compiled, with its names.
-const TEMPLATE_BYTES: usize = 4 << 10;
+/// What the smallest of files takes once it is compiled, with its names.
+pub(crate) const TEMPLATE_BYTES: usize = 4 << 10;
 /// Compiled regular expressions that are kept, and bytes of them.
 const MAX_REGEXES: usize = 64;
 const MAX_REGEX_BYTES: usize = 8 << 20;
@@ -276,7 +276,7 @@ impl Runtime {
         let nodes = usize::try_from(nodes).unwrap_or(usize::MAX);
         self.calls.fetch_add(nodes.saturating_add(places).saturating_mul(4) as u64, Ordering::Relaxed);
         let bytes = nodes.saturating_mul(128).saturating_add(places.saturating_mul(512));
-        if self.account.take(text.saturating_mul(4).saturating_add(bytes).saturating_add(TEMPLATE_BYTES)) {
+        if self.account.take(text.saturating_mul(4).saturating_add(bytes)) {
             return Ok(());
         }
         Err(TemplateError::Limit { template: name.to_owned(), reason: self.too_full() })

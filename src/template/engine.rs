@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use minijinja::value::Value;
 
+use super::bounds::TEMPLATE_BYTES;
 use super::error::TemplateError;
 use super::exec;
 use super::runtime::{Parsed, Runtime, parse_file};
@@ -66,7 +67,9 @@ impl Engine {
             self.rt.add(&tree.name, source);
             self.rt.know(tree);
         }
-        self.rt.count_compiled(&file.name, file.text.len(), trees, self.rt.places() - places)
+        // A file stays for as long as the engine does; what `tpl` is given does not.
+        let text = file.text.len() + TEMPLATE_BYTES / 4;
+        self.rt.count_compiled(&file.name, text, trees, self.rt.places() - places)
     }
 
     /// Executes a template on `data`. What Go prints as `<no value>` is left out, as Helm does.
