@@ -97,6 +97,10 @@ where
 pub(super) struct Labels {
     #[serde(default)]
     pub(super) pairs: BTreeMap<String, Tree>,
+    #[serde(default)]
+    pub(super) include_selectors: bool,
+    #[serde(default)]
+    pub(super) include_templates: bool,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -315,17 +319,90 @@ impl Kustomization {
     }
 }
 
+/// Fields whose names have capitals: Kustomize is written in Go, which takes `newtag` and `nameprefix` as well.
+const CAPITALS: [&str; 43] = [
+    "apiVersion",
+    "sortOptions",
+    "buildMetadata",
+    "generatorOptions",
+    "namePrefix",
+    "nameSuffix",
+    "commonLabels",
+    "commonAnnotations",
+    "patchesJson6902",
+    "patchesStrategicMerge",
+    "imageTags",
+    "configMapGenerator",
+    "secretGenerator",
+    "helmGlobals",
+    "helmCharts",
+    "helmChartInflationGenerator",
+    "labelSelector",
+    "annotationSelector",
+    "newName",
+    "newTag",
+    "tagSuffix",
+    "sourceValue",
+    "fieldPath",
+    "fieldPaths",
+    "chartHome",
+    "chartName",
+    "chartVersion",
+    "chartRepoUrl",
+    "releaseName",
+    "releaseNamespace",
+    "valuesFile",
+    "additionalValuesFiles",
+    "valuesInline",
+    "valuesMerge",
+    "includeCRDs",
+    "skipHooks",
+    "skipTests",
+    "kubeVersion",
+    "apiVersions",
+    "nameTemplate",
+    "varReference",
+    "includeSelectors",
+    "includeTemplates",
+];
+
+/// Fields that hold what is named by others.
+const FOREIGN: [&str; 7] =
+    ["metadata", "commonLabels", "commonAnnotations", "pairs", "options", "valuesInline", "openapi"];
+
+/// Writes the names of fields as the types here have them.
+fn as_written_here(value: &mut Tree) {
+    match value {
+        Tree::Array(items) => items.iter_mut().for_each(as_written_here),
+        Tree::Object(map) => {
+            for (key, mut value) in std::mem::take(map) {
+                let known = CAPITALS.iter().find(|c| c.eq_ignore_ascii_case(&key));
+                let key = known.map_or(key, |c| (*c).to_owned());
+                if !FOREIGN.contains(&key.as_str()) {
+                    as_written_here(&mut value);
+                }
+                map.insert(key, value);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// A document of one of Kustomize's own types.
 pub(super) fn parse<T: serde::de::DeserializeOwned + Default>(
     file: &Path,
     text: &str,
 ) -> Result<T, KustomizeError> {
-    let node = yaml::parse_one(text, &Limits::default())
+    // As everywhere in Kustomize, the last of two fields of one name counts.
+    let limits = Limits { allow_duplicate_keys: true, ..Limits::default() };
+    let node = yaml::parse_one(text, &limits)
         .map_err(|e| KustomizeError::new(file, format!("is not YAML: {}", e.reason)).at(e.line))?;
     if node.is_null() {
         return Err(KustomizeError::new(file, "is empty"));
     }
-    serde_json::from_value(tree(&node)).map_err(|e| {
+    let mut value = tree(&node);
+    as_written_here(&mut value);
+    serde_json::from_value(value).map_err(|e| {
         // Names the field in back quotes where it is about one.
         let reason = e.to_string();
         let field = reason.split('`').nth(1).and_then(|f| node.get(f).map(|n| n.line));

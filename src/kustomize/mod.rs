@@ -18,6 +18,7 @@ mod helm;
 mod images;
 mod load;
 mod merge;
+mod metadata;
 mod object;
 mod patch;
 mod replace;

@@ -126,7 +126,9 @@ pub(super) fn apply(objects: &mut Vec<Object>, patch: &Patch) -> Result<(), Stri
             for index in selected(objects, target)? {
                 let object = &mut objects[index];
                 let old = object.id();
-                json_patch::patch(&mut object.value, operations)
+                operations
+                    .iter()
+                    .try_for_each(|o| operate(&mut object.value, o))
                     .map_err(|e| format!("does not fit {} {}: {e}", old.kind, old.name))?;
                 if object.id() != old {
                     object.before.push(old);
@@ -136,6 +138,49 @@ pub(super) fn apply(objects: &mut Vec<Object>, patch: &Patch) -> Result<(), Stri
         (Work::Operations(_), None) => {}
     }
     Ok(())
+}
+
+/// What RFC 6902 leaves out and Kustomize's library takes: `replace` sets a field that is not there, and items may be
+/// counted from the end of their list.
+fn operate(value: &mut Tree, operation: &json_patch::PatchOperation) -> Result<(), String> {
+    let adds = matches!(operation, json_patch::PatchOperation::Add(_));
+    let mut plain = serde_json::to_value(operation).map_err(|e| e.to_string())?;
+    for field in ["path", "from"] {
+        let Some(Tree::String(path)) = plain.get_mut(field) else { continue };
+        let (counted, sets) = counted(value, path, adds);
+        *path = counted;
+        if field == "path" && sets && matches!(operation, json_patch::PatchOperation::Replace(_)) {
+            plain["op"] = "add".into();
+        }
+    }
+    let operation = serde_json::from_value(plain).map_err(|e| e.to_string())?;
+    json_patch::patch(value, &[operation]).map_err(|e| e.to_string())
+}
+
+/// A path with the numbers of items counted from the beginning, and whether it ends at a field that is not there yet.
+fn counted(value: &Tree, path: &str, adds: bool) -> (String, bool) {
+    let (mut out, mut at, mut sets) = (String::new(), Some(value), false);
+    let mut words = path.split('/').skip(1).peekable();
+    while let Some(word) = words.next() {
+        let mut word = word.to_owned();
+        if let Some(Tree::Array(items)) = at
+            && let Some(back) = word.strip_prefix('-').and_then(|n| n.parse::<usize>().ok())
+        {
+            let all = items.len() + usize::from(adds && words.peek().is_none());
+            // One that goes beyond the beginning stays as it is, and is refused.
+            word = all.checked_sub(back).map_or(word, |i| i.to_string());
+        }
+        let field = word.replace("~1", "/").replace("~0", "~");
+        sets = words.peek().is_none()
+            && at.is_some_and(|a| a.as_object().is_some_and(|m| !m.contains_key(&field)));
+        at = at.and_then(|a| match a {
+            Tree::Array(items) => word.parse::<usize>().ok().and_then(|i| items.get(i)),
+            other => other.get(&field),
+        });
+        out.push('/');
+        out += &word;
+    }
+    (out, sets)
 }
 
 fn merge_one(objects: &mut Vec<Object>, index: usize, one: &Object, patch: &Patch) {
@@ -296,6 +341,29 @@ fn requirement(part: &str) -> Option<Requirement> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn operations_are_as_kubectl_takes_them() {
+        let run = |operation: Tree| {
+            let mut value = serde_json::json!({"a": {"l": [1, 2]}});
+            operate(&mut value, &serde_json::from_value(operation).unwrap()).map(|()| value["a"].to_string())
+        };
+        let op = |op: &str, path: &str| serde_json::json!({"op": op, "path": path, "value": 7});
+        for (operation, expected) in [
+            (op("replace", "/a/new"), r#"{"l":[1,2],"new":7}"#),
+            (op("add", "/a/l/-"), r#"{"l":[1,2,7]}"#),
+            (op("add", "/a/l/-1"), r#"{"l":[1,2,7]}"#),
+            (op("replace", "/a/l/-1"), r#"{"l":[1,7]}"#),
+            (op("remove", "/a/l/-2"), r#"{"l":[2]}"#),
+        ] {
+            assert_eq!(run(operation.clone()).as_deref(), Ok(expected), "{operation}");
+        }
+        for refused in
+            [op("replace", "/x/y"), op("add", "/x/y"), op("remove", "/a/x"), op("replace", "/a/l/5")]
+        {
+            assert!(run(refused.clone()).is_err(), "{refused}");
+        }
+    }
 
     #[test]
     fn label_selectors() {

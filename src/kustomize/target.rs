@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::file::{self, Configuration, FieldSpec, Kustomization, PatchEntry, ReplacementEntry};
 use super::load::{self, Loader, Resource};
-use super::object::{Object, is_cluster_wide};
+use super::object::Object;
 use super::patch::{self, Patch};
 use super::vars::Vars;
-use super::{KustomizeError, generate, helm, images, replace};
+use super::{KustomizeError, generate, helm, images, metadata, replace};
 use crate::chart::Tree;
 
 /// What a kustomization is told by those that name it.
@@ -177,6 +177,8 @@ impl Target<'_> {
                         .and_then(Tree::as_str);
                     objects.extend(helm::inflate(loader, self.folder, &self.file, &chart, home, namespace)?);
                 }
+                // It makes no pods.
+                (true, "IAMPolicyGenerator") => {}
                 _ => loader.gap(&self.file, not_run("generator", &plugin)),
             }
         }
@@ -223,11 +225,14 @@ impl Target<'_> {
         for entry in &k.patches {
             self.apply_entry(loader, entry, objects)?;
         }
-        set_namespace(objects, &k.namespace);
-        set_names(objects, &k.name_prefix, &k.name_suffix);
-        let pairs = k.labels.iter().flat_map(|l| &l.pairs).chain(&k.common_labels);
-        add_metadata(objects, "labels", pairs);
-        add_metadata(objects, "annotations", k.common_annotations.iter());
+        metadata::set_namespace(objects, &k.namespace);
+        metadata::set_names(objects, &k.name_prefix, &k.name_suffix);
+        for labels in &k.labels {
+            let within = labels.include_selectors || labels.include_templates;
+            metadata::add(objects, "labels", &labels.pairs, within);
+        }
+        metadata::add(objects, "labels", &k.common_labels, true);
+        metadata::add(objects, "annotations", &k.common_annotations, true);
         for entry in &k.patches_json6902 {
             self.apply_entry(loader, entry, objects)?;
         }
@@ -385,20 +390,22 @@ impl Target<'_> {
                 Ok(())
             }
             "NamespaceTransformer" => {
-                set_namespace(objects, &plugin.id().namespace);
+                metadata::set_namespace(objects, &plugin.id().namespace);
                 Ok(())
             }
             "PrefixTransformer" | "SuffixTransformer" | "PrefixSuffixTransformer" => {
                 let text = |field: &str| {
                     plugin.value.get(field).and_then(Tree::as_str).unwrap_or_default().to_owned()
                 };
-                set_names(objects, &text("prefix"), &text("suffix"));
+                metadata::set_names(objects, &text("prefix"), &text("suffix"));
                 Ok(())
             }
             "LabelTransformer" | "AnnotationsTransformer" => {
                 let field = if plugin.id().kind.starts_with('L') { "labels" } else { "annotations" };
                 if let Some(Tree::Object(pairs)) = plugin.value.get(field) {
-                    add_metadata(objects, field, pairs.iter());
+                    let pairs = pairs.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+                    // Which of the places else are meant it says itself, and no image depends on it.
+                    metadata::add(objects, field, &pairs, false);
                 }
                 Ok(())
             }
@@ -433,45 +440,4 @@ fn remote(entry: &str) -> String {
         "{entry} is not on this machine and is not fetched: render where it can be reached, and pipe that in: \
          kubectl kustomize FOLDER | omk image discover -"
     )
-}
-
-fn set_namespace(objects: &mut [Object], namespace: &str) {
-    if namespace.is_empty() {
-        return;
-    }
-    for object in objects {
-        if !is_cluster_wide(&object.id()) {
-            object.rename("namespace", namespace.to_owned());
-        }
-    }
-}
-
-fn set_names(objects: &mut [Object], prefix: &str, suffix: &str) {
-    if prefix.is_empty() && suffix.is_empty() {
-        return;
-    }
-    for object in objects {
-        let id = object.id();
-        if !matches!(id.kind.as_str(), "CustomResourceDefinition" | "APIService" | "Namespace") {
-            object.rename("name", format!("{prefix}{}{suffix}", id.name));
-        }
-    }
-}
-
-fn add_metadata<'a>(
-    objects: &mut [Object],
-    field: &str,
-    pairs: impl Iterator<Item = (&'a String, &'a Tree)> + Clone,
-) {
-    if pairs.clone().next().is_none() {
-        return;
-    }
-    for object in objects {
-        let Tree::Object(map) = &mut object.value else { continue };
-        let metadata = map.entry("metadata").or_insert_with(|| Tree::Object(Default::default()));
-        let Tree::Object(metadata) = metadata else { continue };
-        let there = metadata.entry(field).or_insert_with(|| Tree::Object(Default::default()));
-        let Tree::Object(there) = there else { continue };
-        there.extend(pairs.clone().map(|(k, v)| (k.clone(), v.clone())));
-    }
 }

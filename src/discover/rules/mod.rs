@@ -166,10 +166,11 @@ pub(super) fn group(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
-/// The workload kind of an object; an object without `apiVersion` is taken at its kind's word.
+/// The workload kind of an object. One without `apiVersion` is taken at its kind's word, as is one whose `apiVersion` is
+/// merely wrong, `v1` for a `Deployment`: nothing else in the core group has that name.
 pub(super) fn workload(api_version: Option<&str>, kind: &str) -> Option<&'static Workload> {
-    let group = api_version.map(group);
-    WORKLOADS.iter().find(|w| w.kind == kind && group.is_none_or(|g| w.groups.contains(&g)))
+    let group = api_version.map(group).unwrap_or_default();
+    WORKLOADS.iter().find(|w| w.kind == kind && (group.is_empty() || w.groups.contains(&group)))
 }
 
 #[cfg(test)]
@@ -189,6 +190,7 @@ mod tests {
         assert!(workload(Some("extensions/v1beta1"), "Deployment").is_some());
         assert!(workload(Some("v1"), "Pod").is_some());
         assert!(workload(None, "Pod").is_some());
+        assert!(workload(Some("v1"), "Deployment").is_some());
         assert!(workload(Some("batch.volcano.sh/v1alpha1"), "Job").is_none());
         assert!(workload(Some("v1"), "Service").is_none());
     }
