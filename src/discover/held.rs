@@ -129,6 +129,17 @@ impl Held {
         }
     }
 
+    /// An object that this one refers to, where no more than that is known of it.
+    pub(super) fn stand_in(&self, group: &str, kind: &str, namespace: Option<&str>, name: &str) -> Self {
+        let node = |value| Node { value, line: self.node.line, column: self.node.column };
+        let text = |text: &str| node(Value::Str(text.to_owned()));
+        let metadata = [("name", Some(name)), ("namespace", namespace)];
+        let metadata = metadata.into_iter().filter_map(|(k, v)| Some((k.to_owned(), text(v?)))).collect();
+        let root = [("metadata".to_owned(), node(Value::Map(metadata)))].into_iter().collect();
+        let kind = kind.chars().take(MAX_NAME).collect();
+        Self { group: group.to_owned(), kind, node: Arc::new(node(Value::Map(root))), ..self.clone() }
+    }
+
     /// Its text began so many lines further down.
     pub(super) fn shift(&mut self, lines: u32) {
         self.lines_before = self.lines_before.map(|n| n.saturating_add(lines));

@@ -49,6 +49,39 @@ fn what_flux_needs_and_is_not_here_is_a_gap_with_the_way_out() {
     assert!(found.is_partial());
 }
 
+/// `flux bootstrap` leaves its own source in a folder that people rarely name; others make artifacts of parts of it.
+#[test]
+fn a_folder_may_be_given_for_a_source_that_is_not_in_the_input() {
+    let of = |kind: &str, name: &str| {
+        format!(
+            "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {{name: {name}, namespace: \
+             flux-system}}\nspec: {{path: ./{name}, sourceRef: {{kind: {kind}, name: shop}}}}\n---\n"
+        )
+    };
+    let pod =
+        |image| format!("kind: Pod\nmetadata: {{name: p}}\nspec: {{containers: [{{image: '{image}'}}]}}\n");
+    let files = [
+        ("clusters/all.yaml", of("GitRepository", "web") + &of("ExternalArtifact", "db")),
+        ("work/web/pod.yaml", pod("web:1")),
+        ("work/db/pod.yaml", pod("db:2")),
+    ];
+    let dir = written(&files);
+    let run = |name: Option<&str>| {
+        let source_paths = name.iter().map(|n| ((*n).to_owned(), dir.path().join("work"))).collect();
+        let scope = Scope { source_paths, ..Scope::default() };
+        let paths = vec![dir.path().join("clusters")];
+        let found = discover(&Inputs { paths, ..Inputs::default() }, &scope).unwrap();
+        let images: Vec<_> = found.images().iter().map(|i| i.familiar()).collect();
+        (images, found.problems.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    for name in ["shop", "flux-system/shop"] {
+        assert_eq!(run(Some(name)), (vec!["db:2".to_owned(), "web:1".to_owned()], vec![]));
+    }
+    let (images, problems) = run(None);
+    assert!(images.is_empty() && problems.len() == 2, "{problems:?}");
+    assert!(problems[0].contains("or its folder: --source-path flux-system/shop=DIR"), "{problems:?}");
+}
+
 #[test]
 fn applications_of_argo_cd_are_followed() {
     let stand_ins =

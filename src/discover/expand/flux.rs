@@ -158,10 +158,20 @@ fn source(here: &Here<'_>, object: &Held, field: &str, last: bool) -> Result<Hel
         return Err(Halt::Wait);
     }
     let full = namespace.map_or_else(|| name.to_owned(), |n| format!("{n}/{name}"));
+    // Of a folder that was given for a source nothing else needs to be known.
+    let is_tree = !matches!(kind, "HelmRepository" | "HelmChart") && !name.is_empty();
+    if is_tree && here.places.given(&[full.clone(), name.to_owned()]).is_some() {
+        return Ok(object.stand_in(SOURCES, kind, namespace, name));
+    }
+    let folder = if is_tree {
+        format!("; or its folder: --source-path {}", place::word(&format!("{full}=DIR")))
+    } else {
+        String::new()
+    };
     let (plural, flag) =
         (kind.to_lowercase(), namespace.map_or(String::new(), |n| format!(" -n {}", place::word(n))));
     let reason = format!(
-        "the {kind} {full} is not in the input; give the file with it, or: kubectl get {} {}{flag} -o yaml",
+        "the {kind} {full} is not in the input; give the file with it, or: kubectl get {} {}{flag} -o yaml{folder}",
         place::word(&plural),
         place::word(name)
     );
