@@ -107,7 +107,8 @@ def check(a, case):
     if theirs.returncode:
         return case, "both refuse" if errors or not ended else "kubectl alone refuses", [theirs.stderr.decode("utf-8", "replace").strip()[:300]]
     expected, other, _ = listed(a.omk, "-", theirs.stdout)
-    told = [f"omk alone reports: {e[:300]}" for e in errors if e not in other]
+    # Without a place in a text, a reason begins with the object that it is about.
+    told = [f"omk alone reports: {e[:300]}" for e in errors if not e.endswith(tuple(other))]
     told += [f"missing: {image} ({c})" for image, c in sorted(expected - mine)]
     told += [f"too much: {image} ({c})" for image, c in sorted(mine - expected)]
     names = {normal(image) for image, _ in mine}
@@ -134,14 +135,13 @@ def main():
         if a.go_tests:
             all_cases += lay_out(a.go_tests, a.keep or os.path.join(a.scratch, "go"))
         all_cases = [c for c in all_cases if re.search(a.filter, c)]
+        results = []
         with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
-            results = list(pool.map(lambda case: check(a, case), all_cases))
+            for case, outcome, told in pool.map(lambda case: check(a, case), all_cases):
+                results.append((case, outcome, told))
+                if outcome in a.show.split(","):
+                    print("\n    ".join([f"{outcome}: {case}", *told]), flush=True)
     counts = collections.Counter(outcome for _, outcome, _ in results)
-    for case, outcome, told in results:
-        if outcome in a.show.split(","):
-            print(f"{outcome}: {case}")
-            for line in told:
-                print(f"    {line}")
     rendered = sum(n for outcome, n in counts.items() if outcome.startswith(("equal", "differ")))
     print(f"{len(results)} kustomizations, {rendered} of which kubectl renders")
     for outcome, count in sorted(counts.items()):

@@ -10,7 +10,11 @@ pub(super) fn set_namespace(objects: &mut [Object], namespace: &str) {
         return;
     }
     for object in objects {
-        if !is_cluster_wide(&object.id()) {
+        let id = object.id();
+        // The namespace itself is called so, too.
+        if id.kind == "Namespace" && id.group.is_empty() {
+            object.rename("name", namespace.to_owned());
+        } else if !is_cluster_wide(&id) {
             object.rename("namespace", namespace.to_owned());
         }
     }
@@ -79,6 +83,22 @@ fn child<'a>(value: &'a mut Tree, key: &str) -> &'a mut Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_namespace_is_called_as_it_is_set() {
+        let object = |kind: &str| Object {
+            value: serde_json::json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "system"}}),
+            origin: "".into(),
+            before: Vec::new(),
+        };
+        let mut objects = [object("Namespace"), object("Service"), object("Node")];
+        set_namespace(&mut objects, "shop");
+        let places = objects.each_ref().map(|o| o.value["metadata"].to_string());
+        let expected =
+            [r#"{"name":"shop"}"#, r#"{"name":"system","namespace":"shop"}"#, r#"{"name":"system"}"#];
+        assert_eq!(places, expected);
+        assert!(objects[0].ids().any(|id| id.name == "system"), "patches may still say so");
+    }
 
     #[test]
     fn what_pods_are_made_of_is_labelled_too() {
