@@ -2025,7 +2025,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__node__subcmd__check)
-            opts="-o -h -V --nodes --node --limit --user --identity --known-hosts --runtime --namespace --parallel --output --progress --help --version"
+            opts="-o -h -V --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --output --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2052,6 +2052,26 @@ _omk() {
                     return 0
                     ;;
                 --known-hosts)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host-keys)
+                    COMPREPLY=($(compgen -W "strict accept-new" -- "${cur}"))
+                    return 0
+                    ;;
+                --ssh-config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --passphrase-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --password-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sudo-password-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2087,7 +2107,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__node__subcmd__inventory)
-            opts="-o -h -V --nodes --node --limit --user --identity --known-hosts --runtime --namespace --parallel --output --progress --help --version"
+            opts="-o -h -V --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --output --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2114,6 +2134,26 @@ _omk() {
                     return 0
                     ;;
                 --known-hosts)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host-keys)
+                    COMPREPLY=($(compgen -W "strict accept-new" -- "${cur}"))
+                    return 0
+                    ;;
+                --ssh-config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --passphrase-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --password-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sudo-password-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2149,7 +2189,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__node__subcmd__list)
-            opts="-o -h -V --nodes --node --limit --user --identity --known-hosts --runtime --namespace --parallel --output --progress --help --version"
+            opts="-o -h -V --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --why --output --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2176,6 +2216,26 @@ _omk() {
                     return 0
                     ;;
                 --known-hosts)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host-keys)
+                    COMPREPLY=($(compgen -W "strict accept-new" -- "${cur}"))
+                    return 0
+                    ;;
+                --ssh-config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --passphrase-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --password-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sudo-password-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2211,7 +2271,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__preheat)
-            opts="-o -h -V --base-name --nodes --node --limit --user --identity --known-hosts --runtime --namespace --parallel --dry-run --output --streams --ignore-disk --progress --help --version"
+            opts="-o -h -V --base-name --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --dry-run --output --streams --ignore-disk --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2242,6 +2302,26 @@ _omk() {
                     return 0
                     ;;
                 --known-hosts)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host-keys)
+                    COMPREPLY=($(compgen -W "strict accept-new" -- "${cur}"))
+                    return 0
+                    ;;
+                --ssh-config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --passphrase-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --password-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sudo-password-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

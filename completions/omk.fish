@@ -764,12 +764,18 @@ complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcom
 complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory" -f -a "ls" -d 'List the nodes that would be used, and how they would be reached; connects to none'
 complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory" -f -a "check" -d 'Connect to every node and say what it runs: platform, runtime, images, free disk; changes nothing'
 complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory" -f -a "inventory" -d 'Write down what the nodes have, to be carried back for `omk bundle build --since`'
-complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), or what `kubectl get nodes -o json` prints' -r -F
-complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l node -d 'A node without an inventory, may be given more than once; `local` is this machine' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), what `kubectl get nodes -o json` prints, or an ssh_config' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l node -d 'A node without an inventory, also a host of ~/.ssh/config; may be given more than once; `local` is this machine' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l limit -d 'Only these nodes: names, groups, KEY=VALUE for a label; * stands for any characters, !PATTERN takes nodes away' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l user -d 'Login name where the inventory names none' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l identity -d 'Private key file where the inventory names none' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l known-hosts -d 'Trust the host keys of this file instead of those that `ssh` trusts' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l host-keys -d 'What happens when no key is recorded for a host: refuse it, or record the key that it presents' -r -f -a "strict\t'Refuse them'
+accept-new\t'Record the key in known_hosts; a key that changed is refused all the same'"
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l ssh-config -d 'Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l parallel -d 'Nodes at the same time' -r
@@ -780,14 +786,22 @@ bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l ask-sudo-password -d 'Ask once, on the terminal, for the password that sudo wants'
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l why -d 'Also say where each value comes from: the file and line, the option'
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
-complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), or what `kubectl get nodes -o json` prints' -r -F
-complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l node -d 'A node without an inventory, may be given more than once; `local` is this machine' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), what `kubectl get nodes -o json` prints, or an ssh_config' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l node -d 'A node without an inventory, also a host of ~/.ssh/config; may be given more than once; `local` is this machine' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l limit -d 'Only these nodes: names, groups, KEY=VALUE for a label; * stands for any characters, !PATTERN takes nodes away' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l user -d 'Login name where the inventory names none' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l identity -d 'Private key file where the inventory names none' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l known-hosts -d 'Trust the host keys of this file instead of those that `ssh` trusts' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l host-keys -d 'What happens when no key is recorded for a host: refuse it, or record the key that it presents' -r -f -a "strict\t'Refuse them'
+accept-new\t'Record the key in known_hosts; a key that changed is refused all the same'"
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l ssh-config -d 'Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l parallel -d 'Nodes at the same time' -r
@@ -798,14 +812,22 @@ bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l ask-sudo-password -d 'Ask once, on the terminal, for the password that sudo wants'
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l why -d 'Also say where each value comes from: the file and line, the option'
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -s V -l version -d 'Print version'
-complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), or what `kubectl get nodes -o json` prints' -r -F
-complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l node -d 'A node without an inventory, may be given more than once; `local` is this machine' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), what `kubectl get nodes -o json` prints, or an ssh_config' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l node -d 'A node without an inventory, also a host of ~/.ssh/config; may be given more than once; `local` is this machine' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l limit -d 'Only these nodes: names, groups, KEY=VALUE for a label; * stands for any characters, !PATTERN takes nodes away' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l user -d 'Login name where the inventory names none' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l identity -d 'Private key file where the inventory names none' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l known-hosts -d 'Trust the host keys of this file instead of those that `ssh` trusts' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l host-keys -d 'What happens when no key is recorded for a host: refuse it, or record the key that it presents' -r -f -a "strict\t'Refuse them'
+accept-new\t'Record the key in known_hosts; a key that changed is refused all the same'"
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l ssh-config -d 'Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l parallel -d 'Nodes at the same time' -r
@@ -816,14 +838,21 @@ bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l ask-sudo-password -d 'Ask once, on the terminal, for the password that sudo wants'
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
-complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), or what `kubectl get nodes -o json` prints' -r -F
-complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l node -d 'A node without an inventory, may be given more than once; `local` is this machine' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), what `kubectl get nodes -o json` prints, or an ssh_config' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l node -d 'A node without an inventory, also a host of ~/.ssh/config; may be given more than once; `local` is this machine' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l limit -d 'Only these nodes: names, groups, KEY=VALUE for a label; * stands for any characters, !PATTERN takes nodes away' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l user -d 'Login name where the inventory names none' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l identity -d 'Private key file where the inventory names none' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l known-hosts -d 'Trust the host keys of this file instead of those that `ssh` trusts' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l host-keys -d 'What happens when no key is recorded for a host: refuse it, or record the key that it presents' -r -f -a "strict\t'Refuse them'
+accept-new\t'Record the key in known_hosts; a key that changed is refused all the same'"
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l ssh-config -d 'Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l parallel -d 'Nodes at the same time' -r
@@ -833,15 +862,22 @@ bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l ask-sudo-password -d 'Ask once, on the terminal, for the password that sudo wants'
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l base-name -d 'The repository of images that another tool named by a tag only, such as quay.io/acme/web' -r
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), or what `kubectl get nodes -o json` prints' -r -F
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l node -d 'A node without an inventory, may be given more than once; `local` is this machine' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), what `kubectl get nodes -o json` prints, or an ssh_config' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l node -d 'A node without an inventory, also a host of ~/.ssh/config; may be given more than once; `local` is this machine' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l limit -d 'Only these nodes: names, groups, KEY=VALUE for a label; * stands for any characters, !PATTERN takes nodes away' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l user -d 'Login name where the inventory names none' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l identity -d 'Private key file where the inventory names none' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l known-hosts -d 'Trust the host keys of this file instead of those that `ssh` trusts' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l host-keys -d 'What happens when no key is recorded for a host: refuse it, or record the key that it presents' -r -f -a "strict\t'Refuse them'
+accept-new\t'Record the key in known_hosts; a key that changed is refused all the same'"
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l ssh-config -d 'Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l parallel -d 'Nodes at the same time' -r
@@ -853,6 +889,7 @@ bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l ask-sudo-password -d 'Ask once, on the terminal, for the password that sudo wants'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l dry-run -d 'Ask the nodes what they have and say what would be done; changes nothing'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l ignore-disk -d 'Go on although a disk seems too small: what images unpack to is an estimate'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event::Events;
 
+mod ask;
 pub mod bundle;
 pub mod cache;
 pub mod chart;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -12,6 +12,7 @@ use super::output::{self, OutputFormat, say, warn};
 use super::{CliError, Context, Outcome, exit};
 use crate::node::Node;
 use crate::node::inventory::Address;
+use crate::node::ssh::route::Why;
 use crate::oci::{Digest, Platform};
 use crate::push::{Push, PushOptions};
 use crate::runtime::{Disk, NodeFacts};
@@ -35,10 +36,14 @@ pub enum Command {
 Examples:
   omk node list --nodes hosts.ini
   omk node list --nodes hosts.yaml --limit 'workers,!gpu'
+  omk node list --nodes ~/.ssh/config --limit 'prod-*' --why
   kubectl get nodes -o json > nodes.json && omk node list --nodes nodes.json --user core")]
 pub struct ListArgs {
     #[command(flatten)]
     nodes: NodeArgs,
+    /// Also say where each value comes from: the file and line, the option
+    #[arg(long)]
+    why: bool,
     /// How the result is printed
     #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
     output: OutputFormat,
@@ -90,10 +95,14 @@ struct Listed<'a> {
     address: String,
     user: Option<&'a str>,
     identity: Option<&'a PathBuf>,
+    /// What is between here and the node, the first host first.
+    via: Vec<String>,
     runtime: Option<&'a str>,
     groups: &'a BTreeSet<String>,
     labels: &'a std::collections::BTreeMap<String, String>,
     sudo_password: bool,
+    /// Where the values come from.
+    why: &'a [Why],
 }
 
 impl<'a> Listed<'a> {
@@ -106,11 +115,13 @@ impl<'a> Listed<'a> {
             name: &node.name,
             address: node.address.to_string(),
             user,
-            identity,
+            identity: identity.or(node.route.identities.first()),
+            via: node.route.way(),
             runtime: node.runtime.as_deref(),
             groups: &node.groups,
             labels: &node.labels,
             sudo_password: node.sudo_password.is_some(),
+            why: &node.route.why,
         }
     }
 }
@@ -123,18 +134,32 @@ fn list(args: &ListArgs, context: &Context) -> Outcome {
         return Ok(exit::OK);
     }
     let dash = |text: Option<String>| text.filter(|t| !t.is_empty()).unwrap_or_else(|| "-".to_owned());
+    let via = listed.iter().any(|n| !n.via.is_empty());
     let row = |n: &Listed<'_>| {
-        vec![
+        let mut row = vec![
             n.name.to_owned(),
             n.address.clone(),
             dash(n.user.map(str::to_owned)),
             dash(n.identity.map(|i| i.display().to_string())),
             dash(Some(n.groups.iter().cloned().collect::<Vec<_>>().join(","))),
             dash(n.runtime.map(str::to_owned)),
-        ]
+        ];
+        if via {
+            row.push(dash(Some(n.via.join(" → "))));
+        }
+        row
     };
     let rows: Vec<Vec<String>> = listed.iter().map(row).collect();
-    say(&output::table(&["NODE", "ADDRESS", "USER", "KEY", "GROUPS", "RUNTIME"], &rows));
+    let head = ["NODE", "ADDRESS", "USER", "KEY", "GROUPS", "RUNTIME", "VIA"];
+    say(&output::table(&head[..if via { 7 } else { 6 }], &rows));
+    if args.why {
+        for node in &listed {
+            say(&format!("\n{}", node.name));
+            for why in node.why {
+                say(&format!("  {} {}: {}", why.what, why.value, why.from));
+            }
+        }
+    }
     Ok(exit::OK)
 }
 
@@ -144,6 +169,9 @@ struct Checked {
     node: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     platform: Option<Platform>,
+    /// How it was recognised and logged in to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reached: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     runtime: Option<String>,
     /// Names of images that it has.
@@ -157,11 +185,11 @@ struct Checked {
     error: Option<String>,
 }
 
-async fn ask(
-    args: &NodeArgs,
-    context: &Context,
-) -> Result<Vec<(String, Result<NodeFacts, String>)>, CliError> {
-    let Chosen { nodes, targets, connector } = args.choose(context)?;
+/// A node, how it was reached, what it told.
+type Told = (String, Option<String>, Result<NodeFacts, String>);
+
+async fn ask(args: &NodeArgs, context: &Context) -> Result<Vec<Told>, CliError> {
+    let Chosen { nodes, targets, connector, reached } = args.choose(context)?;
     let push = Push {
         bundle: String::new(),
         images: Vec::new(),
@@ -177,15 +205,21 @@ async fn ask(
         cancel: context.cancel.clone(),
     };
     let told = push.ask().await.into_iter().map(|facts| facts.map_err(|refused| refused.reason));
-    Ok(nodes.into_iter().map(|n| n.name).zip(told).collect())
+    let mut reached = reached.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut one = |name: String, facts| {
+        let how = reached.remove(&name);
+        (name, how, facts)
+    };
+    Ok(nodes.into_iter().zip(told).map(|(node, facts)| one(node.name, facts)).collect())
 }
 
 async fn check(args: &CheckArgs, context: &Context) -> Outcome {
     let told = ask(&args.nodes, context).await?;
     let free = |d: &Option<Disk>| d.as_ref().map(|d| d.free);
-    let one = |(node, facts): (String, Result<NodeFacts, String>)| match facts {
+    let one = |(node, reached, facts): Told| match facts {
         Ok(facts) => Checked {
             node,
+            reached,
             names: facts.names.len(),
             blobs: facts.content.len(),
             free: free(&facts.runtime_disk),
@@ -195,6 +229,7 @@ async fn check(args: &CheckArgs, context: &Context) -> Outcome {
         },
         Err(error) => Checked {
             node,
+            reached,
             platform: None,
             runtime: None,
             names: 0,
@@ -223,6 +258,11 @@ async fn check(args: &CheckArgs, context: &Context) -> Outcome {
             let rows: Vec<Vec<String>> = checked.iter().map(row).collect();
             let head = ["NODE", "STATE", "PLATFORM", "RUNTIME", "NAMES", "BLOBS", "FREE"];
             say(&output::table(&head, &rows));
+            for node in &checked {
+                if let Some(how) = &node.reached {
+                    say(&format!("{}: {how}", node.node));
+                }
+            }
             for node in &checked {
                 if let Some(error) = &node.error {
                     warn(&format!("{}: {error}", node.node));
@@ -256,7 +296,7 @@ struct NodeBlobs {
 
 async fn inventory(args: &InventoryArgs, context: &Context) -> Outcome {
     let (mut nodes, mut failed) = (Vec::new(), Vec::new());
-    for (name, facts) in ask(&args.nodes, context).await? {
+    for (name, _, facts) in ask(&args.nodes, context).await? {
         match facts {
             Ok(facts) => nodes.push(NodeBlobs { name, platform: facts.platform, blobs: facts.content }),
             Err(error) => failed.push(format!("{name}: {error}")),

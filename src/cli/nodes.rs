@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
+use super::ask::Terminal;
 use super::{CliError, Context};
 use crate::event::{Event, Events};
 use crate::node::inventory::{Address, Fallback, select};
+use crate::node::ssh::{Ask, Secrets};
 use crate::node::{
-    Inventory, KnownHosts, LocalSession, Node, NodeError, NodeSession, SshOptions, SshSession,
+    Inventory, KnownHosts, LocalSession, Node, NodeError, NodeSession, Secret, SshConfig, SshOptions,
+    SshSession,
 };
 use crate::push::{Connector, Target};
 use crate::runtime::RuntimeChoice;
@@ -21,10 +24,10 @@ use crate::runtime::RuntimeChoice;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Nodes")]
 pub struct NodeArgs {
-    /// The inventory: omk's own, Ansible's (INI or YAML), or what `kubectl get nodes -o json` prints
+    /// The inventory: omk's own, Ansible's (INI or YAML), what `kubectl get nodes -o json` prints, or an ssh_config
     #[arg(long = "nodes", value_name = "FILE", required_unless_present = "node")]
     file: Option<PathBuf>,
-    /// A node without an inventory, may be given more than once; `local` is this machine
+    /// A node without an inventory, also a host of ~/.ssh/config; may be given more than once; `local` is this machine
     #[arg(long, value_name = "[USER@]HOST[:PORT]")]
     node: Vec<String>,
     /// Only these nodes: names, groups, KEY=VALUE for a label; * stands for any characters, !PATTERN takes nodes away
@@ -39,6 +42,24 @@ pub struct NodeArgs {
     /// Trust the host keys of this file instead of those that `ssh` trusts
     #[arg(long, value_name = "FILE")]
     known_hosts: Option<PathBuf>,
+    /// What happens when no key is recorded for a host: refuse it, or record the key that it presents
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = HostKeys::Strict)]
+    host_keys: HostKeys,
+    /// Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither
+    #[arg(long, value_name = "FILE")]
+    ssh_config: Option<PathBuf>,
+    /// The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise
+    #[arg(long, value_name = "FILE", env = "OMK_SSH_PASSPHRASE_FILE")]
+    passphrase_file: Option<PathBuf>,
+    /// The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise
+    #[arg(long, value_name = "FILE", env = "OMK_SSH_PASSWORD_FILE")]
+    password_file: Option<PathBuf>,
+    /// The first line of this file is for sudo where the inventory has no sudo_password
+    #[arg(long, value_name = "FILE", env = "OMK_SUDO_PASSWORD_FILE")]
+    sudo_password_file: Option<PathBuf>,
+    /// Ask once, on the terminal, for the password that sudo wants
+    #[arg(long, conflicts_with = "sudo_password_file")]
+    ask_sudo_password: bool,
     /// The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s
     /// or image-folder
     #[arg(long, value_name = "RUNTIME", default_value = "auto")]
@@ -49,6 +70,15 @@ pub struct NodeArgs {
     /// Nodes at the same time
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(super) parallel: u16,
+}
+
+/// Hosts of which no key is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum HostKeys {
+    /// Refuse them
+    Strict,
+    /// Record the key in known_hosts; a key that changed is refused all the same
+    AcceptNew,
 }
 
 /// containerd's own rule for identifiers.
@@ -70,7 +100,12 @@ pub struct Chosen {
     pub targets: Vec<Target>,
     /// The way to them.
     pub connector: Arc<dyn Connector>,
+    /// How each node was reached and logged in to, filled as it happens.
+    pub reached: Reached,
 }
+
+/// By the name of the node, in words.
+pub type Reached = Arc<Mutex<BTreeMap<String, String>>>;
 
 impl NodeArgs {
     /// The nodes that were asked for.
@@ -84,6 +119,7 @@ impl NodeArgs {
             user: self.user.clone(),
             login: env("USER").or_else(|| env("LOGNAME")),
             identity: self.identity.clone(),
+            ssh_config: Some(Arc::new(self.ssh_config()?)),
         };
         let mut all = Inventory::named(&self.node, &fallback).or_else(|e| match self.node.is_empty() {
             true => Ok(Inventory::default()),
@@ -110,7 +146,12 @@ impl NodeArgs {
     /// # Errors
     /// As [`NodeArgs::nodes`]; host keys that cannot be read, a runtime that is not known.
     pub fn choose(&self, context: &Context) -> Result<Chosen, CliError> {
-        let nodes = self.nodes(context)?;
+        let mut nodes = self.nodes(context)?;
+        if let Some(password) = self.sudo_password(context)? {
+            for node in &mut nodes {
+                node.sudo_password.get_or_insert_with(|| password.clone());
+            }
+        }
         let known_hosts = match &self.known_hosts {
             Some(file) => {
                 let mut known = KnownHosts::new();
@@ -125,12 +166,47 @@ impl NodeArgs {
         let usual: RuntimeChoice =
             self.runtime.parse().map_err(|e: crate::runtime::RuntimeError| CliError::usage(e.to_string()))?;
         let targets = nodes.iter().map(|n| target(n, &usual)).collect::<Result<Vec<_>, CliError>>()?;
-        let connector = Nodes {
-            nodes: nodes.iter().map(|n| (n.name.clone(), n.clone())).collect(),
-            ssh: SshOptions::from_env(Arc::new(known_hosts)),
-        };
-        Ok(Chosen { nodes, targets, connector: Arc::new(connector) })
+        let terminal = Terminal::here(&context.cancel).map(|t| Arc::new(t) as Arc<dyn Ask>);
+        let (passphrase, password) =
+            (secret(self.passphrase_file.as_ref())?, secret(self.password_file.as_ref())?);
+        let mut ssh = SshOptions::from_env(Arc::new(known_hosts));
+        ssh.only_these_known_hosts = self.known_hosts.is_some();
+        ssh.accept_new = self.host_keys == HostKeys::AcceptNew;
+        ssh.secrets = Arc::new(Secrets::new(terminal, passphrase, password));
+        let reached = Reached::default();
+        let by_name = nodes.iter().map(|n| (n.name.clone(), n.clone())).collect();
+        let connector = Nodes { nodes: by_name, ssh, reached: Arc::clone(&reached) };
+        Ok(Chosen { nodes, targets, connector: Arc::new(connector), reached })
     }
+
+    fn ssh_config(&self) -> Result<SshConfig, CliError> {
+        let home = std::env::home_dir();
+        let read = match &self.ssh_config {
+            Some(file) if file.as_os_str() == "none" => return Ok(SshConfig::none()),
+            Some(file) => SshConfig::load(file, home.as_deref()),
+            None => SshConfig::load_default(home.as_deref()),
+        };
+        read.map_err(|e| {
+            CliError::usage(e.to_string()).with_hint("--ssh-config none leaves ssh_config aside")
+        })
+    }
+
+    fn sudo_password(&self, context: &Context) -> Result<Option<Secret>, CliError> {
+        if !self.ask_sudo_password {
+            return secret(self.sudo_password_file.as_ref());
+        }
+        let terminal = Terminal::here(&context.cancel).ok_or_else(|| {
+            CliError::usage("--ask-sudo-password: there is no terminal to ask at")
+                .with_hint("--sudo-password-file FILE")
+        })?;
+        let answer = terminal.ask("password for sudo on the nodes: ", false);
+        answer.map(Some).ok_or_else(|| CliError::failed("no password was given"))
+    }
+}
+
+/// A password in a file.
+fn secret(file: Option<&PathBuf>) -> Result<Option<Secret>, CliError> {
+    file.map(|f| Secret::from_file(f).map_err(CliError::usage)).transpose()
 }
 
 /// What the inventory says about a node goes before what the command line says about all.
@@ -152,6 +228,7 @@ fn target(node: &Node, usual: &RuntimeChoice) -> Result<Target, CliError> {
 struct Nodes {
     nodes: BTreeMap<String, Node>,
     ssh: SshOptions,
+    reached: Reached,
 }
 
 #[async_trait]
@@ -168,7 +245,12 @@ impl Connector for Nodes {
             .ok_or_else(|| NodeError::Other(format!("{name} is no node of the inventory")))?;
         Ok(match node.address {
             Address::Local => Box::new(local(node, cancel)?),
-            Address::Ssh { .. } => Box::new(SshSession::connect(node, &self.ssh, events, cancel).await?),
+            Address::Ssh { .. } => {
+                let session = SshSession::connect(node, &self.ssh, events, cancel).await?;
+                let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+                reached.insert(name.to_owned(), session.how().to_owned());
+                Box::new(session)
+            }
         })
     }
 }
@@ -193,6 +275,7 @@ mod tests {
             image_folder: None,
             staging: None,
             platform: None,
+            route: Default::default(),
             sudo_password: None,
             groups: BTreeSet::new(),
             labels: BTreeMap::new(),

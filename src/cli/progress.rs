@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output;
 use crate::event::{Event, EventSink, Events, ImageStep, NodeState};
@@ -60,6 +60,30 @@ pub(super) fn sink(mode: Mode) -> Events {
 pub(super) fn settle() {
     if let Shown::Bars(bars) = &*SHOWN.lock().unwrap_or_else(PoisonError::into_inner) {
         bars.settle();
+    }
+}
+
+/// While a question is on the terminal: bars are not drawn.
+pub(super) struct Hush(Option<Arc<Bars>>);
+
+/// Takes the bars away until the result is dropped.
+pub(super) fn hush() -> Hush {
+    let bars = match &*SHOWN.lock().unwrap_or_else(PoisonError::into_inner) {
+        Shown::Bars(bars) => Some(Arc::clone(bars)),
+        _ => None,
+    };
+    if let Some(bars) = &bars {
+        let _ = bars.all.clear();
+        bars.all.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    Hush(bars)
+}
+
+impl Drop for Hush {
+    fn drop(&mut self) {
+        if let Some(bars) = &self.0 {
+            bars.all.set_draw_target(ProgressDrawTarget::stderr());
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod local;
 mod secret;
 mod sftp;
 pub mod ssh;
+pub mod ssh_config;
 
 pub use hold::Holder;
 pub use inventory::{Inventory, Node};
@@ -23,6 +24,7 @@ pub use known_hosts::KnownHosts;
 pub use local::LocalSession;
 pub use secret::Secret;
 pub use ssh::{SshOptions, SshSession};
+pub use ssh_config::SshConfig;
 
 /// A command for a node: a POSIX `sh` script, so that every part of it can be read in a log.
 ///

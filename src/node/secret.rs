@@ -13,6 +13,20 @@ impl Secret {
         Self(value.into())
     }
 
+    /// The first line of a file. Errors are in words, without what is in it.
+    pub(crate) fn from_file(path: &std::path::Path) -> Result<Self, String> {
+        use std::io::Read as _;
+
+        let mut text = String::new();
+        std::fs::File::open(path)
+            .and_then(|file| file.take(64 << 10).read_to_string(&mut text))
+            .map_err(|e| format!("cannot read the password in {}: {e}", path.display()))?;
+        match text.lines().next() {
+            Some(line) if !line.is_empty() && !line.contains('\0') => Ok(Self::new(line)),
+            _ => Err(format!("{} has no password in its first line", path.display())),
+        }
+    }
+
     /// The value itself. Must go nowhere but into the peer's standard input.
     pub fn expose(&self) -> &str {
         &self.0

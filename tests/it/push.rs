@@ -524,6 +524,7 @@ async fn over_ssh_a_connection_that_drops_mid_blob_resumes() {
         image_folder: None,
         staging: None,
         platform: None,
+        route: Default::default(),
         sudo_password: None,
         groups: Default::default(),
         labels: Default::default(),

@@ -45,7 +45,7 @@ pub struct PreheatArgs {
 }
 
 pub(super) async fn run(args: PreheatArgs, context: Context) -> Outcome {
-    let Chosen { nodes, targets, connector } = args.nodes.choose(&context)?;
+    let Chosen { nodes, targets, connector, .. } = args.nodes.choose(&context)?;
     let bundle = args.bundle.open_named(&context).await?;
     let order: Vec<String> = nodes.into_iter().map(|n| n.name).collect();
     let push = Push {

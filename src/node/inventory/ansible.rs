@@ -310,10 +310,17 @@ impl All {
         let port = port.map(|p| {
             p.parse().ok().filter(|p| *p > 0).ok_or_else(|| wrong(line, format!("{p:?} is no port")))
         });
+        let mut ssh_options = Vec::new();
+        for name in ["ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args"] {
+            if let Some(args) = get(&[name])? {
+                let line = vars.get(name).map_or(0, |v| v.line);
+                let read = ssh_args(&args).map_err(|why| wrong(line, format!("{name} of {host}: {why}")))?;
+                ssh_options.extend(read);
+            }
+        }
         let groups =
             groups.keys().filter(|g| !["all", "ungrouped"].contains(*g)).map(|g| (*g).to_owned()).collect();
         Ok(RawNode {
-            name: host.to_owned(),
             host: if local {
                 None
             } else {
@@ -325,14 +332,64 @@ impl All {
             identity: get(&["ansible_ssh_private_key_file", "ansible_private_key_file"])?,
             sudo_password: get(&["ansible_become_password", "ansible_become_pass", "ansible_sudo_pass"])?
                 .map(crate::node::Secret::new),
+            password: get(&["ansible_password", "ansible_ssh_pass", "ansible_ssh_password"])?
+                .map(crate::node::Secret::new),
+            ssh_options,
             runtime: get(&["omk_runtime"])?,
             image_folder: get(&["omk_image_folder"])?,
             staging: get(&["omk_staging"])?,
             platform: get(&["omk_platform"])?,
             groups,
-            labels: BTreeMap::new(),
+            ..RawNode::named(host.to_owned())
         })
     }
+}
+
+/// Options of the command `ssh`, as keywords of `ssh_config` and their values.
+fn ssh_args(args: &str) -> Result<Vec<(String, String)>, String> {
+    let mut words = words(args)?.into_iter();
+    let mut options = Vec::new();
+    while let Some(word) = words.next() {
+        let Some(flag) = word.strip_prefix('-').and_then(|w| w.chars().next()) else {
+            return Err(format!("{word:?} is no option of ssh"));
+        };
+        // Without a value, and of no meaning for how a host is reached.
+        if "aACgkKnNqtTvxXyY".contains(flag) && word.len() == 2 {
+            continue;
+        }
+        let mut value = || {
+            let joined = word[2..].trim_start().to_owned();
+            let value = if joined.is_empty() { words.next() } else { Some(joined) };
+            value.ok_or_else(|| format!("-{flag} lacks its value"))
+        };
+        let keyword = match flag {
+            '4' | '6' => {
+                options.push((
+                    "addressfamily".to_owned(),
+                    if flag == '4' { "inet" } else { "inet6" }.to_owned(),
+                ));
+                continue;
+            }
+            'i' => "identityfile",
+            'J' => "proxyjump",
+            'l' => "user",
+            'p' => "port",
+            'o' => {
+                let text = value()?;
+                let (key, value) =
+                    text.split_once(['=', ' ']).ok_or_else(|| format!("-o {text}: write -o NAME=VALUE"))?;
+                options.push((key.trim().to_owned(), value.trim_start_matches(['=', ' ']).to_owned()));
+                continue;
+            }
+            'F' => return Err("-F is not followed: name the file with --ssh-config".to_owned()),
+            _ => return Err(format!("-{flag} is not followed: there are -o, -J, -i, -l, -p, -4, -6")),
+        };
+        let value = value()?;
+        // A file's name is one word here, whatever is in it.
+        let quoted = if flag == 'i' { format!("\"{}\"", value.replace(['"', '\\'], "")) } else { value };
+        options.push((keyword.to_owned(), quoted));
+    }
+    Ok(options)
 }
 
 fn variables(node: &Yaml) -> Result<Vars, Wrong> {
@@ -432,6 +489,16 @@ all:
     }
 
     #[test]
+    fn options_of_ssh_are_taken_over() {
+        let text = "a ansible_ssh_common_args='-o ProxyCommand=\"ssh -W %h:%p -q bastion\" -J b,c' ansible_password=geheim\n";
+        let all = ini(text).unwrap();
+        let options: Vec<(&str, &str)> =
+            all[0].ssh_options.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(options, [("ProxyCommand", "ssh -W %h:%p -q bastion"), ("proxyjump", "b,c")]);
+        assert_eq!(all[0].password.as_ref().map(crate::node::Secret::expose), Some("geheim"));
+    }
+
+    #[test]
     fn what_cannot_be_followed_is_told_with_its_line() {
         for (text, line, told) in [
             ("a ansible_user='x", 1, "is not closed"),
@@ -445,6 +512,7 @@ all:
             assert_eq!(error.line, line, "{text}");
             assert!(error.text.contains(told), "{text}: {}", error.text);
         }
+        assert!(ini("a ansible_ssh_common_args='-F x'").unwrap_err().text.contains("--ssh-config"));
         let vault = "all: {hosts: {a: {ansible_become_password: \"$ANSIBLE_VAULT;1.1\"}}}\n";
         assert!(read(vault).unwrap_err().text.contains("in a vault"));
         // What is not asked for may be anything.

@@ -15,16 +15,21 @@
 //! ```
 //!
 //! Read as well, told apart by what is in them: Ansible's inventories ([`ansible`], INI and YAML), `kubectl get nodes -o
-//! json` ([`kubectl`]), and nodes named on the command line ([`Inventory::named`]).
+//! json` ([`kubectl`]), the hosts of an `ssh_config`, and nodes named on the command line ([`Inventory::named`]).
+//!
+//! What `ssh_config` says about a host fills in what the inventory leaves open ([`Fallback::ssh_config`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
 use super::Secret;
+use super::ssh::route::{Route, Said, Why, settle};
+use super::ssh_config::{SshConfig, Who};
 use crate::oci::Platform;
 use crate::yaml;
 
@@ -55,6 +60,8 @@ pub struct Node {
     pub staging: Option<String>,
     /// The platform it runs, when it is not to be asked.
     pub platform: Option<Platform>,
+    /// How it is reached beyond its address.
+    pub route: Route,
     /// For `sudo` where it asks for one. Never shown.
     pub sudo_password: Option<Secret>,
     /// Groups that it is in: what images may be meant for, and what `--limit` takes.
@@ -85,8 +92,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local => f.write_str("this machine"),
-            Self::Ssh { host, port, .. } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Ssh { host, port, .. } => write!(f, "{host}:{port}"),
+            Self::Ssh { host, port, .. } => f.write_str(&super::ssh::route::address(host, *port)),
         }
     }
 }
@@ -179,6 +185,9 @@ struct RawDefaults {
     port: Option<Port>,
     user: Option<String>,
     identity: Option<String>,
+    password: Option<Secret>,
+    password_file: Option<String>,
+    proxy_jump: Option<String>,
     sudo_password: Option<Secret>,
     runtime: Option<String>,
     image_folder: Option<String>,
@@ -197,6 +206,9 @@ struct RawNode {
     port: Option<Port>,
     user: Option<String>,
     identity: Option<String>,
+    password: Option<Secret>,
+    password_file: Option<String>,
+    proxy_jump: Option<String>,
     sudo_password: Option<Secret>,
     runtime: Option<String>,
     image_folder: Option<String>,
@@ -206,6 +218,12 @@ struct RawNode {
     groups: BTreeSet<String>,
     #[serde(default)]
     labels: BTreeMap<String, String>,
+    /// Options of `ssh` that the inventory names for it: keyword of `ssh_config` and value.
+    #[serde(skip)]
+    ssh_options: Vec<(String, String)>,
+    /// Who logs in where nobody says.
+    #[serde(skip)]
+    login: Option<String>,
 }
 
 impl RawNode {
@@ -217,6 +235,9 @@ impl RawNode {
             port: None,
             user: None,
             identity: None,
+            password: None,
+            password_file: None,
+            proxy_jump: None,
             sudo_password: None,
             runtime: None,
             image_folder: None,
@@ -224,6 +245,8 @@ impl RawNode {
             platform: None,
             groups: BTreeSet::new(),
             labels: BTreeMap::new(),
+            ssh_options: Vec::new(),
+            login: None,
         }
     }
 }
@@ -240,6 +263,8 @@ pub struct Fallback {
     pub login: Option<String>,
     /// Private key file.
     pub identity: Option<PathBuf>,
+    /// What `ssh` would be told about a host.
+    pub ssh_config: Option<Arc<SshConfig>>,
 }
 
 impl Inventory {
@@ -266,12 +291,18 @@ impl Inventory {
             let what = "it is too long, in bytes".to_owned();
             return Err(InventoryError::TooLarge { path: path.to_owned(), what, limit: MAX_BYTES });
         }
-        let mut inventory = Self::parse_with(&text, path, fallback)?;
-        if inventory.nodes.iter().any(|n| n.sudo_password.is_some()) && readable_by_others(path) {
-            let text = format!(
-                "{} holds a sudo password and other users can read it: chmod 600 {0}",
-                path.display()
-            );
+        let mut inventory = if ssh_config_like(&text) {
+            let config = SshConfig::load(path, fallback.home.as_deref());
+            let config =
+                config.map_err(|e| InventoryError::Syntax { path: path.to_owned(), text: e.to_string() })?;
+            Self::of_ssh_config(config, path, fallback)?
+        } else {
+            Self::parse_with(&text, path, fallback)?
+        };
+        let secret = |n: &Node| n.sudo_password.is_some() || n.route.password.is_some();
+        if inventory.nodes.iter().any(secret) && readable_by_others(path) {
+            let text =
+                format!("{} holds a password and other users can read it: chmod 600 {0}", path.display());
             inventory.warnings.push(text);
         }
         Ok(inventory)
@@ -340,6 +371,14 @@ impl Inventory {
         Self::checked(foreign(raw, fallback), Path::new("--node"), fallback)
     }
 
+    /// The hosts that an `ssh_config` names without wildcards, reached as that file says.
+    fn of_ssh_config(config: SshConfig, path: &Path, fallback: &Fallback) -> Result<Self, InventoryError> {
+        let hosts = config.hosts().into_iter();
+        let raw = hosts.map(|h| RawNode { host: Some(h.clone()), ..RawNode::named(h) }).collect();
+        let fallback = Fallback { ssh_config: Some(Arc::new(config)), ..fallback.clone() };
+        Self::checked(foreign(raw, &fallback), path, &fallback)
+    }
+
     fn checked(raw: RawInventory, path: &Path, fallback: &Fallback) -> Result<Self, InventoryError> {
         if raw.nodes.len() > MAX_NODES {
             let what = format!("{} nodes", raw.nodes.len());
@@ -351,15 +390,17 @@ impl Inventory {
         }
         let mut names = BTreeSet::new();
         let mut nodes = Vec::with_capacity(raw.nodes.len());
+        let mut warnings = Vec::new();
+        let who = Who::here(fallback.home.clone(), fallback.login.clone());
         for (index, node) in raw.nodes.into_iter().enumerate() {
             let name = clip(&node.name);
             let refuse = |text| InventoryError::Value { path: path.to_owned(), index, name, text };
             if !names.insert(node.name.clone()) {
                 return Err(refuse("this name is taken by an earlier node: each needs its own".to_owned()));
             }
-            nodes.push(convert(node, &raw.defaults, path, fallback).map_err(refuse)?);
+            nodes.push(convert(node, &raw.defaults, path, fallback, &who, &mut warnings).map_err(refuse)?);
         }
-        Ok(Self { nodes, warnings: Vec::new() })
+        Ok(Self { nodes, warnings: super::ssh_config::once(warnings) })
     }
 }
 
@@ -392,15 +433,24 @@ fn ansible_line(line: &str) -> bool {
     section.is_some_and(|name| !name.is_empty() && !name.contains([',', ' '])) || line.contains(" ansible_")
 }
 
+/// Blocks of `ssh_config`, and nothing that only Ansible writes.
+fn ssh_config_like(text: &str) -> bool {
+    let block = |line: &str| {
+        let line = line.trim_start();
+        line.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("host"))
+            && line[4..].starts_with([' ', '\t', '='])
+            && !line.contains("ansible_")
+    };
+    text.lines().any(block) && !text.lines().any(ansible_line)
+}
+
 /// Nodes of an inventory that omk's own rules for names and logins were not made for.
 fn foreign(nodes: Vec<RawNode>, fallback: &Fallback) -> RawInventory {
     let mut nodes = nodes;
     for node in &mut nodes {
         // An IPv6 address is a name for others.
         node.name = node.name.replace([':', '%'], "-");
-        if !node.local {
-            node.user = node.user.take().or_else(|| fallback.user.clone()).or_else(|| fallback.login.clone());
-        }
+        node.login.clone_from(&fallback.login);
     }
     RawInventory { defaults: RawDefaults::default(), nodes }
 }
@@ -470,46 +520,121 @@ fn reword(text: &str) -> String {
     WORDS.iter().fold(text.to_owned(), |text, (theirs, ours)| text.replacen(theirs, ours, 1))
 }
 
-fn convert(raw: RawNode, defaults: &RawDefaults, path: &Path, fallback: &Fallback) -> Result<Node, String> {
-    let home = fallback.home.as_deref();
+fn convert(
+    raw: RawNode,
+    defaults: &RawDefaults,
+    path: &Path,
+    fallback: &Fallback,
+    who: &Who,
+    warnings: &mut Vec<String>,
+) -> Result<Node, String> {
     let name_byte = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if raw.name.is_empty() || raw.name.len() > 253 || !raw.name.bytes().all(name_byte) {
         return Err("a name has 1 to 253 letters, digits, '.', '_' or '-'".to_owned());
     }
-    let either = |own: Option<String>, default: &Option<String>| own.or_else(|| default.clone());
+    let either = |own: &Option<String>, default: &Option<String>| own.clone().or_else(|| default.clone());
     let local = raw.local || raw.host.as_deref() == Some("local");
-    let address = if local {
+    let (address, route) = if local {
         if raw.local && raw.host.is_some() {
             return Err("local: true and host exclude each other".to_owned());
         }
-        Address::Local
+        (Address::Local, Route::default())
     } else {
-        let host = host(&raw.host.ok_or("host is missing (or say local: true)")?)?;
-        let user = either(raw.user, &defaults.user).or_else(|| fallback.user.clone());
-        let user = user.ok_or("user is missing, here and in defaults; --user names one for all")?;
-        let odd = |c: char| c.is_control() || c.is_whitespace();
-        if user.is_empty() || user.len() > 255 || user.starts_with('-') || user.contains(odd) {
-            return Err(format!("{:?} is no login name", clip(&user)));
-        }
-        let port = raw.port.or(defaults.port).map_or(22, |Port(port)| port);
-        let identity = either(raw.identity, &defaults.identity);
-        let identity = identity.map(|i| expand(&i, path, home)).transpose()?;
-        let identity = identity.or_else(|| fallback.identity.clone());
-        Address::Ssh { host, port, user, identity }
+        reach(&raw, defaults, path, fallback, who, warnings)?
     };
-    let platform = either(raw.platform, &defaults.platform);
+    let platform = either(&raw.platform, &defaults.platform);
     let platform = platform.map(|p| p.parse::<Platform>().map_err(|e| e.to_string())).transpose()?;
     Ok(Node {
-        name: raw.name,
         address,
-        runtime: either(raw.runtime, &defaults.runtime),
-        image_folder: absolute("image_folder", either(raw.image_folder, &defaults.image_folder))?,
-        staging: absolute("staging", either(raw.staging, &defaults.staging))?,
+        route,
+        runtime: either(&raw.runtime, &defaults.runtime),
+        image_folder: absolute("image_folder", either(&raw.image_folder, &defaults.image_folder))?,
+        staging: absolute("staging", either(&raw.staging, &defaults.staging))?,
         platform,
+        name: raw.name,
         sudo_password: raw.sudo_password.or_else(|| defaults.sudo_password.clone()),
         groups: raw.groups,
         labels: raw.labels,
     })
+}
+
+/// Brings what the inventory says about a host together with what `ssh_config` does. The inventory wins.
+fn reach(
+    raw: &RawNode,
+    defaults: &RawDefaults,
+    path: &Path,
+    fallback: &Fallback,
+    who: &Who,
+    warnings: &mut Vec<String>,
+) -> Result<(Address, Route), String> {
+    let home = fallback.home.as_deref();
+    let either = |own: &Option<String>, default: &Option<String>| own.clone().or_else(|| default.clone());
+    let typed = raw.host.as_deref().ok_or("host is missing (or say local: true)")?;
+    host(typed)?;
+    let typed = typed.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(typed).to_owned();
+    let here = path.display().to_string();
+    let mut given = Vec::new();
+    let mut say =
+        |keyword: &str, value: String, from: &str| given.push((keyword.to_owned(), value, from.to_owned()));
+    if let Some(Port(port)) = raw.port.or(defaults.port) {
+        say("port", port.to_string(), &here);
+    }
+    let odd = |user: &str| {
+        let odd = |c: char| c.is_control() || c.is_whitespace();
+        user.is_empty() || user.len() > 255 || user.starts_with('-') || user.contains(odd)
+    };
+    match either(&raw.user, &defaults.user) {
+        Some(user) if odd(&user) => return Err(format!("{:?} is no login name", clip(&user))),
+        Some(user) => say("user", user, &here),
+        None => {
+            if let Some(user) = &fallback.user {
+                say("user", user.clone(), "--user");
+            }
+        }
+    }
+    if let Some(jump) = either(&raw.proxy_jump, &defaults.proxy_jump) {
+        say("proxyjump", jump, &here);
+    }
+    for (keyword, value) in &raw.ssh_options {
+        say(keyword, value.clone(), &here);
+    }
+    let login = raw.login.clone().map(|user| (user, "the name of who runs omk".to_owned()));
+    let none = SshConfig::none();
+    let config = fallback.ssh_config.as_deref().unwrap_or(&none);
+    let settled = settle(&Said { host: typed, given, login }, config, who)?;
+    warnings.extend(settled.warnings);
+    let user = settled.user.ok_or("user is missing, here and in defaults; --user names one for all")?;
+    if odd(&user) {
+        return Err(format!("{:?} is no login name", clip(&user)));
+    }
+    let mut route = settled.route;
+    let identity = match either(&raw.identity, &defaults.identity) {
+        Some(file) => Some((expand("identity", &file, path, home)?, here.as_str())),
+        None => fallback.identity.clone().map(|file| (file, "--identity")),
+    };
+    if let Some((file, from)) = &identity {
+        let value = file.display().to_string();
+        route.why.insert(0, Why { what: "key", value, from: (*from).to_owned() });
+    }
+    let password_file = match (&raw.password, either(&raw.password_file, &defaults.password_file)) {
+        (None, Some(file)) => Some(expand("password_file", &file, path, home)?),
+        _ => None,
+    };
+    route.password = match (&raw.password, password_file) {
+        (Some(password), _) => Some(password.clone()),
+        (None, Some(file)) => {
+            if readable_by_others(&file) {
+                warnings.push(format!(
+                    "{} holds a password and other users can read it: chmod 600 {0}",
+                    file.display()
+                ));
+            }
+            Some(Secret::from_file(&file)?)
+        }
+        (None, None) => defaults.password.clone(),
+    };
+    let identity = identity.map(|(file, _)| file);
+    Ok((Address::Ssh { host: settled.host, port: settled.port, user, identity }, route))
 }
 
 fn host(text: &str) -> Result<String, String> {
@@ -533,7 +658,7 @@ fn absolute(field: &str, value: Option<String>) -> Result<Option<String>, String
     value.map(|v| super::check_remote_path(&v).map(|()| v).map_err(|e| format!("{field}: {e}"))).transpose()
 }
 
-fn expand(text: &str, inventory: &Path, home: Option<&Path>) -> Result<PathBuf, String> {
+fn expand(field: &str, text: &str, inventory: &Path, home: Option<&Path>) -> Result<PathBuf, String> {
     if let Some(rest) = text.strip_prefix('~') {
         let Some(home) = home else { return Err(format!("{text}: no home folder is known: set HOME")) };
         return match rest.strip_prefix('/') {
@@ -543,7 +668,7 @@ fn expand(text: &str, inventory: &Path, home: Option<&Path>) -> Result<PathBuf, 
         };
     }
     if text.is_empty() {
-        return Err("identity is empty: name a private key file or leave it out".to_owned());
+        return Err(format!("{field} is empty: name a file or leave it out"));
     }
     Ok(inventory.parent().unwrap_or(Path::new("")).join(text))
 }

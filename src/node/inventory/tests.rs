@@ -135,3 +135,66 @@ fn a_readable_file_with_a_password_gets_a_warning() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     assert!(Inventory::load(&path, None).unwrap().warnings.is_empty());
 }
+
+fn with_config(text: &str, config: &str) -> Result<Inventory, InventoryError> {
+    let config = SshConfig::parse(config, Path::new("cfg"), Some(Path::new("/home/u"))).unwrap();
+    let fallback = Fallback {
+        home: Some("/home/u".into()),
+        login: Some("me".into()),
+        ssh_config: Some(Arc::new(config)),
+        ..Fallback::default()
+    };
+    Inventory::parse_with(text, Path::new("/inv/nodes.yaml"), &fallback)
+}
+
+#[test]
+fn ssh_config_fills_in_what_the_inventory_leaves_open() {
+    let config = "Host w*\nHostName %h.lan\nUser core\nPort 2222\nProxyJump b1,adm@b2:2200\nIdentityFile ~/.ssh/w\n\
+                  Host b1\nHostName 192.0.2.1\nProxyCommand nc %h %p\nUserKnownHostsFile /kh/%h\nHost *\nUser everyone\n";
+    let text = "nodes: [{name: a, host: w1}, {name: b, host: w2, user: root, port: 22, proxy_jump: none, identity: k}]";
+    let inventory = with_config(text, config).unwrap();
+    let [a, b] = &inventory.nodes[..] else { panic!() };
+    let address = |host: &str, port, user: &str, identity: Option<&str>| Address::Ssh {
+        host: host.into(),
+        port,
+        user: user.into(),
+        identity: identity.map(Into::into),
+    };
+    assert_eq!(a.address, address("w1.lan", 2222, "core", None));
+    assert_eq!(a.route.identities, [PathBuf::from("/home/u/.ssh/w")]);
+    assert_eq!(a.route.way(), ["`nc 192.0.2.1 22`", "everyone@192.0.2.1:22", "adm@b2:2200"]);
+    assert!(a.route.why.iter().any(|w| w.what == "user" && w.from == "cfg:3"), "{:?}", a.route.why);
+    assert_eq!(b.address, address("w2.lan", 22, "root", Some("/inv/k")));
+    assert!(b.route.way().is_empty());
+    let endless = with_config("nodes: [{name: a, host: a, user: u}]", "Host *\nProxyJump b\n").unwrap_err();
+    assert!(endless.to_string().contains("Host * !b"), "{endless}");
+    // Without a name of a user anywhere omk's own inventory is refused as before.
+    assert!(
+        with_config("nodes: [{name: a, host: h}]", "").unwrap_err().to_string().contains("user is missing")
+    );
+}
+
+#[test]
+fn passwords_come_from_fields_and_files_and_never_show() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("pw"), "hunter2\nrest\n").unwrap();
+    let text = "defaults: {user: u, password_file: pw}\nnodes: [{name: a, host: a}, {name: b, host: b, password: 'own one'}]";
+    let file = folder.path().join("nodes.yaml");
+    let inventory = Inventory::parse(text, &file, None).unwrap();
+    let passwords: Vec<&str> =
+        inventory.nodes.iter().map(|n| n.route.password.as_ref().unwrap().expose()).collect();
+    assert_eq!(passwords, ["hunter2", "own one"]);
+    let shown = format!("{inventory:?}");
+    assert!(!shown.contains("hunter2") && !shown.contains("own one"), "{shown}");
+}
+
+#[test]
+fn an_ssh_config_is_an_inventory_of_its_hosts() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config");
+    std::fs::write(&file, "Host w1 w2\n  HostName %h.lan\nHost *\n  User core\n").unwrap();
+    let inventory = Inventory::load_with(&file, &Fallback::default()).unwrap();
+    let names: Vec<&str> = inventory.nodes.iter().map(|n| n.name.as_str()).collect();
+    assert_eq!(names, ["w1", "w2"]);
+    assert_eq!(inventory.nodes[1].address.to_string(), "w2.lan:22");
+}

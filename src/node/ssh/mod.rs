@@ -1,15 +1,14 @@
 //! Nodes over SSH: one connection per node, several channels in it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use russh::client::{self, Handle, Msg};
-use russh::keys::PublicKeyOrCertificate;
+use russh::client::{Handle, Msg};
 use russh::{Channel, ChannelMsg, ChannelStream};
-use tokio::net::TcpStream;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -20,9 +19,22 @@ use crate::event::{Event, Events};
 use crate::oci::Digest;
 use crate::store::BlobStore;
 
+mod ask;
 mod auth;
+mod connect;
 mod exec;
 mod hold;
+mod keys;
+mod prompt;
+pub mod route;
+mod stream;
+
+pub use ask::{Ask, Secrets};
+use connect::{Client, Link, Target};
+pub use route::Route;
+
+/// Connections to one host that log in at the same time: what OpenSSH's `MaxStartups` allows where it was set very low.
+const STARTUPS: usize = 3;
 
 /// Channels that are open at once on one connection; OpenSSH's `MaxSessions` is 10 unless it was lowered.
 const CHANNELS: usize = 8;
@@ -32,6 +44,12 @@ const CHANNELS: usize = 8;
 pub struct SshOptions {
     /// Which host keys are trusted.
     pub known_hosts: Arc<KnownHosts>,
+    /// Whether files that `ssh_config` names for single hosts are left aside.
+    pub only_these_known_hosts: bool,
+    /// Whether the key of a host of which nothing is recorded is recorded and trusted from then on.
+    pub accept_new: bool,
+    /// Passwords and passphrases, and who can be asked for them.
+    pub secrets: Arc<Secrets>,
     /// Where `.ssh/id_*` is looked for when a node names no identity and the agent has none that fits.
     pub home: Option<PathBuf>,
     /// The agent's socket.
@@ -52,6 +70,14 @@ pub struct SshOptions {
     /// killed run send more again.
     pub writes_in_flight: usize,
     run: u64,
+    shared: Arc<Shared>,
+}
+
+/// What all connections of a run have in common.
+#[derive(Debug, Default)]
+struct Shared {
+    gates: Mutex<HashMap<String, Arc<Semaphore>>>,
+    known_hosts: Mutex<HashMap<Vec<PathBuf>, Arc<KnownHosts>>>,
 }
 
 impl SshOptions {
@@ -59,6 +85,9 @@ impl SshOptions {
     pub fn new(known_hosts: Arc<KnownHosts>) -> Self {
         Self {
             known_hosts,
+            only_these_known_hosts: false,
+            accept_new: false,
+            secrets: Arc::default(),
             home: None,
             agent: None,
             connect_timeout: Duration::from_secs(20),
@@ -68,6 +97,7 @@ impl SshOptions {
             output_limit: 64 << 20,
             writes_in_flight: 12,
             run: fastrand::u64(..),
+            shared: Arc::default(),
         }
     }
 
@@ -75,6 +105,36 @@ impl SshOptions {
     pub fn from_env(known_hosts: Arc<KnownHosts>) -> Self {
         let agent = std::env::var_os("SSH_AUTH_SOCK").filter(|s| !s.is_empty()).map(PathBuf::from);
         Self { home: std::env::home_dir(), agent, ..Self::new(known_hosts) }
+    }
+
+    fn gate(&self, address: &str) -> Arc<Semaphore> {
+        let mut gates = self.shared.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(gates.entry(address.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(STARTUPS))))
+    }
+
+    /// The host keys that are trusted on a route, read once for all nodes that name the same files.
+    fn known_hosts_of(&self, route: &Route) -> Result<Arc<KnownHosts>, NodeError> {
+        let named = route.known_hosts.as_ref().filter(|_| !self.only_these_known_hosts);
+        if named.is_none() && route.revoked.is_none() {
+            return Ok(Arc::clone(&self.known_hosts));
+        }
+        let mut key = named.cloned().unwrap_or_default();
+        key.push("revoked".into());
+        key.extend(route.revoked.clone());
+        let mut all = self.shared.known_hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let mut known = match named {
+            Some(files) => KnownHosts::load_all(files.iter().cloned())?,
+            None => KnownHosts::clone(&self.known_hosts),
+        };
+        if let Some(file) = &route.revoked {
+            known.load_revoked(file).map_err(NodeError::HostKey)?;
+        }
+        let known = Arc::new(known);
+        all.insert(key, Arc::clone(&known));
+        Ok(known)
     }
 
     /// Names what this run stages on this node: the same for a new connection of the same run, another for every
@@ -85,10 +145,14 @@ impl SshOptions {
 }
 
 /// An open SSH connection to a node.
+#[derive(Clone)]
 pub struct SshSession(pub(super) Arc<Connection>);
 
 pub(crate) struct Connection {
     handle: Handle<Client>,
+    /// The hosts on the way, the first one first.
+    through: Vec<Handle<Client>>,
+    how: String,
     /// `host:port`, for messages.
     pub(crate) address: String,
     user: String,
@@ -125,17 +189,20 @@ impl SshSession {
             return Err(NodeError::Other(format!("{} is this machine, not reached over SSH", node.name)));
         };
         let address = node.address.to_string();
+        let target = Target {
+            host,
+            port: *port,
+            user,
+            identity: identity.as_deref(),
+            route: &node.route,
+            jump: false,
+        };
         let mut attempt = 0;
-        let handle = loop {
+        let Link { handle, through, how } = loop {
             attempt += 1;
-            let login = auth::Login { address: &address, user, identity: identity.as_deref(), options };
-            let one = async {
-                let handle = open(host, *port, &address, options).await?;
-                login.run(handle).await
-            };
             let failed = tokio::select! {
-                result = one => match result {
-                    Ok(handle) => break handle,
+                result = connect::dial(target, options) => match result {
+                    Ok(link) => break link,
                     Err(e) => e,
                 },
                 () = cancel.cancelled() => return Err(NodeError::Cancelled),
@@ -165,6 +232,8 @@ impl SshSession {
         };
         Ok(Self(Arc::new(Connection {
             handle,
+            through,
+            how,
             address,
             user: user.clone(),
             sudo_password: node.sudo_password.clone(),
@@ -177,66 +246,10 @@ impl SshSession {
             held: Mutex::default(),
         })))
     }
-}
 
-async fn open(
-    host: &str,
-    port: u16,
-    address: &str,
-    options: &SshOptions,
-) -> Result<Handle<Client>, NodeError> {
-    let unreachable = |reason: String| NodeError::Connect { address: address.to_owned(), reason };
-    let tcp = async {
-        let tcp = TcpStream::connect((host, port)).await.map_err(|e| match e.kind() {
-            std::io::ErrorKind::ConnectionReset => NodeError::Lost("connecting".to_owned()),
-            _ => unreachable(e.to_string()),
-        })?;
-        tcp.set_nodelay(true).map_err(|e| unreachable(e.to_string()))?;
-        let config = Arc::new(config(host, port, options));
-        let client = Client { known_hosts: Arc::clone(&options.known_hosts), host: host.to_owned(), port };
-        client::connect_stream(config, tcp, client).await.map_err(|e| match e {
-            ClientError::HostKey(e) => e,
-            ClientError::Ssh(e) if is_drop(&e) => NodeError::Lost(format!("exchanging keys ({e})")),
-            ClientError::Ssh(e) => unreachable(e.to_string()),
-        })
-    };
-    tokio::time::timeout(options.connect_timeout, tcp).await.unwrap_or_else(|_| {
-        Err(unreachable(format!("no answer within {} s", options.connect_timeout.as_secs())))
-    })
-}
-
-/// Whether the peer hung up, rather than said something that cannot be accepted.
-fn is_drop(error: &russh::Error) -> bool {
-    matches!(
-        error,
-        russh::Error::Disconnect | russh::Error::HUP | russh::Error::SendError | russh::Error::IO(_)
-    )
-}
-
-fn config(host: &str, port: u16, options: &SshOptions) -> client::Config {
-    use russh::cipher;
-
-    let mut preferred = russh::Preferred::DEFAULT;
-    // AES-GCM is the fastest by far where the processor has AES, which is nearly everywhere; russh's own order
-    // begins with chacha20 and lacks aes128-gcm.
-    preferred.cipher = vec![
-        cipher::AES_128_GCM,
-        cipher::AES_256_GCM,
-        cipher::CHACHA20_POLY1305,
-        cipher::AES_256_CTR,
-        cipher::AES_192_CTR,
-        cipher::AES_128_CTR,
-    ]
-    .into();
-    // Layers are compressed already.
-    preferred.compression = vec![russh::compression::NONE].into();
-    preferred.key = options.known_hosts.algorithms(host, port).into();
-    client::Config {
-        preferred,
-        keepalive_interval: Some(options.keepalive),
-        keepalive_max: 4,
-        nodelay: true,
-        ..client::Config::default()
+    /// How the host was recognised and the user logged in, for people.
+    pub fn how(&self) -> &str {
+        &self.0.how
     }
 }
 
@@ -338,66 +351,9 @@ impl NodeSession for SshSession {
         drop(self.0.held.lock().unwrap_or_else(PoisonError::into_inner).take());
         let goodbye = self.0.handle.disconnect(russh::Disconnect::ByApplication, "", "");
         let _ = tokio::time::timeout(Duration::from_secs(2), goodbye).await;
-    }
-}
-
-/// What the connection calls back.
-pub(crate) struct Client {
-    known_hosts: Arc<KnownHosts>,
-    host: String,
-    port: u16,
-}
-
-#[derive(Debug)]
-pub(crate) enum ClientError {
-    HostKey(NodeError),
-    Ssh(russh::Error),
-}
-
-impl From<russh::Error> for ClientError {
-    fn from(error: russh::Error) -> Self {
-        Self::Ssh(error)
-    }
-}
-
-/// A server may ask for channels too; russh accepts those by default. Nothing here ever asked for one.
-impl client::Handler for Client {
-    type Error = ClientError;
-
-    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, ClientError> {
-        self.known_hosts.accept(&self.host, self.port, key).map_err(ClientError::HostKey)?;
-        Ok(true)
-    }
-
-    async fn server_channel_open_forwarded_tcpip(
-        &mut self,
-        _: Channel<Msg>,
-        _: &str,
-        _: u32,
-        _: &str,
-        _: u32,
-        _: client::ChannelOpenHandle,
-        _: &mut client::Session,
-    ) -> Result<(), ClientError> {
-        Ok(())
-    }
-
-    async fn server_channel_open_forwarded_streamlocal(
-        &mut self,
-        _: Channel<Msg>,
-        _: &str,
-        _: client::ChannelOpenHandle,
-        _: &mut client::Session,
-    ) -> Result<(), ClientError> {
-        Ok(())
-    }
-
-    async fn server_channel_open_agent_forward(
-        &mut self,
-        _: Channel<Msg>,
-        _: client::ChannelOpenHandle,
-        _: &mut client::Session,
-    ) -> Result<(), ClientError> {
-        Ok(())
+        for jump in self.0.through.iter().rev() {
+            let goodbye = jump.disconnect(russh::Disconnect::ByApplication, "", "");
+            let _ = tokio::time::timeout(Duration::from_secs(1), goodbye).await;
+        }
     }
 }

@@ -23,6 +23,7 @@ use crate::conformance::noise;
 mod lab_nodes;
 mod local;
 mod staging;
+mod ways;
 
 fn new_key() -> PrivateKey {
     PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519).unwrap()
@@ -55,6 +56,16 @@ impl Bed {
 
     /// `None` where there is no sshd or this is not root: the test is to return.
     fn openssh() -> Option<Self> {
+        Self::openssh_with("")
+    }
+
+    /// With lines that go before the others in its `sshd_config`, in which `{dir}` is the bed's folder.
+    fn openssh_with(extra: &str) -> Option<Self> {
+        Self::openssh_prepared(extra, |_| ())
+    }
+
+    /// With what has to be done once its keys are there.
+    fn openssh_prepared(extra: &str, prepare: impl FnOnce(&Path)) -> Option<Self> {
         let root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout == b"0\n");
         if !root || !Path::new("/usr/sbin/sshd").exists() {
             assert!(
@@ -71,13 +82,15 @@ impl Bed {
         // Free now; taken by somebody else in between is as good as never.
         let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let config = format!(
-            "ListenAddress {addr}\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPidFile none\n\
+            "{}ListenAddress {addr}\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPidFile none\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
              UseDNS no\nSubsystem sftp internal-sftp\n",
+            extra.replace("{dir}", &folder.path().display().to_string()),
             at("host").display(),
-            at("id.pub").display()
+            at("id.pub").display(),
         );
         std::fs::write(at("sshd_config"), config).unwrap();
+        prepare(folder.path());
         std::fs::create_dir_all("/run/sshd").unwrap();
         let log = std::fs::File::create(at("sshd.log")).unwrap();
         let child = Command::new("/usr/sbin/sshd")
@@ -118,6 +131,7 @@ impl Bed {
             image_folder: None,
             staging: None,
             platform: None,
+            route: Default::default(),
             sudo_password: None,
             groups: Default::default(),
             labels: Default::default(),

@@ -2,18 +2,23 @@
 //! here because russh's own look-up takes an `@revoked` key for a good one, knows neither wildcards nor negation, and
 //! gives up on the first malformed line.
 //!
-//! A key that is not recorded is never learned: nobody is there to compare fingerprints when forty nodes are reached
-//! at once.
+//! A key that is not recorded is learned only on request ([`Trust::AcceptNew`]): nobody is there to compare fingerprints
+//! when forty nodes are reached at once.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey, PublicKeyOrCertificate};
 use sha1::Sha1;
 
 use super::{NodeError, quote};
+
+mod certificate;
+mod learn;
 
 /// A file is not read beyond this, in bytes.
 const MAX_BYTES: u64 = 16 << 20;
@@ -29,6 +34,47 @@ pub struct KnownHosts {
     entries: Vec<Entry>,
     /// Full sentences about lines that were skipped.
     pub warnings: Vec<String>,
+    /// Keys of hosts that were new in this run.
+    learned: Arc<Mutex<Vec<(String, PublicKey)>>>,
+}
+
+/// A host that presents a key.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer<'a> {
+    /// Name or address.
+    pub host: &'a str,
+    /// TCP port.
+    pub port: u16,
+    /// `HostKeyAlias`: the name under which the key is recorded, in place of both.
+    pub alias: Option<&'a str>,
+}
+
+impl Peer<'_> {
+    /// Names under which its key may be recorded. With a second one, only a good word counts there.
+    fn names(&self) -> Vec<String> {
+        match self.alias {
+            Some(alias) => vec![alias.to_ascii_lowercase()],
+            None if self.port == 22 => vec![entry_name(self.host, 22)],
+            None => vec![entry_name(self.host, self.port), entry_name(self.host, 22)],
+        }
+    }
+
+    fn shown(&self) -> String {
+        let place = super::ssh::route::address(self.host, self.port);
+        self.alias.map_or(place.clone(), |alias| format!("{alias} ({place})"))
+    }
+}
+
+/// What happens with the key of a host of which none is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// It is refused.
+    Recorded,
+    /// It is recorded in the first of the files.
+    AcceptNew {
+        /// So that the host's name cannot be read in the file.
+        hashed: bool,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -77,7 +123,7 @@ pub enum Verdict {
     Known,
     /// No key is recorded for this host.
     Unknown {
-        /// A `@cert-authority` line matches the host: its user expects host certificates, which are not supported.
+        /// A `@cert-authority` line matches the host: a certificate is expected of it.
         authority: bool,
     },
     /// Others are recorded for this host, but not this one.
@@ -104,14 +150,19 @@ impl KnownHosts {
     /// # Errors
     /// When one exists but cannot be read.
     pub fn load_default(home: Option<&Path>) -> Result<Self, NodeError> {
-        let mut known = Self::default();
         let own = home.map(|h| h.join(".ssh"));
-        let files = [
-            own.as_ref().map(|d| d.join("known_hosts")),
-            own.as_ref().map(|d| d.join("known_hosts2")),
-            Some(PathBuf::from("/etc/ssh/ssh_known_hosts")),
-        ];
-        for file in files.into_iter().flatten() {
+        let own = own.iter().flat_map(|d| [d.join("known_hosts"), d.join("known_hosts2")]);
+        let system = ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"].map(PathBuf::from);
+        Self::load_all(own.chain(system))
+    }
+
+    /// These files; those that do not exist are left out.
+    ///
+    /// # Errors
+    /// When one exists but cannot be read.
+    pub fn load_all(files: impl IntoIterator<Item = PathBuf>) -> Result<Self, NodeError> {
+        let mut known = Self::default();
+        for file in files {
             if file.exists() {
                 known.load(&file)?;
             } else {
@@ -168,11 +219,16 @@ impl KnownHosts {
     /// As in OpenSSH, a host on another port than 22 is recorded as `[host]:port`; when nothing is recorded under that
     /// name, a key that is recorded for the plain name is good too.
     pub fn check(&self, host: &str, port: u16, key: &PublicKey) -> Verdict {
-        let verdict = self.check_name(&entry_name(host, port), key);
-        if port == 22 || !matches!(verdict, Verdict::Unknown { .. }) {
+        self.check_peer(&Peer { host, port, alias: None }, key)
+    }
+
+    fn check_peer(&self, peer: &Peer<'_>, key: &PublicKey) -> Verdict {
+        let names = peer.names();
+        let verdict = self.check_name(&names[0], key);
+        let Some(plain) = names.get(1).filter(|_| matches!(verdict, Verdict::Unknown { .. })) else {
             return verdict;
-        }
-        match self.check_name(&entry_name(host, 22), key) {
+        };
+        match self.check_name(plain, key) {
             plain @ (Verdict::Known | Verdict::Revoked { .. }) => plain,
             Verdict::Changed { .. } | Verdict::Unknown { .. } => verdict,
         }
@@ -190,6 +246,14 @@ impl KnownHosts {
                 Marker::None => recorded.push(self.recorded(entry)),
             }
         }
+        for (_, learned) in self.learned().iter().filter(|(n, _)| n == name) {
+            if learned.key_data() == key.key_data() {
+                known = true;
+            } else {
+                let file = self.files.first().cloned().unwrap_or_default();
+                recorded.push(Recorded { file, line: 0, ..Recorded::of(learned) });
+            }
+        }
         match (known, recorded.is_empty()) {
             (true, _) => Verdict::Known,
             (false, false) => Verdict::Changed { recorded },
@@ -197,19 +261,29 @@ impl KnownHosts {
         }
     }
 
+    fn learned(&self) -> std::sync::MutexGuard<'_, Vec<(String, PublicKey)>> {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The `@revoked` line about a key, whatever kind of key it is of this host.
+    fn revoked(&self, names: &[String], key: &KeyData) -> Option<Recorded> {
+        let about = |e: &&Entry| e.marker == Marker::Revoked && e.key.key_data() == key;
+        let entry = self.entries.iter().filter(about).find(|e| names.iter().any(|n| e.hosts.matches(n)))?;
+        Some(self.recorded(entry))
+    }
+
     fn recorded(&self, entry: &Entry) -> Recorded {
-        Recorded {
-            algorithm: entry.key.algorithm().as_str().to_owned(),
-            fingerprint: entry.key.fingerprint(HashAlg::Sha256).to_string(),
-            file: self.files[entry.file].clone(),
-            line: entry.line,
-        }
+        Recorded { file: self.files[entry.file].clone(), line: entry.line, ..Recorded::of(&entry.key) }
     }
 
     /// Host key algorithms in the order to ask for: those of the recorded keys first, so that a host with several keys
     /// presents the one that can be checked. SHA-1 signatures (`ssh-rsa`) are not among them.
     pub fn algorithms(&self, host: &str, port: u16) -> Vec<Algorithm> {
-        let names = [entry_name(host, port), entry_name(host, 22)];
+        self.algorithms_of(&Peer { host, port, alias: None })
+    }
+
+    pub(super) fn algorithms_of(&self, peer: &Peer<'_>) -> Vec<Algorithm> {
+        let names = peer.names();
         let has = |algorithm: &Algorithm| {
             self.entries.iter().any(|e| {
                 let rsa = |a: &Algorithm| matches!(a, Algorithm::Rsa { .. });
@@ -218,18 +292,7 @@ impl KnownHosts {
                 same && e.marker == Marker::None && names.iter().any(|n| e.hosts.matches(n))
             })
         };
-        let ecdsa = |curve| Algorithm::Ecdsa { curve };
-        let rsa = |hash| Algorithm::Rsa { hash: Some(hash) };
-        let (mut first, rest): (Vec<_>, Vec<_>) = [
-            Algorithm::Ed25519,
-            ecdsa(EcdsaCurve::NistP256),
-            ecdsa(EcdsaCurve::NistP384),
-            ecdsa(EcdsaCurve::NistP521),
-            rsa(HashAlg::Sha512),
-            rsa(HashAlg::Sha256),
-        ]
-        .into_iter()
-        .partition(has);
+        let (mut first, rest): (Vec<_>, Vec<_>) = all_algorithms().into_iter().partition(has);
         first.extend(rest);
         first
     }
@@ -242,51 +305,76 @@ impl KnownHosts {
         format!("ssh-keyscan -p {port} {} >> {into}", quote(host))
     }
 
-    /// As [`KnownHosts::check`], as a refusal that says what was presented, what is recorded and what to do.
+    /// As [`KnownHosts::judge`] without learning.
     ///
     /// # Errors
     /// [`NodeError::HostKey`] unless the key is known.
     pub fn accept(&self, host: &str, port: u16, presented: &PublicKeyOrCertificate) -> Result<(), NodeError> {
-        let key = match presented {
-            PublicKeyOrCertificate::PublicKey { key, .. } => key,
-            PublicKeyOrCertificate::Certificate(_) => {
-                let text = format!("{host}:{port} presents a host certificate, which is not supported");
-                return Err(NodeError::HostKey(text));
+        self.judge(&Peer { host, port, alias: None }, presented, Trust::Recorded).map(drop)
+    }
+
+    /// Judges what a host presents: that it is known, and by what, in words; or a refusal that says what was presented,
+    /// what is recorded and what to do.
+    ///
+    /// # Errors
+    /// [`NodeError::HostKey`] unless the key is known, was learned, or a certificate of an authority speaks for it.
+    pub fn judge(
+        &self,
+        peer: &Peer<'_>,
+        presented: &PublicKeyOrCertificate,
+        trust: Trust,
+    ) -> Result<String, NodeError> {
+        let mut refused = String::new();
+        if let PublicKeyOrCertificate::Certificate(certificate) = presented {
+            match self.check_certificate(peer, certificate) {
+                Ok(by) => return Ok(by),
+                // The key inside of it may still be one that is recorded.
+                Err(why) => refused = format!("; its certificate does not count: {why}"),
             }
-        };
+        }
+        let key = presented.public_key();
         let shown = format!("{} {}", key.algorithm().as_str(), key.fingerprint(HashAlg::Sha256));
         let at =
             |r: &Recorded| format!("{} {} ({}:{})", r.algorithm, r.fingerprint, r.file.display(), r.line);
-        let text = match self.check(host, port, key) {
-            Verdict::Known => return Ok(()),
+        let (name, scan) = (peer.shown(), self.scan(peer.host, peer.port));
+        let text = match self.check_peer(peer, &key) {
+            Verdict::Known => return Ok(shown),
+            Verdict::Unknown { .. } if trust != Trust::Recorded => {
+                let hashed = trust == Trust::AcceptNew { hashed: true };
+                return match self.learn(peer, &key, hashed) {
+                    Ok(file) => Ok(format!("{shown}, new, recorded in {}", file.display())),
+                    Err(why) => Err(NodeError::HostKey(format!(
+                        "the host key of {name} is new ({shown}) and cannot be recorded: {why}"
+                    ))),
+                };
+            }
             Verdict::Unknown { authority } => {
                 let files: Vec<_> = self.files.iter().map(|f| f.display().to_string()).collect();
                 let files = if files.is_empty() { "no file".to_owned() } else { files.join(", ") };
-                let note = if authority {
-                    "; a @cert-authority line matches, but host certificates are not supported"
-                } else {
-                    ""
+                let note = match authority {
+                    true if refused.is_empty() => {
+                        "; a @cert-authority line matches, but it presents no certificate"
+                    }
+                    _ => refused.as_str(),
                 };
                 format!(
-                    "the host key of {host}:{port} is unknown: it presents {shown}, nothing is recorded in {files}{note}; \
+                    "the host key of {name} is unknown: it presents {shown}, nothing is recorded in {files}{note}; \
                      compare this fingerprint first with the one that the node itself shows \
-                     (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub); if it is the same, record the key: {}",
-                    self.scan(host, port)
+                     (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub); if it is the same, record the key: {scan}"
                 )
             }
             Verdict::Changed { recorded } => {
                 let recorded: Vec<_> = recorded.iter().map(at).collect();
                 format!(
-                    "the host key of {host}:{port} has changed: it presents {shown}, recorded is {}; either the node was \
+                    "the host key of {name} has changed: it presents {shown}, recorded is {}{refused}; either the node was \
                      reinstalled or somebody is in between: read the fingerprint on the node itself \
                      (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub); only if it is the presented one, remove the recorded \
-                     line and record the new key: {}",
+                     line and record the new key: {scan}",
                     recorded.join(", "),
-                    self.scan(host, port)
                 )
             }
             Verdict::Revoked { by } => format!(
-                "the host key of {host}:{port} is revoked: it presents {shown}, which {}:{} marks @revoked; give the \
+                "the host key of {name} is revoked: it presents {shown}, which {}:{} marks @revoked; give the \
                  node a new host key",
                 by.file.display(),
                 by.line
@@ -294,6 +382,37 @@ impl KnownHosts {
         };
         Err(NodeError::HostKey(text))
     }
+}
+
+impl Recorded {
+    /// Without a place.
+    fn of(key: &PublicKey) -> Self {
+        Self {
+            algorithm: key.algorithm().as_str().to_owned(),
+            fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
+            file: PathBuf::new(),
+            line: 0,
+        }
+    }
+}
+
+/// Of host keys; SHA-1 signatures (`ssh-rsa`) are not among them.
+fn all_algorithms() -> [Algorithm; 6] {
+    let ecdsa = |curve| Algorithm::Ecdsa { curve };
+    let rsa = |hash| Algorithm::Rsa { hash: Some(hash) };
+    [
+        Algorithm::Ed25519,
+        ecdsa(EcdsaCurve::NistP256),
+        ecdsa(EcdsaCurve::NistP384),
+        ecdsa(EcdsaCurve::NistP521),
+        rsa(HashAlg::Sha512),
+        rsa(HashAlg::Sha256),
+    ]
+}
+
+/// A peer wrote it.
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(80).collect()
 }
 
 /// The name under which a host and port are recorded.
@@ -373,7 +492,7 @@ impl Hosts {
 }
 
 /// `*` is any run of characters, `?` any one. Remembers only the last `*`: time is at most pattern × name.
-fn glob(pattern: &[u8], name: &[u8]) -> bool {
+pub(super) fn glob(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while n < name.len() {
@@ -399,5 +518,4 @@ fn glob(pattern: &[u8], name: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-#[path = "known_hosts_tests.rs"]
 mod tests;

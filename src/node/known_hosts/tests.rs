@@ -165,3 +165,118 @@ proptest! {
         prop_assert_eq!(check(&file, &other, 22), unknown());
     }
 }
+
+#[test]
+fn a_new_key_is_learned_once_and_a_changed_one_never() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ssh/known_hosts");
+    let mut known = KnownHosts::load_all([file.clone()]).unwrap();
+    let (one, two) = (PublicKeyOrCertificate::from(key(ONE)), PublicKeyOrCertificate::from(key(TWO)));
+    let peer = |host, port| Peer { host, port, alias: None };
+    let learn = Trust::AcceptNew { hashed: false };
+    assert!(known.judge(&peer("a", 22), &one, Trust::Recorded).is_err());
+    let said = known.judge(&peer("a", 22), &one, learn).unwrap();
+    assert!(said.contains("new, recorded in"), "{said}");
+    known.judge(&peer("a", 22), &one, Trust::Recorded).unwrap();
+    let error = known.judge(&peer("a", 22), &two, learn).unwrap_err().to_string();
+    assert!(error.contains("has changed"), "{error}");
+    // The last line of a file that somebody else wrote may have no end.
+    std::fs::write(&file, std::fs::read_to_string(&file).unwrap().trim_end()).unwrap();
+    known.judge(&peer("b", 2222), &two, Trust::AcceptNew { hashed: true }).unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(text.starts_with(&format!("a {ONE}\n|1|")) && !text.contains("[b]"), "{text}");
+    known = KnownHosts::load_all([file]).unwrap();
+    assert_eq!(known.check("b", 2222, &key(TWO)), Verdict::Known);
+    // Nothing is ever learned into what is no file.
+    let nowhere = KnownHosts::load_all(["/dev/null".into()]).unwrap();
+    let error = nowhere.judge(&peer("a", 22), &one, learn).unwrap_err().to_string();
+    assert!(error.contains("no file"), "{error}");
+}
+
+#[test]
+fn an_alias_stands_for_host_and_port() {
+    let known = hosts(&format!("workers {ONE}\n"));
+    let peer = Peer { host: "10.0.0.9", port: 2222, alias: Some("Workers") };
+    assert!(known.judge(&peer, &key(ONE).into(), Trust::Recorded).is_ok());
+    assert_eq!(known.check("10.0.0.9", 2222, &key(ONE)), unknown());
+}
+
+#[test]
+fn a_list_of_revoked_keys_counts_for_every_host_and_must_be_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("revoked");
+    let mut known = hosts(&format!("a {ONE}\n"));
+    std::fs::write(&file, format!("# gone\n{ONE}\n")).unwrap();
+    known.load_revoked(&file).unwrap();
+    assert!(matches!(known.check("a", 22, &key(ONE)), Verdict::Revoked { .. }));
+    std::fs::write(&file, "nonsense\n").unwrap();
+    assert!(known.load_revoked(&file).is_err());
+    std::fs::write(&file, b"SSHKRL\n\0rest").unwrap();
+    assert!(known.load_revoked(&file).unwrap_err().contains("is not read"));
+}
+
+#[test]
+fn certificates_are_judged_by_authority_name_time_and_kind() {
+    use russh::keys::PrivateKey;
+    use russh::keys::ssh_key::certificate::{Builder, CertType};
+
+    let make = || PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519).unwrap();
+    let (authority, host, stranger) = (make(), make(), make());
+    let line = |k: &PrivateKey| k.public_key().to_openssh().unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let certificate = |by: &PrivateKey, kind, until: u64, principals: &[&str]| {
+        let mut nonce = [0; 16];
+        getrandom::fill(&mut nonce).unwrap();
+        let mut builder =
+            Builder::new(nonce, host.public_key().key_data().clone(), now - 100, until).unwrap();
+        builder.cert_type(kind).unwrap().key_id("n1").unwrap();
+        match principals {
+            [] => {
+                builder.all_principals_valid().unwrap();
+            }
+            all => {
+                for principal in all {
+                    builder.valid_principal(*principal).unwrap();
+                }
+            }
+        }
+        PublicKeyOrCertificate::from(builder.sign(by).unwrap())
+    };
+    let later = now + 1000;
+    let good = certificate(&authority, CertType::Host, later, &["n1.lan", "n2*"]);
+    let peer = |host| Peer { host, port: 2222, alias: None };
+    let file = format!("@cert-authority *.lan,[*.lan]:* {}\n", line(&authority));
+    let judge = |text: &str, host, c: &PublicKeyOrCertificate| {
+        hosts(text).judge(&peer(host), c, Trust::Recorded).map_err(|e| e.to_string())
+    };
+    assert!(judge(&file, "n1.lan", &good).unwrap().contains("kh:1"));
+    assert!(judge(&file, "N22.lan", &good).is_ok());
+    for (text, host, certificate, told) in [
+        (file.clone(), "n3.lan", &good, "it is for n1.lan"),
+        (file.clone(), "n1.wan", &good, "no @cert-authority line"),
+        (format!("@cert-authority * {}\n", line(&stranger)), "n1.lan", &good, "no @cert-authority line"),
+        (
+            file.clone() + &format!("@revoked * {}\n", line(&authority)),
+            "n1.lan",
+            &good,
+            "authority is revoked",
+        ),
+        (file.clone() + &format!("@revoked * {}\n", line(&host)), "n1.lan", &good, "is revoked"),
+        (
+            file.clone(),
+            "n1.lan",
+            &certificate(&authority, CertType::Host, now - 1, &[]),
+            "not valid at this time",
+        ),
+        (file.clone(), "n1.lan", &certificate(&authority, CertType::User, later, &["n1.lan"]), "a user's"),
+    ] {
+        let error = judge(&text, host, certificate).unwrap_err();
+        assert!(error.contains(told), "{told}: {error}");
+    }
+    // The key inside is trusted where it is recorded itself.
+    assert!(judge(&format!("* {}\n", line(&host)), "n9", &good).is_ok());
+    let known = hosts(&file);
+    assert!(!known.certificate_algorithms(&peer("n1.lan")).is_empty());
+    assert!(known.certificate_algorithms(&peer("n1.wan")).is_empty());
+}

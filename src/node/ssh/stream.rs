@@ -1,0 +1,93 @@
+//! `ProxyCommand`: a command whose input and output are the connection.
+
+use std::io;
+use std::pin::Pin;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+/// The end of what the command complains about, in bytes.
+const MAX_COMPLAINT: usize = 2000;
+
+/// A running command as a stream. Ends it when dropped.
+pub(super) struct CommandStream {
+    input: ChildStdin,
+    output: ChildStdout,
+    child: Child,
+}
+
+/// What a command wrote to its standard error, last line.
+#[derive(Clone, Default)]
+pub(super) struct Complaint(Arc<Mutex<Vec<u8>>>);
+
+impl Complaint {
+    pub(super) fn line(&self) -> Option<String> {
+        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = String::from_utf8_lossy(&said);
+        let line = text.lines().rev().map(str::trim).find(|l| !l.is_empty())?;
+        Some(line.chars().filter(|c| !c.is_control()).take(300).collect())
+    }
+}
+
+/// Starts the command as OpenSSH does, but for the shell: always `sh`.
+pub(super) fn start(command: &str) -> io::Result<(CommandStream, Complaint)> {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("exec {command}"));
+    shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Its own group, so that Ctrl-C reaches omk alone, which still has to say goodbye through it.
+    shell.process_group(0).kill_on_drop(true);
+    let mut child = shell.spawn()?;
+    let piped = || io::Error::other("started without pipes");
+    let input = child.stdin.take().ok_or_else(piped)?;
+    let output = child.stdout.take().ok_or_else(piped)?;
+    let mut errors = child.stderr.take().ok_or_else(piped)?;
+    let complaint = Complaint::default();
+    let kept = complaint.clone();
+    tokio::spawn(async move {
+        let mut buffer = [0; 1024];
+        while let Ok(count @ 1..) = errors.read(&mut buffer).await {
+            let mut said = kept.0.lock().unwrap_or_else(PoisonError::into_inner);
+            said.extend_from_slice(&buffer[..count]);
+            let over = said.len().saturating_sub(MAX_COMPLAINT);
+            said.drain(..over);
+        }
+    });
+    Ok((CommandStream { input, output, child }, complaint))
+}
+
+impl Drop for CommandStream {
+    fn drop(&mut self) {
+        let group = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(group) = group {
+            let _ = kill_process_group(group, Signal::TERM);
+        }
+    }
+}
+
+impl AsyncRead for CommandStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.output).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for CommandStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.input).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.input).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.input).poll_shutdown(cx)
+    }
+}
