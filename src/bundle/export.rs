@@ -93,8 +93,9 @@ pub async fn export(
         let blobs = ordered(&images, &[], &[]).into_iter().filter(is_content).collect();
         (vec![(DOCKER_FILE.to_owned(), listing)], blobs)
     } else {
-        let blobs = images.iter().flat_map(|i| &i.graph.blobs);
-        let referred: Vec<Referred> = about(blobs, bundle.referrers()).into_iter().cloned().collect();
+        let subjects = images.iter().flat_map(|i| &i.graph.blobs).map(Descriptor::digest);
+        let referred = about(subjects, bundle.referrers(), Referred::parts);
+        let referred: Vec<Referred> = referred.into_iter().cloned().collect();
         let texts = texts(&images, artifacts, &referred, &taken).map_err(BuildError::Begin)?;
         (texts, ordered(&images, artifacts, &referred))
     };

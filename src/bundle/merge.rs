@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::artifact::{Content, PackedArtifact};
 use super::build::{BuildError, BuildReport, BuildRequest, Form, Upstream, build};
-use super::referrers::about;
+use super::referrers::{Referred, about};
 use super::{Bundle, BundleImage};
 use crate::event::Events;
 use crate::graph::ImageGraph;
@@ -189,7 +189,11 @@ impl Upstream for Images {
         _: &Events,
         _: &CancellationToken,
     ) -> Result<Vec<Referrer>, Box<dyn std::error::Error + Send + Sync>> {
-        let found = about(&of.blobs, self.wanted.iter().flat_map(Bundle::referrers));
+        let found = about(
+            of.blobs.iter().map(Descriptor::digest),
+            self.wanted.iter().flat_map(Bundle::referrers),
+            Referred::parts,
+        );
         Ok(found
             .into_iter()
             .map(|r| Referrer { subject: r.subject.clone(), graph: r.graph.clone() })

@@ -49,6 +49,7 @@ pub use open::{Bundle, BundleError};
 pub use opening::{Kind, Opening};
 pub use output::check_output;
 pub use referrers::Referred;
+pub(crate) use referrers::about;
 pub use spool::Compression;
 pub use volume::{
     BadVolume, Rebuilt, RepairReport, SplitReport, SplitRequest, VolumeError, VolumeHeader, VolumeSize,

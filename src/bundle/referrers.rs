@@ -30,6 +30,11 @@ pub struct Referred {
 }
 
 impl Referred {
+    /// What it is about, and all that belongs to it.
+    pub(super) fn parts(&self) -> (&Digest, &[Descriptor]) {
+        (&self.subject, &self.graph.blobs)
+    }
+
     fn of(found: Referrer) -> Self {
         let (image, root) = (&found.graph.image, found.graph.root.digest());
         let name = if image.tag().is_some() { image.clone() } else { image.at(root.clone()) };
@@ -84,21 +89,22 @@ pub(super) async fn referred(
     Ok(all.into_values().collect())
 }
 
-/// Those of `all` that are about something in `blobs`, or about one of those.
-pub(super) fn about<'a>(
-    blobs: impl IntoIterator<Item = &'a Descriptor>,
-    all: impl IntoIterator<Item = &'a Referred>,
-) -> Vec<&'a Referred> {
-    let mut subjects: BTreeSet<&Digest> = blobs.into_iter().map(Descriptor::digest).collect();
-    let mut left: Vec<&Referred> = all.into_iter().collect();
+/// Those of `all` that are about one of `subjects`, or about one of those. `of` gives what one is about, and its blobs.
+pub(crate) fn about<'a, T>(
+    subjects: impl IntoIterator<Item = &'a Digest>,
+    all: impl IntoIterator<Item = &'a T>,
+    of: impl Fn(&'a T) -> (&'a Digest, &'a [Descriptor]),
+) -> Vec<&'a T> {
+    let mut subjects: BTreeSet<&Digest> = subjects.into_iter().collect();
+    let mut left: Vec<&T> = all.into_iter().collect();
     let mut found = Vec::new();
     loop {
         // A signature of an SBOM is found once the SBOM is.
-        let (now, later): (Vec<_>, Vec<_>) = left.into_iter().partition(|r| subjects.contains(&r.subject));
+        let (now, later): (Vec<_>, Vec<_>) = left.into_iter().partition(|r| subjects.contains(of(r).0));
         if now.is_empty() {
             return found;
         }
-        subjects.extend(now.iter().flat_map(|r| &r.graph.blobs).map(Descriptor::digest));
+        subjects.extend(now.iter().flat_map(|r| of(r).1).map(Descriptor::digest));
         found.extend(now);
         left = later;
     }

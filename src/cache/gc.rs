@@ -130,6 +130,9 @@ impl ImageCache {
             lease.writes_names();
             self.drop_names(report.images.iter().map(|e| &e.image))?;
         }
+        if !options.dry_run {
+            self.drop_metadata(&marked.images)?;
+        }
         for (digest, file) in &blobs {
             if marked.needs(digest) {
                 report.size += file.size;
@@ -146,9 +149,6 @@ impl ImageCache {
         for file in self.leftovers(floor, old)? {
             report.freed += file.size;
             delete(&file, options.dry_run)?;
-        }
-        if !options.dry_run {
-            self.drop_metadata(&marked)?;
         }
         drop(guard);
         if !options.dry_run && !report.images.is_empty() {
@@ -186,6 +186,7 @@ impl ImageCache {
             lease.writes_names();
             self.drop_names(go.iter().map(|s| &s.record.image))?;
             self.drop_foreign()?;
+            self.drop_metadata(&keep)?;
         }
         for (_, file) in self.blob_files()?.iter().filter(|(d, _)| !marked.needs(d)) {
             report.blobs += 1;
@@ -201,10 +202,6 @@ impl ImageCache {
         for file in rest {
             report.freed += file.size;
             delete(&file, dry_run)?;
-        }
-        marked.images = keep;
-        if !dry_run {
-            self.drop_metadata(&marked)?;
         }
         drop(guard);
         if !dry_run {
@@ -225,7 +222,7 @@ impl ImageCache {
             return Err(StoreError::Remote(text).into());
         }
         let mut uses = HashMap::new();
-        for blob in images.iter().flat_map(|s| &s.record.blobs) {
+        for blob in images.iter().flat_map(Stored::blobs) {
             *uses.entry(blob.digest().clone()).or_insert(0) += 1;
         }
         let mut held = HashSet::new();
@@ -306,9 +303,9 @@ impl ImageCache {
         Ok(())
     }
 
-    fn drop_metadata(&self, marked: &Marked) -> Result<(), CacheError> {
-        let known: BTreeSet<String> = marked
-            .images
+    /// Goes before the blobs: what is kept about an image never names one that is gone.
+    fn drop_metadata(&self, images: &[Stored]) -> Result<(), CacheError> {
+        let known: BTreeSet<String> = images
             .iter()
             .map(|s| s.record.root.digest())
             .map(|d| format!("{}-{}.json", d.algorithm().as_str(), d.hex()))
@@ -374,7 +371,7 @@ impl Marked {
     /// Takes an image out; gives the blobs that nobody needs from then on.
     fn give_up(&mut self, image: &Stored) -> Vec<Digest> {
         let mut free = Vec::new();
-        for blob in &image.record.blobs {
+        for blob in image.blobs() {
             if let Some(n) = self.uses.get_mut(blob.digest()) {
                 *n = n.saturating_sub(1);
                 if *n == 0 && !self.held.contains(blob.digest()) {

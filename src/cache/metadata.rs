@@ -12,7 +12,7 @@ use crate::store::{StoreError, write_small};
 pub enum Metadata {
     /// What a scanner found.
     Vulnerabilities,
-    /// Who signed it, and whether that was checked.
+    /// Which signatures, attestations and SBOMs refer to it; written by a pull that asks for them.
     Signatures,
 }
 
@@ -30,8 +30,25 @@ impl Metadata {
 }
 
 impl ImageCache {
-    fn metadata_path(&self, kind: Metadata, image: &Digest) -> PathBuf {
+    pub(super) fn metadata_path(&self, kind: Metadata, image: &Digest) -> PathBuf {
         self.root.join(kind.folder()).join(format!("{}-{}.json", image.algorithm().as_str(), image.hex()))
+    }
+
+    /// The images of which something of this kind is kept.
+    pub(super) fn with_metadata(&self, kind: Metadata) -> Result<Vec<Digest>, CacheError> {
+        let folder = self.root.join(kind.folder());
+        let entries = match std::fs::read_dir(&folder) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(StoreError::io("read", &folder))?,
+        };
+        let mut all = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(StoreError::io("read", &folder))?.file_name();
+            let digest =
+                name.to_str().and_then(|n| n.strip_suffix(".json")?.replacen('-', ":", 1).parse().ok());
+            all.extend(digest);
+        }
+        Ok(all)
     }
 
     /// Keeps a JSON document about an image, in place of an earlier one. Blocks.

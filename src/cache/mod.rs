@@ -53,6 +53,7 @@
 //!     images: vec![format!("{registry}/shop/web:1.0").parse()?],
 //!     platforms: vec!["linux/amd64".parse()?],
 //!     parallel: 4,
+//!     with_referrers: false,
 //! };
 //! let pulled = cache.pull(&request, &upstream, &silent(), &CancellationToken::new()).await?;
 //! assert_eq!((pulled.images.len(), pulled.failed.len()), (1, 0));
@@ -80,6 +81,7 @@ mod metadata;
 mod pins;
 mod pull;
 mod record;
+mod referrers;
 mod statistics;
 mod store;
 mod upstream;

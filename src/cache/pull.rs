@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,7 @@ use crate::event::{Event, Events};
 use crate::graph::ImageGraph;
 use crate::oci::media::Kind;
 use crate::oci::{Descriptor, Digest, ImageRef, Platform};
+use crate::registry::Referrer;
 use crate::store::{BlobSource, MemoryStore, StoreError, blocking};
 
 /// What to pull.
@@ -28,6 +29,9 @@ pub struct PullRequest {
     pub platforms: Vec<Platform>,
     /// Blobs fetched at once.
     pub parallel: usize,
+    /// Whether what refers to the images comes too: signatures, attestations, SBOMs. The upstream must be one that is
+    /// told to look for them.
+    pub with_referrers: bool,
 }
 
 /// What was pulled. Sizes are bytes.
@@ -56,6 +60,8 @@ pub struct PulledImage {
     pub digest: Digest,
     /// Bytes of its blobs, shared ones too.
     pub size: u64,
+    /// Signatures, attestations and SBOMs that came with it.
+    pub referrers: usize,
     /// Whether all of it was there before.
     pub cached: bool,
 }
@@ -69,13 +75,41 @@ pub struct NotPulled {
     pub reason: String,
 }
 
+type Told = Box<dyn std::error::Error + Send + Sync>;
+/// What refers to an image; none: nobody was asked. The error is a text.
+type Referring = Result<Option<Vec<Referrer>>, String>;
+
 /// Images resolved at once: each is a few small requests.
 const RESOLVE_PARALLEL: usize = 8;
 
-/// An image that is known and may lack blobs.
+/// An image, or something that refers to one, that is known and may lack blobs.
 pub(super) struct Wanted {
     pub(super) graph: ImageGraph,
     pub(super) source: Arc<dyn BlobSource>,
+    /// The image that it refers to: it gets no name of its own.
+    pub(super) about: Option<ImageRef>,
+}
+
+impl Wanted {
+    /// An image and what refers to it.
+    pub(super) fn all<'a>(
+        image: &'a ImageGraph,
+        referrers: &'a [Referrer],
+        source: &Arc<dyn BlobSource>,
+    ) -> impl Iterator<Item = Self> + use<'a> {
+        let source = Arc::clone(source);
+        let one = Self { graph: image.clone(), source: Arc::clone(&source), about: None };
+        std::iter::once(one).chain(referrers.iter().map(move |r| Self {
+            graph: r.graph.clone(),
+            source: Arc::clone(&source),
+            about: Some(image.image.clone()),
+        }))
+    }
+
+    /// What is named when it cannot be had.
+    fn image(&self) -> &ImageRef {
+        self.about.as_ref().unwrap_or(&self.graph.image)
+    }
 }
 
 /// What filling did.
@@ -116,14 +150,29 @@ impl ImageCache {
         images.dedup();
         let (found, mut failed) = self.resolve(&images, request, upstream, events, cancel).await?;
         let (mut uses, mut wanted, mut good) = (Uses::default(), Vec::new(), Vec::new());
-        for (graph, there) in found {
+        let found = self.referring(found, request, upstream, events, cancel).await?;
+        for (graph, there, referrers) in &found {
+            let referrers = match referrers {
+                Ok(referrers) => referrers.as_deref().unwrap_or_default(),
+                Err(reason) => {
+                    failed.push(NotPulled { image: graph.image.clone(), reason: reason.clone() });
+                    continue;
+                }
+            };
             let (image, digest) = (graph.image.clone(), graph.root.digest().clone());
-            good.push(PulledImage { image, digest, size: graph.size(), cached: there });
-            uses.image(there);
-            let source = upstream.blobs(&graph.image, events);
-            wanted.push(Wanted { graph, source });
+            let (size, cached, referrers_n) = (graph.size(), *there, referrers.len());
+            good.push(PulledImage { image, digest, size, referrers: referrers_n, cached });
+            uses.image(*there);
+            wanted.extend(Wanted::all(graph, referrers, &upstream.blobs(&graph.image, events)));
         }
         let filled = self.fill(wanted, request.parallel, Source::Omk, events, cancel).await?;
+        for (graph, _, referrers) in &found {
+            if let Ok(Some(referrers)) = referrers
+                && !filled.failed.iter().any(|f| f.image == graph.image)
+            {
+                self.keep_referrers(graph, referrers).await?;
+            }
+        }
         let cached = filled.there;
         uses.bytes(cached, filled.fetched);
         good.retain(|g| !filled.failed.iter().any(|f| f.image == g.image));
@@ -145,6 +194,35 @@ impl ImageCache {
             cached,
             duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         })
+    }
+
+    /// Asks what refers to each image, where that is wanted, or was before and something of it is lost.
+    async fn referring(
+        &self,
+        images: Vec<(ImageGraph, bool)>,
+        request: &PullRequest,
+        upstream: &dyn Upstream,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<(ImageGraph, bool, Referring)>, CacheError> {
+        let one = |(graph, there): (ImageGraph, bool)| async move {
+            let (this, of) = (self.clone(), graph.clone());
+            let wanted = request.with_referrers || offload(move || this.lost_referrers(&of)).await?;
+            let referrers = match wanted {
+                false => Ok(None),
+                true => upstream.referrers(&graph, events, cancel).await.map(Some),
+            };
+            let told = |e: Told| format!("what refers to {}: {e}", graph.image);
+            let referrers = referrers.map_err(told);
+            Ok::<_, CacheError>((graph, there, referrers))
+        };
+        let mut all: Vec<_> =
+            stream::iter(images).map(one).buffer_unordered(RESOLVE_PARALLEL).try_collect().await?;
+        if cancel.is_cancelled() {
+            return Err(StoreError::Cancelled.into());
+        }
+        all.sort_by(|a, b| a.0.image.cmp(&b.0.image));
+        Ok(all)
     }
 
     /// What each image is, and whether all of it is there.
@@ -259,7 +337,7 @@ impl ImageCache {
         let job = Job { events: events.clone(), cancel: cancel.clone(), node: None, parallel };
         let mut broken: BTreeMap<usize, String> = BTreeMap::new();
         for n in (0..wanted.len()).filter(|n| open[*n] == 0) {
-            self.finish(&wanted[n].graph, source, &job).await.unwrap_or_else(|e| {
+            self.finish(&wanted[n], source, &job).await.unwrap_or_else(|e| {
                 broken.insert(n, e.to_string());
             });
         }
@@ -286,7 +364,7 @@ impl ImageCache {
                 if let Some(error) = &error {
                     broken.entry(n).or_insert_with(|| error.clone());
                 } else if open[n] == 0 && !broken.contains_key(&n) {
-                    self.finish(&wanted[n].graph, source, &job).await.unwrap_or_else(|e| {
+                    self.finish(&wanted[n], source, &job).await.unwrap_or_else(|e| {
                         broken.insert(n, e.to_string());
                     });
                 }
@@ -296,8 +374,8 @@ impl ImageCache {
             return Err(StoreError::Cancelled.into());
         }
         let failed = broken.into_iter().map(|(n, reason)| {
-            let image = wanted[n].graph.image.clone();
-            NotPulled { reason: format!("{image}: {reason}"), image }
+            let (image, what) = (wanted[n].image().clone(), &wanted[n].graph.image);
+            NotPulled { reason: format!("{what}: {reason}"), image }
         });
         done.failed = failed.collect();
         Ok(done)
@@ -313,8 +391,9 @@ impl ImageCache {
         .await
     }
 
-    /// Writes the documents of an image whose other blobs are there, then its name.
-    async fn finish(&self, graph: &ImageGraph, source: Source, job: &Job) -> Result<(), CacheError> {
+    /// Writes the documents of an image whose other blobs are there, then its name, if it is to have one.
+    async fn finish(&self, wanted: &Wanted, source: Source, job: &Job) -> Result<(), CacheError> {
+        let graph = &wanted.graph;
         let memory = MemoryStore::new();
         for bytes in graph.documents.values() {
             memory.insert("", bytes.clone());
@@ -327,15 +406,15 @@ impl ImageCache {
                 copy_blob(&memory, self, blob, &quiet).await?;
             }
         }
-        let (this, record, blobs) =
-            (self.clone(), Record::new(&graph.image, graph, source), graph.blobs.clone());
+        let record = wanted.about.is_none().then(|| Record::new(&graph.image, graph, source));
+        let (this, blobs) = (self.clone(), graph.blobs.clone());
         offload(move || {
             let _content = this.content_shared()?;
             if let Some(blob) = this.first_missing(&blobs)? {
                 let (digest, store) = (blob.digest().clone(), this.label());
                 return Err(StoreError::NotFound { digest, store }.into());
             }
-            this.write_record(record)
+            record.map_or(Ok(()), |record| this.write_record(record))
         })
         .await
     }

@@ -96,6 +96,8 @@ impl Record {
 pub(super) struct Stored {
     pub(super) record: Record,
     pub(super) used: SystemTime,
+    /// Blobs of what refers to the image.
+    pub(super) about: Vec<Descriptor>,
 }
 
 /// A file below `manifests/` that is no record.
@@ -131,6 +133,11 @@ pub struct CachedImage {
 }
 
 impl Stored {
+    /// All that stays as long as the name does.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        self.record.blobs.iter().chain(&self.about)
+    }
+
     pub(super) fn shown(&self, pinned: bool) -> CachedImage {
         let r = &self.record;
         CachedImage {
@@ -169,7 +176,10 @@ impl ImageCache {
 
     pub(super) fn record(&self, image: &ImageRef) -> Result<Option<Stored>, CacheError> {
         match read(&self.record_path(image))? {
-            Some(Ok(stored)) if stored.record.image == key(image) => Ok(Some(stored)),
+            Some(Ok(stored)) if stored.record.image == key(image) => {
+                let about = self.blobs_about(stored.record.root.digest())?;
+                Ok(Some(Stored { about, ..stored }))
+            }
             // As good as none: `cache verify` tells, and the next pull writes it anew.
             _ => Ok(None),
         }
@@ -215,6 +225,10 @@ impl ImageCache {
         let top = self.root.join("manifests");
         self.walk(&top, 0, &mut good, &mut bad)?;
         good.sort_by(|a, b| a.record.image.cmp(&b.record.image));
+        let about = self.all_blobs_about()?;
+        for stored in &mut good {
+            stored.about = about.get(stored.record.root.digest()).cloned().unwrap_or_default();
+        }
         Ok((good, bad))
     }
 
@@ -342,7 +356,7 @@ fn read(path: &Path) -> Result<Option<Result<Stored, String>>, CacheError> {
     let mut bytes = Vec::new();
     file.take(MAX_RECORD_BYTES).read_to_end(&mut bytes).map_err(StoreError::io("read", path))?;
     Ok(Some(match serde_json::from_slice::<Record>(&bytes) {
-        Ok(record) if record.version == VERSION => Ok(Stored { record, used }),
+        Ok(record) if record.version == VERSION => Ok(Stored { record, used, about: Vec::new() }),
         Ok(record) => Err(format!("it is of version {}, this omk reads {VERSION}", record.version)),
         Err(e) => Err(e.to_string()),
     }))

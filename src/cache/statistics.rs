@@ -115,7 +115,7 @@ impl ImageCache {
         let stored: BTreeMap<Digest, u64> = self.digests()?.into_iter().collect();
         let mut needed: BTreeMap<&Digest, &Descriptor> = BTreeMap::new();
         let mut asked = 0u64;
-        for blob in records.iter().flat_map(|s| &s.record.blobs) {
+        for blob in records.iter().flat_map(|s| s.blobs()) {
             asked = asked.saturating_add(blob.size());
             needed.insert(blob.digest(), blob);
         }

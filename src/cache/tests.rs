@@ -143,6 +143,7 @@ impl World {
             images: names.iter().map(|n| name(n)).collect(),
             platforms: platforms.iter().map(|p| p.parse().unwrap()).collect(),
             parallel: 3,
+            with_referrers: false,
         };
         self.cache.pull(&request, &self.fake, &silent(), &CancellationToken::new()).await.unwrap()
     }

@@ -16,6 +16,7 @@ use crate::event::Events;
 use crate::graph::{ImageGraph, Walk};
 use crate::oci::media::{self, Kind};
 use crate::oci::{Descriptor, Digest, ImageRef, MAX_MANIFEST_BYTES, Platform};
+use crate::registry::Referrer;
 use crate::store::{BlobSource, ByteStream, StoreError};
 
 type Told = Box<dyn std::error::Error + Send + Sync>;
@@ -147,8 +148,9 @@ pub struct CachedUpstream {
     cache: ImageCache,
     behind: Option<Arc<dyn Upstream>>,
     tally: Arc<Tally>,
-    /// What was asked for.
-    asked: Mutex<Vec<ImageGraph>>,
+    /// What was asked for, and what refers to it if that was.
+    asked: Mutex<Vec<(ImageGraph, Option<Vec<Referrer>>)>>,
+    with_referrers: bool,
     /// So that nothing goes away while it is being built from.
     _lease: Option<Lease>,
 }
@@ -173,7 +175,13 @@ impl CachedUpstream {
             lease => lease?,
         };
         let (tally, asked) = (Arc::default(), Mutex::default());
-        Ok(Self { cache: cache.clone(), behind, tally, asked, _lease: lease })
+        Ok(Self { cache: cache.clone(), behind, tally, asked, with_referrers: false, _lease: lease })
+    }
+
+    /// Whether builds also take what refers to an image. Whoever is behind must have been told so too.
+    #[must_use]
+    pub fn with_referrers(self, with_referrers: bool) -> Self {
+        Self { with_referrers, ..self }
     }
 
     /// Copies into the cache what was missing there, out of what was built from it: nothing is fetched twice. Gives
@@ -192,8 +200,18 @@ impl CachedUpstream {
         let cache = self.cache.clone();
         let lease = offload(move || cache.lease()).await?;
         lease.writes_names();
-        let wanted = asked.into_iter().map(|graph| Wanted { graph, source: Arc::clone(&built) }).collect();
+        let one = |(graph, referrers): &(ImageGraph, Option<Vec<Referrer>>)| {
+            Wanted::all(graph, referrers.as_deref().unwrap_or_default(), &built).collect::<Vec<_>>()
+        };
+        let wanted = asked.iter().flat_map(one).collect();
         let Filled { failed, .. } = self.cache.fill(wanted, parallel, Source::Omk, events, cancel).await?;
+        for (graph, referrers) in &asked {
+            if let Some(referrers) = referrers
+                && !failed.iter().any(|f| f.image == graph.image)
+            {
+                self.cache.keep_referrers(graph, referrers).await?;
+            }
+        }
         let cache = self.cache.clone();
         offload(move || {
             cache.publish()?;
@@ -232,12 +250,13 @@ impl CachedUpstream {
 }
 
 /// The command that brings what is missing, as it is to be run elsewhere.
-fn command(image: &ImageRef, platforms: &[Platform]) -> String {
+fn command(image: &ImageRef, platforms: &[Platform], with_referrers: bool) -> String {
     let given: String = match platforms {
         [] => " --platform all".to_owned(),
         some => some.iter().map(|p| format!(" --platform {p}")).collect(),
     };
-    format!("omk image pull{given} {}", image.familiar())
+    let referrers = if with_referrers { " --with-referrers" } else { "" };
+    format!("omk image pull{referrers}{given} {}", image.familiar())
 }
 
 #[async_trait]
@@ -253,13 +272,13 @@ impl Upstream for CachedUpstream {
             let found = self.cache.local_graph(image, platforms).await;
             self.looked(found.is_ok());
             return found.map_err(|error| {
-                let command = command(image, platforms);
+                let command = command(image, platforms, self.with_referrers);
                 format!("{error}; where its registry can be reached: {command}").into()
             });
         };
         let (graph, hit) = self.cache.known(image, platforms, behind.as_ref(), events, cancel).await?;
         self.looked(hit);
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(graph.clone());
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push((graph.clone(), None));
         Ok(graph)
     }
 
@@ -288,11 +307,23 @@ impl Upstream for CachedUpstream {
         of: &ImageGraph,
         events: &Events,
         cancel: &CancellationToken,
-    ) -> Result<Vec<crate::registry::Referrer>, Told> {
-        match &self.behind {
-            Some(behind) => behind.referrers(of, events, cancel).await,
-            None => Ok(Vec::new()),
+    ) -> Result<Vec<Referrer>, Told> {
+        if !self.with_referrers {
+            return Ok(Vec::new());
         }
+        let Some(behind) = &self.behind else {
+            return self.cache.local_referrers(of).await.map_err(|error| {
+                let platforms: Vec<Platform> = of.images.iter().filter_map(|i| i.platform.clone()).collect();
+                let command = command(&of.image, &platforms, true);
+                format!("{error}; where its registry can be reached: {command}").into()
+            });
+        };
+        let found = behind.referrers(of, events, cancel).await?;
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, known) in asked.iter_mut().filter(|(graph, _)| graph.root.digest() == of.root.digest()) {
+            *known = Some(found.clone());
+        }
+        Ok(found)
     }
 
     fn kept(&self) -> u64 {

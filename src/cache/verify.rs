@@ -84,7 +84,7 @@ impl ImageCache {
         let (records, mut bad, todo) = offload(move || this.to_verify(&wanted)).await?;
         let mut users: BTreeMap<Digest, Vec<ImageRef>> = BTreeMap::new();
         for stored in &records {
-            for blob in &stored.record.blobs {
+            for blob in stored.blobs() {
                 users.entry(blob.digest().clone()).or_default().push(stored.record.image.clone());
             }
         }
@@ -136,7 +136,7 @@ impl ImageCache {
             let one = |i: &ImageRef| self.record(i)?.ok_or_else(|| self.not_cached(i));
             let records = wanted.iter().map(one).collect::<Result<Vec<Stored>, _>>()?;
             let mut todo = BTreeMap::new();
-            for blob in records.iter().flat_map(|s| &s.record.blobs) {
+            for blob in records.iter().flat_map(Stored::blobs) {
                 if let Ok(meta) = std::fs::symlink_metadata(self.blob_path(blob.digest())) {
                     todo.insert(blob.digest().clone(), meta.len());
                 }
@@ -181,7 +181,7 @@ impl ImageCache {
         let _content = self.content_shared()?;
         let mut missing: BTreeMap<Digest, Vec<ImageRef>> = BTreeMap::new();
         for stored in records {
-            let lacks: Vec<_> = stored.record.blobs.iter().filter(|b| !self.has(b)).collect();
+            let lacks: Vec<_> = stored.blobs().filter(|b| !self.has(b)).collect();
             if lacks.is_empty() || self.record(&stored.record.image)?.is_none() {
                 continue;
             }

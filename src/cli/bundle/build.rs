@@ -134,11 +134,6 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Outcome {
         Some(size) => staged(size, output, &args.volumes)?,
     };
     bundle::check_output(&output, form, args.sources.paths()).map_err(|e| build_error(&e))?;
-    if args.with_referrers && args.sources.offline() {
-        let text =
-            "--with-referrers asks registries what refers to an image: it cannot be done with --offline";
-        return Err(CliError::usage(text));
-    }
     let mut options = args.registry.options()?;
     options.with_referrers = args.with_referrers;
     let registry = Registry::new(options.clone())?;

@@ -48,7 +48,7 @@ pub(in crate::cli) enum Images {
 }
 
 impl CacheArgs {
-    /// `offline`: no registry is asked.
+    /// `offline`: no registry is asked. The registry knows whether what refers to images is wanted.
     ///
     /// # Errors
     /// Offline without a cache; the cache cannot be read.
@@ -66,8 +66,9 @@ impl CacheArgs {
             Err(_) if !offline && self.cache == CacheMode::Read => return Ok(Images::Direct(registry)),
             found => found?,
         };
+        let with_referrers = registry.options().with_referrers;
         let behind = (!offline).then(|| Arc::new(registry) as Arc<dyn Upstream>);
-        let open = move || CachedUpstream::new(&cache, behind);
+        let open = move || Ok(CachedUpstream::new(&cache, behind)?.with_referrers(with_referrers));
         let opened = tokio::task::spawn_blocking(open).await;
         let upstream = opened.map_err(|e| CliError::failed(e.to_string()))?.map_err(cache_error)?;
         Ok(Images::Cached { upstream, fill: self.cache == CacheMode::Fill && !offline })

@@ -8,7 +8,7 @@ use super::super::registry::RegistryArgs;
 use super::super::{CliError, Context, Outcome, exit};
 use crate::cache::{PullReport, PullRequest};
 use crate::oci::{ImageRef, Platform};
-use crate::registry::Registry;
+use crate::registry::{Registry, RegistryOptions};
 
 /// Arguments of `omk image pull`.
 #[derive(Debug, Args)]
@@ -18,6 +18,7 @@ Examples:
   omk image pull --platform linux/amd64,linux/arm64 quay.io/cilium/cilium:v1.18.2
   omk image discover deploy/ -o refs | omk image pull -
   omk image pull --pin registry.k8s.io/pause:3.10
+  omk image pull --with-referrers registry.lan/shop/web:1.4    # and its signatures, attestations, SBOMs
 
 What is in the cache already is not fetched again; an interrupted pull goes on where it stopped when the same command is run
 again. Exit code 3 says that some images could not be had and the others were.")]
@@ -31,6 +32,9 @@ pub struct PullArgs {
     /// Never give these images up: see `omk cache pin`
     #[arg(long)]
     pin: bool,
+    /// Also take what refers to the images: signatures, attestations, SBOMs; one that is listed and lost is an error
+    #[arg(long)]
+    with_referrers: bool,
     /// Blobs that are fetched at the same time
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
     parallel: u8,
@@ -45,12 +49,15 @@ pub(super) async fn run(args: PullArgs, context: &Context) -> Outcome {
     let images = images(&args.images)?;
     let platforms = platforms(&args.platform)?;
     let cache = cache()?;
-    let registry = Registry::new(args.registry.options()?)?;
+    // Without --with-referrers the cache asks only to mend what it has.
+    let options = RegistryOptions { with_referrers: true, ..args.registry.options()? };
+    let registry = Registry::new(options)?;
     if args.pin {
         let names: Vec<String> = images.iter().map(ToString::to_string).collect();
         cache.pin(&names, &[]).map_err(cache_error)?;
     }
-    let request = PullRequest { images, platforms, parallel: usize::from(args.parallel) };
+    let (parallel, with_referrers) = (usize::from(args.parallel), args.with_referrers);
+    let request = PullRequest { images, platforms, parallel, with_referrers };
     let report =
         cache.pull(&request, &registry, &context.events, &context.cancel).await.map_err(cache_error)?;
     report.failed.iter().for_each(|f| warn(&format!("error: {}", f.reason)));
@@ -98,8 +105,11 @@ fn platforms(given: &[String]) -> Result<Vec<Platform>, CliError> {
 
 fn table(report: &PullReport) -> String {
     let row = |i: &crate::cache::PulledImage| {
-        let how = if i.cached { "there already" } else { "pulled" };
-        vec![i.image.to_string(), i.digest.short().to_owned(), output::bytes(i.size), how.to_owned()]
+        let mut how = if i.cached { "there already" } else { "pulled" }.to_owned();
+        if i.referrers > 0 {
+            how += &format!(", with {} about it", output::count(i.referrers, "artifact"));
+        }
+        vec![i.image.to_string(), i.digest.short().to_owned(), output::bytes(i.size), how]
     };
     let rows: Vec<_> = report.images.iter().map(row).collect();
     let mut text = output::table(&["IMAGE", "DIGEST", "SIZE", ""], &rows);
