@@ -128,6 +128,8 @@ mod tests {
                 .map(|(i, n)| image(n, u8::try_from(i * 10).unwrap()))
                 .collect(),
             artifacts: Vec::new(),
+            referrers: Vec::new(),
+            delta: None,
             blobs: 0,
             size: 0,
             shared: 0,

@@ -51,6 +51,18 @@ impl Delta {
     }
 }
 
+/// Digests in a message: a line each, as many as anybody reads there.
+pub(super) fn listed<'a>(digests: impl ExactSizeIterator<Item = &'a Digest>) -> String {
+    const SHOWN: usize = 20;
+    let more = digests.len().saturating_sub(SHOWN);
+    let lines: String = digests.take(SHOWN).map(|d| format!("\n  {d}")).collect();
+    if more == 0 {
+        lines
+    } else {
+        format!("{lines}\n  and {more} more: `omk bundle inspect DELTA -o json` has them all")
+    }
+}
+
 /// What the other side has.
 #[derive(Debug, Clone, Default)]
 pub struct Base {
@@ -150,10 +162,18 @@ impl Base {
             let failed = failed.into_iter().map(|f| f.reason).collect();
             return Err(BaseError::Gone { path: path.into(), failed });
         }
-        let blobs = found.iter().flat_map(|(_, graph)| &graph.blobs).map(|b| b.digest().clone());
+        let mut blobs: BTreeSet<Digest> =
+            found.iter().flat_map(|(_, graph)| &graph.blobs).map(|b| b.digest().clone()).collect();
+        for (image, graph) in found.iter().filter(|_| lock.referrers.is_some()) {
+            let about = pinned.referrers(graph, events, cancel).await.map_err(|e| BaseError::Gone {
+                path: path.into(),
+                failed: vec![format!("what refers to {image}: {e}")],
+            })?;
+            blobs.extend(about.iter().flat_map(|r| &r.graph.blobs).map(|b| b.digest().clone()));
+        }
         let files = lock.files.values().map(|f| f.digest.clone());
         let charts = lock.charts.values().map(|c| c.digest.clone());
-        Ok(Self { label: label(path), blobs: blobs.chain(files).chain(charts).collect() })
+        Ok(Self { label: label(path), blobs: blobs.into_iter().chain(files).chain(charts).collect() })
     }
 
     fn of_nodes(path: &Path) -> Result<Self, BaseError> {

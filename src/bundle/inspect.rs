@@ -3,8 +3,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Artifact, ArtifactKind, Bundle, Kind};
-use crate::oci::{Digest, Platform};
+use super::{Artifact, ArtifactKind, Bundle, Delta, Kind};
+use crate::oci::{Digest, ImageRef, Platform};
 
 /// What is in a bundle, for people and programs. Sizes are bytes.
 #[derive(Debug, Clone, Serialize)]
@@ -19,12 +19,31 @@ pub struct Inspection {
     pub images: Vec<InspectedImage>,
     /// What rides along: charts, manifests, files.
     pub artifacts: Vec<InspectedArtifact>,
+    /// Signatures, attestations and SBOMs of the images.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub referrers: Vec<InspectedReferrer>,
+    /// What it leaves out, if it is a delta.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delta: Option<Delta>,
     /// Different blobs that all of it needs.
     pub blobs: usize,
     /// Bytes of those.
     pub size: u64,
     /// Bytes that would be there more than once if images did not share blobs.
     pub shared: u64,
+}
+
+/// Something that refers to an image.
+#[derive(Debug, Clone, Serialize)]
+pub struct InspectedReferrer {
+    /// The name under which its registry has it: a tag, or its digest.
+    pub name: ImageRef,
+    /// Of its manifest.
+    pub digest: Digest,
+    /// What it is about.
+    pub subject: Digest,
+    /// Bytes of its blobs.
+    pub size: u64,
 }
 
 /// Something in a bundle that is no image.
@@ -110,12 +129,20 @@ impl Bundle {
             size: a.size(),
             files: a.files.iter().map(|f| (f.path.clone(), f.blob.size())).collect(),
         };
+        let referrer = |r: &super::Referred| InspectedReferrer {
+            name: r.name.clone(),
+            digest: r.graph.root.digest().clone(),
+            subject: r.subject.clone(),
+            size: r.graph.size(),
+        };
         Inspection {
             bundle: self.path().to_owned(),
             kind: self.kind(),
             platforms: self.platforms().to_vec(),
             images: self.images().iter().map(image).collect(),
             artifacts: self.artifacts().iter().map(artifact).collect(),
+            referrers: self.referrers().iter().map(referrer).collect(),
+            delta: self.delta().cloned(),
             blobs: needed.len(),
             size,
             shared: all.saturating_sub(size),

@@ -13,6 +13,7 @@ use super::build::{BuildError, Upstream, resolve};
 use crate::event::Events;
 use crate::graph::ImageGraph;
 use crate::oci::{Digest, ImageRef, Platform};
+use crate::registry::Referrer;
 use crate::store::{BlobSource, StoreError, write_small};
 
 /// What `--lock` writes, as YAML.
@@ -28,12 +29,34 @@ pub struct Lock {
     /// Images that may be needed and could not be had.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<ImageRef>,
+    /// Signatures, attestations and SBOMs, by the digest of the image that they belong to; nothing when nobody asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub referrers: Option<BTreeMap<Digest, Vec<LockedReferrer>>>,
     /// Charts, by what the definition calls them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub charts: BTreeMap<String, LockedChart>,
     /// Files that ride along, by their path in the bundle.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, LockedFile>,
+}
+
+/// Something that refers to an image, as it was.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LockedReferrer {
+    /// The name under which its registry has it: a tag, or its digest.
+    pub name: ImageRef,
+    /// Of its manifest.
+    pub digest: Digest,
+    /// What it is about: the image, one of its manifests, or another one of these.
+    pub subject: Digest,
+}
+
+impl LockedReferrer {
+    fn of(found: &Referrer) -> Self {
+        let (image, digest) = (&found.graph.image, found.graph.root.digest().clone());
+        let name = if image.tag().is_some() { image.clone() } else { image.at(digest.clone()) };
+        Self { name, digest, subject: found.subject.clone() }
+    }
 }
 
 /// A chart as it was.
@@ -88,23 +111,43 @@ pub struct Locked {
     pub failed: Vec<String>,
 }
 
-/// Asks what each name stands for. With `platforms`, an image that lacks one of them counts as not to be had.
+/// Asks what each name stands for. With `platforms`, an image that lacks one of them counts as not to be had;
+/// `with_referrers`: also what refers to it, of an upstream that is told to look for that.
 ///
 /// # Errors
 /// [`BuildError::Cancelled`].
 pub async fn lock(
     images: &[ImageRef],
     platforms: &[Platform],
+    with_referrers: bool,
     upstream: &dyn Upstream,
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<Locked, BuildError> {
     let wanted: BTreeSet<&ImageRef> = images.iter().collect();
     let (found, failed) = resolve(&wanted, platforms, upstream, events, cancel).await?;
-    let images = found.into_iter().map(|(image, graph)| (image, graph.root.digest().clone())).collect();
     let mut failed: Vec<String> = failed.into_iter().map(|f| f.reason).collect();
+    let (mut images, mut about) = (BTreeMap::new(), BTreeMap::new());
+    for (image, graph) in found {
+        if with_referrers && !about.contains_key(graph.root.digest()) {
+            match upstream.referrers(&graph, events, cancel).await {
+                Ok(found) => {
+                    let mut all: Vec<LockedReferrer> = found.iter().map(LockedReferrer::of).collect();
+                    all.sort();
+                    about.insert(graph.root.digest().clone(), all);
+                }
+                Err(_) if cancel.is_cancelled() => return Err(BuildError::Cancelled),
+                Err(error) => {
+                    failed.push(format!("what refers to {image}: {error}"));
+                    continue;
+                }
+            }
+        }
+        images.insert(image, graph.root.digest().clone());
+    }
     failed.sort();
-    let lock = Lock { version: 1, platforms: platforms.to_vec(), images, ..Lock::default() };
+    let referrers = with_referrers.then_some(about);
+    let lock = Lock { version: 1, platforms: platforms.to_vec(), images, referrers, ..Lock::default() };
     Ok(Locked { lock, failed })
 }
 
@@ -155,6 +198,15 @@ impl Lock {
             if let Some(then) = self.images.get(image).filter(|then| *then != now) {
                 changes.push(format!("image {image} is {}, locked was {}", now.short(), then.short()));
             }
+        }
+        if let (Some(then), Some(now)) = (&self.referrers, &newer.referrers) {
+            let then: BTreeSet<&LockedReferrer> = then.values().flatten().collect();
+            let now: BTreeSet<&LockedReferrer> = now.values().flatten().collect();
+            let line = |r: &LockedReferrer, how: &str| {
+                format!("{} {}, which refers to an image, is {how}", r.name, r.digest.short())
+            };
+            changes.extend(now.difference(&then).map(|r| line(r, "new")));
+            changes.extend(then.difference(&now).map(|r| line(r, "gone")));
         }
         changes
     }
@@ -251,7 +303,16 @@ impl Upstream for Pinned<'_> {
         of: &ImageGraph,
         events: &Events,
         cancel: &CancellationToken,
-    ) -> Result<Vec<crate::registry::Referrer>, Box<dyn std::error::Error + Send + Sync>> {
-        self.inner.referrers(of, events, cancel).await
+    ) -> Result<Vec<Referrer>, Box<dyn std::error::Error + Send + Sync>> {
+        let locked = self.lock.referrers.as_ref().and_then(|all| all.get(of.root.digest()));
+        let Some(locked) = locked else { return self.inner.referrers(of, events, cancel).await };
+        let mut found = Vec::with_capacity(locked.len());
+        for one in locked {
+            // All of it, whatever platforms are taken: these are no images.
+            let graph = self.inner.graph(&one.name.at(one.digest.clone()), &[], events, cancel).await?;
+            let graph = ImageGraph { image: one.name.clone(), ..graph };
+            found.push(Referrer { subject: one.subject.clone(), graph });
+        }
+        Ok(found)
     }
 }

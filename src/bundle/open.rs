@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::BundleImage;
 use super::artifact::{Artifact, ArtifactError, read_artifacts};
-use super::delta::{DELTA_FILE, Delta, MAX_DELTA_BYTES};
+use super::delta::{DELTA_FILE, Delta, MAX_DELTA_BYTES, listed};
 use super::docker::Tagged;
 use super::index::{DOCKER_FILE, INDEX_FILE, Index};
 use super::medium::Medium;
@@ -92,9 +92,9 @@ pub enum BundleError {
     },
     /// It is a delta, and all of it is needed.
     #[error(
-        "{} is a delta: it leaves out {blobs} blobs ({}) that {base} has, the first of them {first}; \
-         `omk bundle merge {base} {} -o WHOLE` makes a whole bundle of both",
-        path.display(), crate::units::bytes(*bytes), path.display()
+        "{} is a delta and its base {base} is not here; `omk bundle merge {base} {} -o WHOLE` makes a whole bundle of both. \
+         It leaves out {} that {base} has ({}):{}",
+        path.display(), path.display(), count(absent.len()), crate::units::bytes(*bytes), listed(absent.iter())
     )]
     Delta {
         /// The file or folder.
@@ -102,11 +102,9 @@ pub enum BundleError {
         /// What it was built against.
         base: String,
         /// Blobs that are left out.
-        blobs: usize,
+        absent: Vec<Digest>,
         /// Bytes of them.
         bytes: u64,
-        /// One of them.
-        first: String,
     },
     /// Volumes cannot be read together.
     #[error(transparent)]
@@ -119,6 +117,10 @@ pub enum BundleError {
         /// Why.
         source: GraphError,
     },
+}
+
+fn count(blobs: usize) -> String {
+    if blobs == 1 { "1 blob".to_owned() } else { format!("{blobs} blobs") }
 }
 
 fn more(n: usize) -> String {
@@ -285,8 +287,8 @@ impl Bundle {
     pub fn require_whole(&self) -> Result<(), BundleError> {
         let Some(delta) = self.delta.as_ref().filter(|d| !d.absent.is_empty()) else { return Ok(()) };
         let (path, base) = (self.path.clone(), delta.base.clone());
-        let first = delta.absent.keys().next().map(ToString::to_string).unwrap_or_default();
-        Err(BundleError::Delta { path, base, blobs: delta.absent.len(), bytes: delta.bytes(), first })
+        let absent = delta.absent.keys().cloned().collect();
+        Err(BundleError::Delta { path, base, absent, bytes: delta.bytes() })
     }
 
     /// What rides along: charts, manifests, files.

@@ -139,7 +139,7 @@ async fn run_discover(args: DiscoverArgs, context: Context) -> Outcome {
     if let Some(path) = &args.lock {
         let registry = Registry::new(options)?;
         let images = found.images();
-        let locked = bundle::lock(&images, &platforms, &registry, &context.events, &context.cancel)
+        let locked = bundle::lock(&images, &platforms, false, &registry, &context.events, &context.cancel)
             .await
             .map_err(|_| CliError::cancelled())?;
         locked.lock.write(path).map_err(|e| {

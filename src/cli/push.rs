@@ -1,16 +1,17 @@
 //! `omk bundle push` and `omk image copy`: images into a registry.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
 
 use super::output::{self, OutputFormat, say, warn};
-use super::registry::RegistryArgs;
+use super::registry::{RegistryArgs, platforms};
 use super::{CliError, Context, Outcome, exit};
 use crate::bundle::Bundle;
 use crate::event::Event;
-use crate::oci::{ImageRef, Platform};
+use crate::oci::{Digest, ImageRef};
 use crate::registry::{Mapping, PushError, PushImage, PushOptions, PushReport, PushState, Registry, push};
 use crate::store::{BlobSource, StoreError};
 
@@ -52,9 +53,9 @@ pub struct CopyArgs {
     /// Its new name
     #[arg(value_name = "oci://DST")]
     target: String,
-    /// Take this platform, may be given more than once; all of them if none is given
-    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
-    platform: Vec<Platform>,
+    /// Take this platform, may be given more than once; `all` takes every one that the image has
+    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',', default_value = "all")]
+    platform: Vec<String>,
     /// Also take what refers to the image: signatures, attestations, SBOMs
     #[arg(long)]
     with_referrers: bool,
@@ -118,6 +119,7 @@ impl How {
 fn failed(error: PushError) -> CliError {
     match error {
         PushError::Cancelled | PushError::Store(StoreError::Cancelled) => CliError::cancelled(),
+        PushError::Base { .. } | PushError::Conflict { .. } => CliError::failed(error.to_string()),
         other => CliError::failed(other.to_string())
             .with_hint("what arrived stays there: run the same command again to go on"),
     }
@@ -152,6 +154,8 @@ pub(super) async fn bundle(args: PushArgs, context: Context) -> Outcome {
     let registry = Registry::new(args.how.registry.options()?)?;
     let bundle = Bundle::open(&args.bundle).await.map_err(|e| super::bundle::bundle_error(&e))?;
     let source: Arc<dyn BlobSource> = Arc::new(bundle.clone());
+    let left_out = bundle.delta().map(|d| d.absent.keys().cloned().collect()).unwrap_or_default();
+    let absent: Arc<BTreeSet<Digest>> = Arc::new(left_out);
     let mut images = Vec::new();
     for image in bundle.images() {
         let graph = Arc::new(image.graph.clone());
@@ -161,13 +165,14 @@ pub(super) async fn bundle(args: PushArgs, context: Context) -> Outcome {
             let parsed: ImageRef = name.parse()?;
             let target = mapping.apply(&parsed, graph.root.digest()).map_err(CliError::usage)?;
             let (graph, source) = (Arc::clone(&graph), Arc::clone(&source));
-            images.push(PushImage { name: name.clone(), target, graph, source });
+            images.push(PushImage { name: name.clone(), target, graph, source, absent: Arc::clone(&absent) });
         }
     }
     for found in bundle.referrers() {
         let target = mapping.apply(&found.name, found.graph.root.digest()).map_err(CliError::usage)?;
         let (graph, source) = (Arc::new(found.graph.clone()), Arc::clone(&source));
-        images.push(PushImage { name: found.name.to_string(), target, graph, source });
+        let (name, absent) = (found.name.to_string(), Arc::clone(&absent));
+        images.push(PushImage { name, target, graph, source, absent });
     }
     args.how.push(&images, &registry, &context).await
 }
@@ -184,7 +189,8 @@ pub(super) async fn copy(args: CopyArgs, context: Context) -> Outcome {
     }
     let registry = Registry::new(args.how.registry.options()?)?;
     let (events, cancel) = (&context.events, &context.cancel);
-    let graph = registry.graph(&args.source, &args.platform, events, cancel).await?;
+    let platforms = platforms(&args.platform)?;
+    let graph = registry.graph(&args.source, &platforms, events, cancel).await?;
     events.emit(Event::Resolved { image: args.source.to_string(), digest: graph.root.digest().clone() });
     if !named {
         target = match args.source.tag() {
@@ -201,9 +207,11 @@ pub(super) async fn copy(args: CopyArgs, context: Context) -> Outcome {
                 Some(tag) => format!("{}:{tag}", target.name()).parse()?,
                 None => target.at(graph.root.digest().clone()),
             };
-            images.push(PushImage { name: graph.image.to_string(), target, graph, source });
+            let (name, absent) = (graph.image.to_string(), Arc::default());
+            images.push(PushImage { name, target, graph, source, absent });
         }
     }
-    images.push(PushImage { name: args.source.to_string(), target, graph: Arc::new(graph), source });
+    let (name, graph, absent) = (args.source.to_string(), Arc::new(graph), Arc::default());
+    images.push(PushImage { name, target, graph, source, absent });
     args.how.push(&images, &registry, &context).await
 }

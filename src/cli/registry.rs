@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::CliError;
 use crate::config::Config;
+use crate::oci::Platform;
 use crate::registry::{Credentials, Login, Providers, RegistryOptions, Secret};
 
 /// The longest password that is read; access tokens have some kilobytes at most.
@@ -68,6 +69,17 @@ pub struct RegistryArgs {
 
 fn duration(text: &str) -> Result<Duration, String> {
     crate::units::duration(text).ok_or_else(|| "expected a duration, for example 90s, 5m or 1h30m".to_owned())
+}
+
+/// What `--platform` says; none for `all`.
+///
+/// # Errors
+/// What is no platform.
+pub(super) fn platforms(given: &[String]) -> Result<Vec<Platform>, CliError> {
+    if given.iter().any(|p| p == "all") {
+        return Ok(Vec::new());
+    }
+    given.iter().map(|p| p.parse().map_err(|e| CliError::usage(format!("--platform: {e}")))).collect()
 }
 
 /// `HOST` or `HOST:PORT`, as it stands in image names.

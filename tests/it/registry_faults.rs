@@ -65,7 +65,13 @@ async fn a_registry_killed_in_the_middle_of_a_blob_is_gone_on_with() {
     let all = Arc::new(graph(&client, &format!("{}/lab/web:1", server.addr())).await.unwrap());
     let target: ImageRef = format!("{}/p/big:1", real.address).parse().unwrap();
     let source = Arc::new(store.clone());
-    let one = PushImage { name: "big".to_owned(), target: target.clone(), graph: Arc::clone(&all), source };
+    let one = PushImage {
+        name: "big".to_owned(),
+        target: target.clone(),
+        graph: Arc::clone(&all),
+        source,
+        absent: Arc::default(),
+    };
     let pushed =
         push(&[one], &client, PushOptions::default(), &silent(), &CancellationToken::new()).await.unwrap();
     assert!(pushed.failed.is_empty(), "{pushed:?}");
@@ -298,7 +304,7 @@ async fn client_certificates_of_one_host() {
     let client = Registry::new(RegistryOptions { hosts, ..options(&[server.addr()]) }).unwrap();
     let all = Arc::new(graph(&client, &origin).await.unwrap());
     let (source, target) = (Arc::new(store.clone()), name.parse().unwrap());
-    let one = PushImage { name: origin, target, graph: Arc::clone(&all), source };
+    let one = PushImage { name: origin, target, graph: Arc::clone(&all), source, absent: Arc::default() };
     let pushed =
         push(&[one], &client, PushOptions::default(), &silent(), &CancellationToken::new()).await.unwrap();
     assert!(pushed.failed.is_empty(), "{pushed:?}");

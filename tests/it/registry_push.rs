@@ -92,7 +92,13 @@ impl Origin {
         let platforms: Vec<_> = platforms.iter().map(|p| p.parse().unwrap()).collect();
         let graph = client.graph(&name, &platforms, &silent(), &CancellationToken::new()).await.unwrap();
         let source = Arc::new(self.store.clone());
-        PushImage { name: name.to_string(), target: target.parse().unwrap(), graph: Arc::new(graph), source }
+        PushImage {
+            name: name.to_string(),
+            target: target.parse().unwrap(),
+            graph: Arc::new(graph),
+            source,
+            absent: Arc::default(),
+        }
     }
 
     fn client(&self, others: &[SocketAddr], credentials: Credentials) -> Registry {
@@ -283,6 +289,37 @@ fn a_bundle_is_pushed_and_an_image_copied_by_command() {
     let copied = omk(home.path(), &copy, "");
     assert_eq!(copied.status.code(), Some(0), "{}", said(&copied));
     assert!(said(&copied).contains(&format!("{secure}/copied/web:1")), "{}", said(&copied));
+
+    // A delta goes where its base is, and nowhere else. What is in the same registry is taken over from there.
+    let delta = at("delta.tar");
+    let since = [
+        "bundle",
+        "build",
+        "--image",
+        &name,
+        "--platform",
+        "all",
+        "--since",
+        &bundle,
+        "-o",
+        &delta,
+        "--plain-http",
+        &plain,
+    ];
+    let built = omk(home.path(), &since, "");
+    assert_eq!(built.status.code(), Some(0), "{}", said(&built));
+    let push =
+        |to: &str, more: &[&str]| omk(home.path(), &[&["bundle", "push", &delta, to], more].concat(), "");
+    let refused = push(&format!("oci://{secure}/fresh"), &["--registry-ca", &ca]);
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+    let text = said(&refused);
+    assert!(text.contains("push its base first") && text.contains("\n  sha256:"), "{text}");
+    let there = push(&format!("oci://{secure}/mirror"), &["--registry-ca", &ca]);
+    assert_eq!(there.status.code(), Some(0), "{}", said(&there));
+    let mounted = push(&format!("oci://{plain}/elsewhere"), &["--plain-http", &plain]);
+    assert_eq!(mounted.status.code(), Some(0), "{}", said(&mounted));
+    assert!(said(&mounted).contains("0 blobs sent"), "{}", said(&mounted));
+
     let unknown = omk(home.path(), &["bundle", "push", &bundle, "harbor"], "");
     assert_eq!(unknown.status.code(), Some(2), "{}", said(&unknown));
 }

@@ -115,6 +115,7 @@ async fn what_the_api_lists_is_carried_pushed_and_found_again() {
             target: format!("{}/p/web{end}", real.address).parse().unwrap(),
             graph: Arc::new((*graph).clone()),
             source: Arc::clone(&source),
+            absent: Arc::default(),
         }
     };
     let images: Vec<PushImage> = names.iter().map(image).collect();
@@ -162,6 +163,75 @@ async fn cosigns_tags_and_buildkits_entries_are_found() {
     assert!(done.status.success(), "{}", said(&done));
     assert_eq!(std::fs::read(&by_command).unwrap(), std::fs::read(&path).unwrap(), "the same bytes");
     assert!(needed.contains_key(signature.digest()) && needed.contains_key(attestation.digest()));
+}
+
+/// The cache has them too, and a lock pins them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn they_are_kept_in_the_cache_and_locked() {
+    let world = World::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (name, host) = (world.name().to_string(), world.name().registry().to_owned());
+    let omk = |args: &[&str], code: i32| {
+        let done = omk(folder.path(), &[args, &["--plain-http", &host]].concat(), "");
+        assert_eq!(done.status.code(), Some(code), "{args:?}: {}", said(&done));
+        said(&done)
+    };
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let same = |a: &str, b: &str| std::fs::read(path(a)).unwrap() == std::fs::read(path(b)).unwrap();
+    let build = ["bundle", "build", "--image", &name, "--with-referrers"];
+    let sbom = artifact(&world.store, Some(&world.root), "sbom");
+    world.catalog.refer("lab/web", world.root.digest(), sbom.clone());
+    world.catalog.tag("lab/web", &tag(&sbom, ".sig"), artifact(&world.store, None, "signature of the sbom"));
+    omk(&["image", "pull", &name], 0);
+    let text = omk(&[&build[..], &["--offline", "-o", &path("x.tar")]].concat(), 1);
+    assert!(text.contains("omk image pull --with-referrers --platform linux/amd64"), "{text}");
+    let text = omk(&["image", "pull", "--with-referrers", &name], 0);
+    assert!(text.contains("with 2 artifacts about it"), "{text}");
+    omk(&[&build[..], &["--cache=off", "-o", &path("online.tar")]].concat(), 0);
+
+    let definition = path("bundle.yaml");
+    let spec = format!("spec: {{images: ['{name}'], referrers: true}}");
+    std::fs::write(
+        &definition,
+        format!("apiVersion: omk/v1\nkind: Bundle\nmetadata: {{name: web}}\n{spec}\n"),
+    )
+    .unwrap();
+    omk(&["bundle", "lock", &definition], 0);
+    let locked = ["bundle", "build", &definition, "--locked"];
+    omk(&[&locked[..], &["--cache=off", "-o", &path("locked.tar")]].concat(), 0);
+    world.catalog.refer(
+        "lab/web",
+        world.root.digest(),
+        artifact(&world.store, Some(&world.root), "a later one"),
+    );
+    omk(&[&locked[..], &["--cache=off", "-o", &path("again.tar")]].concat(), 0);
+    assert!(same("locked.tar", "again.tar"), "what came later is not taken");
+
+    // A clean-up keeps them, a check sees them, and a pull mends them.
+    omk_plain(folder.path(), &["cache", "gc", "--grace", "0s"], 0);
+    let layer = folder.path().join(".cache/omk/images").join(Digest::sha256(b"sbom").layout_path());
+    std::fs::write(&layer, "SBOM").unwrap();
+    let text = omk_plain(folder.path(), &["cache", "verify"], 6);
+    assert!(text.contains(&name), "{text}");
+    omk(&["image", "pull", &name], 0);
+    omk_plain(folder.path(), &["cache", "verify"], 0);
+
+    // Without a registry; the later one came with the mending.
+    world.server.shutdown().await;
+    omk(&[&locked[..], &["--offline", "-o", &path("offline.tar")]].concat(), 0);
+    assert!(same("locked.tar", "offline.tar"));
+    omk(&[&build[..], &["--offline", "-o", &path("x.tar")]].concat(), 0);
+    let bundle = Bundle::open(path("x.tar").as_ref()).await.unwrap();
+    assert_eq!(bundle.referrers().len(), 3);
+    omk_plain(folder.path(), &["image", "remove", &name], 0);
+    omk_plain(folder.path(), &["cache", "gc", "--grace", "0s"], 0);
+    assert!(!layer.exists());
+}
+
+fn omk_plain(home: &Path, args: &[&str], code: i32) -> String {
+    let done = omk(home, args, "");
+    assert_eq!(done.status.code(), Some(code), "{args:?}: {}", said(&done));
+    said(&done)
 }
 
 #[tokio::test]

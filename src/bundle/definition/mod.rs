@@ -118,6 +118,8 @@ pub struct Spec {
     pub components: Vec<Short<ComponentEntry>>,
     /// Other files that ride along.
     pub files: Vec<FileEntry>,
+    /// Whether what refers to the images rides along: signatures, attestations, SBOMs.
+    pub referrers: bool,
     /// Images to leave out, see [`Exclusion`].
     #[serde(deserialize_with = "parsed_list")]
     pub exclude: Vec<Exclusion>,

@@ -14,7 +14,7 @@ use crate::bundle::{
 };
 use crate::cli::cache::CacheArgs;
 use crate::cli::output::{self, OutputFormat, say, warn};
-use crate::cli::registry::RegistryArgs;
+use crate::cli::registry::{self, RegistryArgs};
 use crate::cli::sources::{SourceArgs, code, tell};
 use crate::cli::{CliError, Context, Outcome, exit};
 use crate::discover::Findings;
@@ -135,7 +135,7 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Outcome {
     };
     bundle::check_output(&output, form, args.sources.paths()).map_err(|e| build_error(&e))?;
     let mut options = args.registry.options()?;
-    options.with_referrers = args.with_referrers;
+    options.with_referrers = referrers(&args, definition.as_ref());
     let registry = Registry::new(options.clone())?;
     let images = args.cache.images(registry, args.sources.offline()).await?;
     let wanted = match &definition {
@@ -219,7 +219,13 @@ async fn defined(
     let mut gathered = gathered(definition, lock.as_ref(), false, &args.sources, options, context).await?;
     let found = std::mem::take(&mut gathered.findings);
     let Some(lock) = lock else { return Ok(Wanted { found, gathered, lock: None }) };
-    let drift = drift(&lock, platforms, &found, &gathered);
+    let mut drift = drift(&lock, platforms, &found, &gathered);
+    let referrers = referrers(args, Some(definition));
+    if referrers != lock.referrers.is_some() {
+        let how =
+            if referrers { "wanted, and was not locked" } else { "not wanted any more, and was locked" };
+        drift.push(format!("what refers to the images (referrers) is {how}"));
+    }
     if drift.is_empty() {
         return Ok(Wanted { found, gathered, lock: Some(lock) });
     }
@@ -234,17 +240,21 @@ async fn defined(
         drift.join("\n  ")
     ));
     // What it still says of images holds.
-    Ok(Wanted { found, gathered, lock: Some(Lock { left_out: Vec::new(), ..lock }) })
+    let locked = lock.referrers.filter(|_| referrers);
+    let lock = Lock { left_out: Vec::new(), referrers: locked, ..lock };
+    Ok(Wanted { found, gathered, lock: Some(lock) })
+}
+
+/// Whether what refers to the images is to be taken too.
+fn referrers(args: &BuildArgs, definition: Option<&Definition>) -> bool {
+    args.with_referrers || definition.is_some_and(|definition| definition.spec.referrers)
 }
 
 pub(super) fn platforms(given: &[String]) -> Result<Vec<Platform>, CliError> {
     if given.is_empty() {
         return Ok(vec![Platform::linux_amd64()]);
     }
-    if given.iter().any(|p| p == "all") {
-        return Ok(Vec::new());
-    }
-    given.iter().map(|p| p.parse().map_err(|e| CliError::usage(format!("--platform: {e}")))).collect()
+    registry::platforms(given)
 }
 
 pub(super) fn build_error(error: &BuildError) -> CliError {

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::BundleArgs;
-use crate::bundle::{InspectedArtifact, InspectedImage, Inspection, Variant};
+use crate::bundle::{InspectedArtifact, InspectedImage, InspectedReferrer, Inspection, Variant};
 use crate::cli::output::{self, OutputFormat, say};
 use crate::cli::{Context, Outcome, exit};
 
@@ -75,9 +75,25 @@ fn inspection_table(found: &Inspection) -> String {
         [] => String::new(),
         rows => format!("\n\n{}", output::table(&["ALSO", "DIGEST", "KIND", "FILES", "SIZE"], rows)),
     };
+    let about = |r: &InspectedReferrer| {
+        let name = match r.name.tag() {
+            Some(tag) => format!("{}:{tag}", r.name.name()),
+            None => r.name.name(),
+        };
+        vec![name, r.digest.short().to_owned(), r.subject.short().to_owned(), output::bytes(r.size)]
+    };
+    let about: Vec<Vec<String>> = found.referrers.iter().map(about).collect();
+    let about = match about.as_slice() {
+        [] => String::new(),
+        rows => format!("\n\n{}", output::table(&["REFERS TO AN IMAGE", "DIGEST", "IMAGE", "SIZE"], rows)),
+    };
+    let delta = found.delta.as_ref().map_or(String::new(), |d| {
+        let (blobs, bytes) = (output::count(d.absent.len(), "blob"), output::bytes(d.bytes()));
+        format!("\na delta: {blobs} ({bytes}) are left to its base, {}", d.base)
+    });
     let table = output::table(&["IMAGE", "DIGEST", "PLATFORM", "LAYERS", "SIZE"], &rows);
     format!(
-        "{table}{further}\n\n{}: {}, {}, {}; {} saved by sharing blobs",
+        "{table}{further}{about}\n\n{}: {}, {}, {}; {} saved by sharing blobs{delta}",
         found.kind,
         output::count(found.images.len(), "image"),
         output::count(found.blobs, "blob"),

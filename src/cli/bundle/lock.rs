@@ -29,6 +29,10 @@ pub struct LockCommand {
     /// Take this platform of each image [default: what the definition says, else linux/amd64]
     #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
     platform: Vec<String>,
+    /// Also lock what refers to the images: signatures, attestations, SBOMs; `referrers: true` in the definition says
+    /// the same
+    #[arg(long)]
+    with_referrers: bool,
     /// The lock to write [default: bundle.lock beside bundle.yaml]
     #[arg(long, value_name = "FILE")]
     lock_file: Option<std::path::PathBuf>,
@@ -58,7 +62,8 @@ pub(super) async fn run(args: LockCommand, context: Context) -> Outcome {
     let at = LockArgs { locked: false, lock_file: args.lock_file.clone() }.path(&definition);
     let platforms =
         if args.platform.is_empty() { definition.spec.platforms() } else { platforms(&args.platform)? };
-    let options = args.registry.options()?;
+    let mut options = args.registry.options()?;
+    options.with_referrers = args.with_referrers || definition.spec.referrers;
     let registry = Registry::new(options.clone())?;
     let before = if at.exists() { Some(Lock::read(&at)?) } else { None };
     let gathered = gathered(&definition, before.as_ref(), true, &args.sources, options, &context).await?;
@@ -69,7 +74,8 @@ pub(super) async fn run(args: LockCommand, context: Context) -> Outcome {
     }
     let (needed, likely) = by_need(&gathered.findings);
     let all: Vec<ImageRef> = needed.iter().chain(&likely).cloned().collect();
-    let locked = bundle::lock(&all, &platforms, &registry, &context.events, &context.cancel)
+    let with_referrers = registry.options().with_referrers;
+    let locked = bundle::lock(&all, &platforms, with_referrers, &registry, &context.events, &context.cancel)
         .await
         .map_err(|_| CliError::cancelled())?;
     let left_out: Vec<ImageRef> =

@@ -152,6 +152,9 @@ pub(super) async fn inspect(args: &InspectArgs) -> Outcome {
         format!("last used  {}{}", i.last_used, if i.pinned { ", pinned" } else { "" }),
         format!("updated    {}", i.updated),
     ];
+    if !found.metadata.is_empty() {
+        lines.push(format!("metadata   {}", found.metadata.join(", ")));
+    }
     for v in &found.variants {
         lines.push(format!("\n{}  {}", v.platform.as_deref().unwrap_or("-"), v.manifest.digest()));
         let layer =

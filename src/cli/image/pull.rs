@@ -4,10 +4,10 @@ use clap::Args;
 
 use super::super::cache::{cache, cache_error};
 use super::super::output::{self, OutputFormat, say, warn};
-use super::super::registry::RegistryArgs;
+use super::super::registry::{RegistryArgs, platforms};
 use super::super::{CliError, Context, Outcome, exit};
 use crate::cache::{PullReport, PullRequest};
-use crate::oci::{ImageRef, Platform};
+use crate::oci::ImageRef;
 use crate::registry::{Registry, RegistryOptions};
 
 /// Arguments of `omk image pull`.
@@ -94,13 +94,6 @@ pub(super) fn images(given: &[String]) -> Result<Vec<ImageRef>, CliError> {
         .iter()
         .map(|n| n.parse().map_err(|e: crate::oci::ReferenceError| CliError::usage(e.to_string())))
         .collect()
-}
-
-fn platforms(given: &[String]) -> Result<Vec<Platform>, CliError> {
-    if given.iter().any(|p| p == "all") {
-        return Ok(Vec::new());
-    }
-    given.iter().map(|p| p.parse().map_err(|e| CliError::usage(format!("--platform: {e}")))).collect()
 }
 
 fn table(report: &PullReport) -> String {

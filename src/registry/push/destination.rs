@@ -73,6 +73,12 @@ impl Writer {
         homes.entry(digest.clone()).or_default().insert(repository.to_owned());
     }
 
+    /// It was only thought to be there.
+    fn lacks(&self, digest: &Digest, repository: &str) {
+        let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
+        homes.entry(digest.clone()).or_default().remove(repository);
+    }
+
     fn elsewhere(&self, digest: &Digest, repository: &str) -> Option<String> {
         let homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
         homes.get(digest)?.iter().find(|r| *r != repository).cloned()
@@ -139,6 +145,11 @@ impl Destination {
         }
     }
 
+    /// Whether another repository is thought to have a blob.
+    pub(super) fn may_mount(&self, blob: &Descriptor) -> bool {
+        self.writer.elsewhere(blob.digest(), self.image.repository()).is_some()
+    }
+
     /// Lets the registry take a blob over from another repository that has it; false where it does not.
     pub(super) async fn mount(&self, blob: &Descriptor) -> Result<bool, RegistryError> {
         let Some(from) = self.writer.elsewhere(blob.digest(), self.image.repository()) else {
@@ -153,12 +164,14 @@ impl Destination {
         let Ok(response) =
             self.once(&target, &raw, &[StatusCode::CREATED, StatusCode::ACCEPTED], self.patience(0)).await
         else {
+            self.writer.lacks(blob.digest(), &from);
             return Ok(false);
         };
         if response.status() == StatusCode::CREATED {
             self.writer.knows(blob.digest(), self.image.repository());
             return Ok(true);
         }
+        self.writer.lacks(blob.digest(), &from);
         if let Ok(location) = self.location(&target, &url, &response) {
             let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
             opened.insert(blob.digest().clone(), location);

@@ -40,6 +40,8 @@ pub struct PushImage {
     pub graph: Arc<ImageGraph>,
     /// Where its blobs are read.
     pub source: Arc<dyn BlobSource>,
+    /// Blobs that the source does not have, because a delta leaves them out: the registry must.
+    pub absent: Arc<BTreeSet<Digest>>,
 }
 
 /// How a push goes about it.
@@ -122,6 +124,21 @@ pub enum PushError {
         /// Another one.
         second: String,
     },
+    /// A delta leaves out what the registry does not have; nothing was sent.
+    #[error(
+        "{registry} lacks {} that this delta leaves out ({}): push its base first.{}",
+        if missing.len() == 1 { "1 blob".to_owned() } else { format!("{} blobs", missing.len()) },
+        crate::units::bytes(*bytes),
+        missing.iter().take(20).map(|d| format!("\n  {d}")).collect::<String>()
+    )]
+    Base {
+        /// The registry.
+        registry: String,
+        /// Which.
+        missing: Vec<Digest>,
+        /// Bytes of them.
+        bytes: u64,
+    },
     /// The registry refused.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -146,6 +163,8 @@ struct Need {
     blob: Descriptor,
     source: Arc<dyn BlobSource>,
     places: Vec<Destination>,
+    /// Whether the source does not have it.
+    absent: bool,
 }
 
 /// Pushes images to one or more registries.
@@ -171,7 +190,9 @@ pub async fn push(
             }
         }
         let at = |image: &ImageRef| writers.get(image.registry()).map(|w| w.at(image));
+        images.iter().for_each(|i| i.hint(&writers));
         let needs = needs(images, at);
+        at_the_registry(&needs, options).await?;
         events.emit(Event::Phase { name: "push", total: Some(images.len() as u64) });
         let bytes = needs.iter().fold(0u64, |n, need| n.saturating_add(need.blob.size()));
         if !options.dry_run {
@@ -230,6 +251,52 @@ pub async fn push(
     })
 }
 
+impl PushImage {
+    /// Where an image comes from the registry that it goes to, or was built from it, its blobs may be mounted.
+    fn hint(&self, writers: &BTreeMap<&str, Writer>) {
+        let Ok(origin) = self.name.parse::<ImageRef>() else { return };
+        let Some(writer) =
+            writers.get(origin.registry()).filter(|_| origin.registry() == self.target.registry())
+        else {
+            return;
+        };
+        self.graph.blobs.iter().for_each(|b| writer.knows(b.digest(), origin.repository()));
+    }
+}
+
+/// That the registry has what the source does not, in a repository of this push.
+async fn at_the_registry(needs: &[Need], options: PushOptions) -> Result<(), PushError> {
+    let there = |need: &Need| {
+        let (places, blob) = (need.places.clone(), need.blob.clone());
+        async move {
+            for place in &places {
+                let there = place.has("blobs", blob.digest()).await?;
+                let mounts = if options.dry_run {
+                    place.may_mount(&blob)
+                } else {
+                    !there && place.mount(&blob).await?
+                };
+                if there || mounts {
+                    return Ok(None);
+                }
+            }
+            let registry = places.first().map(|p| p.image.registry().to_owned());
+            Ok::<_, PushError>(registry.map(|registry| (registry, blob)))
+        }
+    };
+    let asked: Vec<_> = needs.iter().filter(|n| n.absent).map(there).collect();
+    let lacking: Vec<(String, Descriptor)> = stream::iter(asked)
+        .buffer_unordered(options.parallel.max(1))
+        .try_filter_map(|found| async move { Ok(found) })
+        .try_collect()
+        .await?;
+    let Some((registry, _)) = lacking.first().cloned() else { return Ok(()) };
+    let bytes = lacking.iter().fold(0u64, |n, (_, b)| n.saturating_add(b.size()));
+    let mut missing: Vec<Digest> = lacking.into_iter().map(|(_, b)| b.digest().clone()).collect();
+    missing.sort();
+    Err(PushError::Base { registry, missing, bytes })
+}
+
 fn check_names(images: &[PushImage]) -> Result<(), PushError> {
     let mut owners: BTreeMap<&ImageRef, &PushImage> = BTreeMap::new();
     for image in images {
@@ -258,6 +325,7 @@ fn needs(images: &[PushImage], at: impl Fn(&ImageRef) -> Option<Destination>) ->
                 blob: blob.clone(),
                 source: Arc::clone(&image.source),
                 places: Vec::new(),
+                absent: image.absent.contains(blob.digest()),
             });
             need.places.push(place);
         }
@@ -281,7 +349,7 @@ async fn settle(need: Need, options: PushOptions, job: &Job) -> Result<Counts, P
     let mut there = counts.present > 0;
     for place in missing {
         if options.dry_run {
-            if there {
+            if there || place.may_mount(&need.blob) {
                 counts.mounted += 1;
             } else {
                 (counts.uploaded, counts.uploaded_bytes) = (1, need.blob.size());
