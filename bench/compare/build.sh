@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
 # build.sh OMK IMAGE... - `omk bundle build` beside `skopeo copy` of the same images from the same registry, in one run.
-# Prints both wall times, their ratio, and both peak memories. The images must be served over plain HTTP on loopback.
+# Prints both wall times, CPU times, their ratios, and both peak memories. The images must be served over plain HTTP on loopback.
 #   ROUNDS=3   rounds, best of which counts      OUT=DIR   where to write (default: a temporary folder)
 set -euo pipefail
 omk=$(readlink -f "${1:?path of omk}"); shift; [ $# -gt 0 ] || { sed -n 2,4p "$0"; exit 2; }
-rounds=${ROUNDS:-3} out=${OUT:-$(mktemp -d)}; registry=${1%%/*}
+rounds=${ROUNDS:-3} out=${OUT:-$(mktemp -d)}; registry=${1%%/*}; mkdir -p "$out"
 command -v skopeo >/dev/null || { echo "build.sh: skopeo is not installed" >&2; exit 1; }
 
-# run NAME CMD...: wall seconds into $best_NAME, peak KiB into $rss_NAME
+# run NAME CMD...: prints NAME, wall seconds, peak KiB, CPU seconds
 run() {
   local name=$1 t; shift
   t=$( { python3 - "$@" <<'PY'
 import os, resource, subprocess, sys, time
 start = time.monotonic()
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-print(f"{time.monotonic() - start:.3f} {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss}")
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(f"{time.monotonic() - start:.3f} {used.ru_maxrss} {used.ru_utime + used.ru_stime:.2f}")
 PY
   } )
   echo "$name $t"
@@ -30,5 +31,7 @@ for _ in $(seq "$rounds"); do
   run skopeo bash -c 'skopeo_all "$@"' _ "$@"
   run omk "$omk" bundle build "${args[@]}" --plain-http "$registry" -o "$out/b.tar"
 done | awk '
-  { if (!($1 in best) || $2 < best[$1]) best[$1] = $2; if ($3 > rss[$1]) rss[$1] = $3; print "  " $1 ": " $2 " s, " int($3/1024) " MiB" }
-  END { if (!("omk" in best)) exit 1; printf "skopeo copy  %.2f s  %d MiB\nomk build    %.2f s  %d MiB\nratio        %.2f\n", best["skopeo"], rss["skopeo"]/1024, best["omk"], rss["omk"]/1024, best["omk"]/best["skopeo"] }'
+  { if (!($1 in best) || $2 < best[$1]) best[$1] = $2; if (!($1 in cpu) || $4 < cpu[$1]) cpu[$1] = $4
+    if ($3 > rss[$1]) rss[$1] = $3; print "  " $1 ": " $2 " s, " $4 " s CPU, " int($3/1024) " MiB" }
+  END { if (!("omk" in best)) exit 1; printf "skopeo copy  %.2f s  %.2f s CPU  %d MiB\nomk build    %.2f s  %.2f s CPU  %d MiB\nratio        %.2f (CPU %.2f)\n",
+    best["skopeo"], cpu["skopeo"], rss["skopeo"]/1024, best["omk"], cpu["omk"], rss["omk"]/1024, best["omk"]/best["skopeo"], cpu["omk"]/cpu["skopeo"] }'
