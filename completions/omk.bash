@@ -571,7 +571,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__bundle__subcmd__lock)
-            opts="-n -a -f -o -h -V --image --component --catalogue --min-confidence --include-disabled --exclude --without-rule --release-name --repo --chart-version --offline --source-path --variable --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --values --set --set-string --set-json --set-file --set-literal --skip-schema-validation --platform --lock-file --output --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --hosts-dir --patience --foreign-layers --config --pull-secret --credential-provider-config --credential-provider-bin-dir --progress --help --version"
+            opts="-n -a -f -o -h -V --image --component --catalogue --min-confidence --include-disabled --exclude --without-rule --release-name --repo --chart-version --offline --source-path --variable --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --values --set --set-string --set-json --set-file --set-literal --skip-schema-validation --platform --with-referrers --lock-file --output --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --hosts-dir --patience --foreign-layers --config --pull-secret --credential-provider-config --credential-provider-bin-dir --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1805,7 +1805,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__image__subcmd__pull)
-            opts="-o -h -V --platform --pin --parallel --output --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --hosts-dir --patience --foreign-layers --config --pull-secret --credential-provider-config --credential-provider-bin-dir --progress --help --version"
+            opts="-o -h -V --platform --pin --with-referrers --parallel --output --plain-http --registry-ca --registry-host --username --password-stdin --auth-file --hosts-dir --patience --foreign-layers --config --pull-secret --credential-provider-config --credential-provider-bin-dir --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -194,6 +194,7 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcomma
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l skip-tests -d 'Leave out tests'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l is-upgrade -d 'Render as for an upgrade'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l skip-schema-validation -d 'Do not check values against the chart\'s values.schema.json'
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l with-referrers -d 'Also lock what refers to the images: signatures, attestations, SBOMs; `referrers: true` in the definition says the same'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l password-stdin -d 'Read the password for --username from standard input'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -l foreign-layers -d 'Take layers that their publisher does not want redistributed (Windows\' base layers) instead of refusing the image'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from lock" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -619,7 +620,7 @@ complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -l fail-on-unpinned -d 'End with exit code 7 if an image has no digest'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from ls" -s V -l version -d 'Print version'
-complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l platform -d 'Take this platform, may be given more than once; all of them if none is given' -r
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l platform -d 'Take this platform, may be given more than once; `all` takes every one that the image has' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l map -d 'Give names that begin with FROM the beginning TO instead; may be given more than once' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l parallel -d 'Blobs that are sent at the same time' -r
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from copy" -l chunk -d 'Bytes that are sent with one request, in MiB; this much memory is used for each of --parallel' -r
@@ -680,6 +681,7 @@ plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l pin -d 'Never give these images up: see `omk cache pin`'
+complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l with-referrers -d 'Also take what refers to the images: signatures, attestations, SBOMs; one that is listed and lost is an error'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l password-stdin -d 'Read the password for --username from standard input'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -l foreign-layers -d 'Take layers that their publisher does not want redistributed (Windows\' base layers) instead of refusing the image'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from pull" -s h -l help -d 'Print help (see more with \'--help\')'
