@@ -144,7 +144,9 @@ fn parse(path: &str) -> Result<Vec<Step>, String> {
             }
         }
     }
-    if words.len() > 200 || words.iter().any(String::is_empty) {
+    // `.metadata.name` is `metadata.name`.
+    words.retain(|w| !w.is_empty());
+    if words.is_empty() || words.len() > 200 {
         return Err(format!("{path:?} is no field path"));
     }
     let step = |word: String| match word.strip_prefix('[').and_then(|w| w.strip_suffix(']')) {
@@ -210,7 +212,8 @@ mod tests {
         let field = |f: &str| Step::Field(f.into());
         let expected = [field("a"), Step::Item("name".into(), "x.y".into()), field("b.c/d"), Step::All];
         assert_eq!(parse(r"a.[name=x.y].b\.c/d.*").unwrap(), expected);
-        assert!(parse("a..b").is_err());
+        assert_eq!(parse(".a..b"), Ok(vec![field("a"), field("b")]));
+        assert!(parse("").is_err() && parse(".").is_err());
     }
 
     #[test]
