@@ -2271,7 +2271,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__preheat)
-            opts="-o -h -V --base-name --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --dry-run --output --streams --ignore-disk --progress --help --version"
+            opts="-o -h -V --base-name --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --streams --bandwidth --node-bandwidth --background --fast-import --dry-run --output --ignore-disk --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2337,16 +2337,24 @@ _omk() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --streams)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bandwidth)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node-bandwidth)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -W "table json" -- "${cur}"))
                     return 0
                     ;;
                 -o)
                     COMPREPLY=($(compgen -W "table json" -- "${cur}"))
-                    return 0
-                    ;;
-                --streams)
-                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --progress)

@@ -883,15 +883,19 @@ complete -c omk -n "__fish_omk_using_subcommand preheat" -l sudo-password-file -
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l parallel -d 'Nodes at the same time' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l streams -d 'Blobs at the same time to one node: more than one pays on links with latency' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l bandwidth -d 'Send no more than this to all nodes together: 20MB/s, 2.5MiB/s, 200Mbit/s' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l node-bandwidth -d 'Send no more than this to any one node' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat" -s o -l output -d 'How the plan or report is printed' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'"
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l streams -d 'Blobs at the same time to one node: more than one pays on links with latency' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l ask-sudo-password -d 'Ask once, on the terminal, for the password that sudo wants'
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l background -d 'For nodes in use: commands there run with the least priority, one blob at a time is sent, and no more than 20 MB/s to a node unless a rate is given. What containerd does itself, such as unpacking, runs as it always does'
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l fast-import -d 'Send layers as zstd, packed here once for all nodes: containerd unpacks them in less time. Digests stay what they are and images run; but the layers are not kept on the node: `ctr images check` calls such an image incomplete, and it cannot be exported or pushed from that node. Only for containerd; others get what they always get'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l dry-run -d 'Ask the nodes what they have and say what would be done; changes nothing'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l ignore-disk -d 'Go on although a disk seems too small: what images unpack to is an estimate'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -s h -l help -d 'Print help (see more with \'--help\')'

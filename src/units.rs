@@ -48,6 +48,21 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     total.checked_add(u64::try_from(fraction).map_err(|_| wrong())?).ok_or_else(wrong)
 }
 
+/// `20MB/s`, `20MB`, `2.5MiB/s`, `200Mbit/s`: bytes a second, as [`parse_bytes`] reads them, or bits.
+///
+/// # Errors
+/// What is no rate, and how one is written. 0 is none.
+pub fn parse_rate(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no rate: write for example 20MB/s or 200Mbit/s");
+    let lower = text.trim().to_ascii_lowercase();
+    let amount = lower.strip_suffix("/s").unwrap_or(&lower).trim_end();
+    let rate = match amount.strip_suffix("bit") {
+        Some(bits) => parse_bytes(bits).map_err(|_| wrong())? / 8,
+        None => parse_bytes(amount).map_err(|_| wrong())?,
+    };
+    if rate == 0 { Err(wrong()) } else { Ok(rate) }
+}
+
 /// `30d`, `12h`, `90m`, `45s`, `2w`.
 ///
 /// # Errors
@@ -132,6 +147,23 @@ mod tests {
         }
         for bad in ["", "GB", "1.", ".5G", "-1", "1e9", "5 apples", "99999999999999999999", "99999999TiB"] {
             assert!(parse_bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rates_are_read_in_bytes_and_bits() {
+        for (text, n) in [
+            ("20MB/s", 20_000_000),
+            ("20MB", 20_000_000),
+            ("1.5 MiB/s", 1_572_864),
+            ("200Mbit/s", 25_000_000),
+            ("1Gbit", 125_000_000),
+            ("5000", 5000),
+        ] {
+            assert_eq!(parse_rate(text), Ok(n), "{text}");
+        }
+        for bad in ["", "0", "0MB/s", "7bit", "fast", "200mbps", "20MB/h", "-1MB/s"] {
+            assert!(parse_rate(bad).is_err(), "{bad}");
         }
     }
 

@@ -12,7 +12,9 @@ use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::gentle::Gentle;
 use super::node::{Fault, Prepared};
+use super::pack::Packer;
 use super::preflight::Preflight;
 use super::tally::Tally;
 use super::{ImageReport, NodePlan, NodeReport, NodeResult, PushOptions, PushPlan, PushReport, Refused};
@@ -20,8 +22,8 @@ use crate::bundle::{BundleImage, Delta};
 use crate::event::{Event, Events, NodeState};
 use crate::node::{NodeError, NodeSession};
 use crate::oci::{Descriptor, Digest, Platform};
-use crate::runtime::{NodeFacts, RuntimeChoice};
-use crate::store::{BlobSource, StoreError};
+use crate::runtime::{NodeFacts, Packed, RuntimeChoice};
+use crate::store::{BlobSource, Pace, StoreError};
 
 /// Attempts in a row that bring nothing further before a node is given up.
 const ATTEMPTS: u32 = 3;
@@ -76,6 +78,31 @@ const GRACE: Duration = Duration::from_secs(3);
 pub(super) struct Run {
     pub(super) id: String,
     pub(super) preflight: Preflight,
+    /// How fast all nodes together are sent to.
+    pub(super) pace: Pace,
+    /// For a fast import.
+    pub(super) packer: Option<Packer>,
+    pub(super) source: Arc<dyn BlobSource>,
+}
+
+impl Run {
+    /// What is packed for a fast import.
+    pub(super) fn packed(&self) -> Arc<Packed> {
+        self.packer.as_ref().map(Packer::packed).unwrap_or_default()
+    }
+
+    /// Packs what is to be sent, where that is asked for; true when another plan is to be made because of it.
+    ///
+    /// # Errors
+    /// As [`Preflight::ensure`]: what is wrong with the bundle is kept there.
+    pub(super) async fn pack(
+        &self,
+        blobs: impl Iterator<Item = &Descriptor>,
+        push: &Push,
+    ) -> Result<bool, StoreError> {
+        let Some(packer) = &self.packer else { return Ok(false) };
+        packer.ensure(blobs, &push.events, &push.cancel).await.map_err(|e| self.preflight.blame(e))
+    }
 }
 
 /// A push: of which images, from where, to which nodes.
@@ -187,7 +214,12 @@ impl Push {
         let stop = self.cancel.child_token();
         // All that follows sees a token that damage of the bundle sets too.
         let push = Self { cancel: stop.clone(), ..self.clone() };
-        let run = Run { id: run_id(), preflight: Preflight::new(Arc::clone(&self.source), stop) };
+        let packer = self.options.fast_import.as_ref();
+        let packer = packer.map(|folder| Packer::new(folder, Arc::clone(&self.source)));
+        let source = packer.as_ref().map_or_else(|| Arc::clone(&self.source), Packer::source);
+        let preflight = Preflight::new(Arc::clone(&source), stop);
+        let pace = Pace::new(self.options.bandwidth);
+        let run = Run { id: run_id(), preflight, pace, packer, source };
         push.events.emit(Event::Phase { name: "probe", total: Some(self.targets.len() as u64) });
         let slots = self.parallel.max(1);
         let (probing, pushing) = (Semaphore::new(slots), Semaphore::new(slots));
@@ -239,8 +271,14 @@ impl Push {
         while let Ok(Some(more)) = tokio::time::timeout_at(until, arrivals.recv()).await {
             blobs.extend(more);
         }
-        // Damage stops the run; whoever waits finds out when it goes on.
-        if run.preflight.ensure(blobs.iter(), &self.events, &self.cancel).await.is_ok() {
+        // Damage stops the run; whoever waits finds out when it goes on. What is packed is proved by it.
+        let ready = async {
+            run.pack(blobs.iter(), self).await?;
+            let packed = run.packed();
+            let rest = blobs.iter().filter(|b| !packed.contains_key(b.digest()));
+            run.preflight.ensure(rest, &self.events, &self.cancel).await
+        };
+        if ready.await.is_ok() {
             self.events.emit(Event::Phase { name: "push", total: Some(self.targets.len() as u64) });
         }
         open.send_replace(true);
@@ -284,6 +322,7 @@ impl Push {
             session = self.connector.connect(&target.name, &self.events, &alive) => session.map_err(|e| Fault::connecting(e, before))?,
             () = self.cancel.cancelled() => return Err(Fault::cancelled()),
         };
+        let session = if self.options.background { Gentle::session(session) } else { session };
         self.node_is(target, NodeState::Probing);
         tokio::select! {
             prepared = Prepared::new(session, self, target) => prepared,

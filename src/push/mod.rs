@@ -4,7 +4,11 @@
 //! step, so that a dry run prints exactly what a run would do.
 
 mod executor;
+mod gentle;
+mod line;
 mod node;
+mod order;
+mod pack;
 pub mod plan;
 mod preflight;
 pub mod report;

@@ -1,24 +1,23 @@
 //! One attempt on one node: what is sent, imported and proved over one connection.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 
 use super::executor::{Push, Run, Target};
+use super::line::{Failed, Line};
 use super::tally::{Moved, Tally};
 use super::{ImagePlan, ImageReport, NodePlan, NodeResult, PlanError, Refused};
-use crate::copy::{Job, copy_blob};
+use crate::copy::Job;
 use crate::event::{Event, Events, ImageStep, NodeState};
-use crate::node::{CommandOutput, Holder, NodeError, NodeSession, RemoteCommand};
-use crate::oci::media::Kind;
+use crate::node::{Holder, NodeError, NodeSession};
 use crate::oci::{Descriptor, Digest};
 use crate::runtime::{
-    DEFAULT_STAGING, Detected, ImportJob, NodeFacts, Readiness, Runtime, RuntimeError, check_staging, detect,
-    discard, parse_detect, parse_discard,
+    DEFAULT_STAGING, Detected, NodeFacts, Readiness, Runtime, RuntimeError, check_staging, detect, discard,
+    parse_detect, parse_discard,
 };
-use crate::store::{BlobStore, StoreError};
+use crate::store::{Paced, StoreError};
 
 /// Rounds of send, import, prove over one connection. Content that a node lost between probe and import (garbage
 /// collection) is sent in the second.
@@ -155,8 +154,14 @@ impl Prepared {
         let mut round = 0;
         loop {
             round += 1;
+            if run.pack(self.plan.to_send(), push).await? {
+                self.replan(push, target, run)?;
+            }
+            if let Some(packer) = &run.packer {
+                packer.carry(&self.plan);
+            }
             run.preflight.ensure(self.plan.to_send(), &push.events, &push.cancel).await?;
-            let failed = self.round(push, target, tally).await?;
+            let failed = self.round(push, target, run, tally).await?;
             if push.cancel.is_cancelled() {
                 return Err(Fault::cancelled());
             }
@@ -172,7 +177,7 @@ impl Prepared {
                 return Ok(images);
             }
             self.facts.distrust(&failed.into_values().flat_map(|f| f.damaged).collect());
-            self.replan(push, target)?;
+            self.replan(push, target, run)?;
         }
     }
 
@@ -183,7 +188,7 @@ impl Prepared {
         self.session.staging(&self.staging).await?;
         self.session.hold(&self.staging, &Holder::new(&run.id, &target.name)).await?;
         self.ask(target).await?;
-        self.replan(push, target)
+        self.replan(push, target, run)
     }
 
     async fn ask(&mut self, target: &Target) -> Result<(), Fault> {
@@ -191,10 +196,11 @@ impl Prepared {
         Ok(())
     }
 
-    fn replan(&mut self, push: &Push, target: &Target) -> Result<(), Fault> {
+    fn replan(&mut self, push: &Push, target: &Target, run: &Run) -> Result<(), Fault> {
         let (runtime, facts) = (self.runtime.as_ref(), &self.facts);
         let images = target.images(&push.images);
-        let plan = NodePlan::compute(&target.name, &images, runtime, facts, &push.options)?;
+        let (options, packed) = (&push.options, run.packed());
+        let plan = NodePlan::compute_with(&target.name, &images, runtime, facts, options, &packed)?;
         self.plan = plan.possible_with(push.left_out.as_deref())?;
         Ok(())
     }
@@ -204,6 +210,7 @@ impl Prepared {
         &mut self,
         push: &Push,
         target: &Target,
+        run: &Run,
         tally: &mut Tally,
     ) -> Result<BTreeMap<Digest, Failed>, Fault> {
         let node = || Some(target.name.clone());
@@ -227,22 +234,22 @@ impl Prepared {
             .filter(|b| self.facts.staged.get(b.digest()) == Some(&b.size()))
             .map(|b| b.digest().clone())
             .collect();
-        let line = Line {
+        let line = Line::new(
             push,
             target,
-            session: self.session.as_ref(),
-            runtime: self.runtime.as_ref(),
-            staging: &self.staging,
-            staged: Mutex::new(staged),
-            failed: Mutex::default(),
-        };
-        let (sent, arrived) = mpsc::channel(1);
+            self.session.as_ref(),
+            self.runtime.as_ref(),
+            &self.staging,
+            Paced::source(Arc::clone(&run.source), run.pace.and(push.options.node_bandwidth)),
+            staged,
+        );
+        let (sent, arrived) = mpsc::unbounded_channel();
         let moved = Arc::new(Moved::new(&push.events, tally));
         let job = Job {
             events: Arc::clone(&moved) as Events,
             cancel: push.cancel.clone(),
             node: node(),
-            parallel: push.lanes.max(1),
+            parallel: if push.options.background { 1 } else { push.lanes.max(1) },
         };
         let sending = line.send(&work, store.as_ref(), &job, sent);
         let importing = line.import(&work, self.facts.clone(), arrived);
@@ -250,7 +257,7 @@ impl Prepared {
         let ((blobs, sending), (images, importing)) = tokio::join!(sending, importing);
         tally.add(&moved, blobs, images);
         importing.and(sending)?;
-        Ok(line.failed.into_inner().unwrap_or_else(PoisonError::into_inner))
+        Ok(line.into_failed())
     }
 
     /// What the last probe proves, with what went wrong on the way.
@@ -310,149 +317,7 @@ async fn probe(
     Ok(facts)
 }
 
-fn told(push: &Push, target: &Target, image: &ImagePlan, step: ImageStep) {
+pub(super) fn told(push: &Push, target: &Target, image: &ImagePlan, step: ImageStep) {
     let (node, image) = (target.name.clone(), image.image.label().to_owned());
     push.events.emit(Event::NodeImage { node, image, step });
-}
-
-/// An image that was not imported.
-#[derive(Debug)]
-struct Failed {
-    reason: String,
-    /// Another round can help.
-    again: bool,
-    damaged: Vec<Digest>,
-}
-
-/// The pipeline of one node: while one image is imported, the next is sent.
-struct Line<'a> {
-    push: &'a Push,
-    target: &'a Target,
-    session: &'a dyn NodeSession,
-    runtime: &'a dyn Runtime,
-    staging: &'a str,
-    /// Complete in staging.
-    staged: Mutex<BTreeSet<Digest>>,
-    failed: Mutex<BTreeMap<Digest, Failed>>,
-}
-
-impl Line<'_> {
-    fn staged(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
-        self.staged.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn fail(&self, image: &ImagePlan, reason: String, again: bool, damaged: Vec<Digest>) {
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.entry(image.digest.clone()).or_insert(Failed { reason, again, damaged });
-    }
-
-    /// Blobs sent, and whether it came to its end.
-    async fn send(
-        &self,
-        work: &[&ImagePlan],
-        store: &dyn BlobStore,
-        job: &Job,
-        sent: mpsc::Sender<usize>,
-    ) -> (u64, Result<(), Fault>) {
-        let mut blobs = 0;
-        for (i, image) in work.iter().enumerate() {
-            let (documents, leaves): (Vec<_>, Vec<_>) =
-                image.send.iter().partition(|b| b.kind() != Kind::Blob);
-            // Layers side by side; manifests and indexes after what they point to.
-            for (group, lanes) in [(leaves, job.parallel), (documents, 1)] {
-                let copies = group.into_iter().map(|blob| async move {
-                    (blob, copy_blob(self.push.source.as_ref(), store, blob, job).await)
-                });
-                let mut copies = stream::iter(copies).buffer_unordered(lanes);
-                while let Some((blob, copied)) = copies.next().await {
-                    match copied {
-                        Ok(copied) => {
-                            blobs += copied.blobs;
-                            self.staged().insert(blob.digest().clone());
-                        }
-                        Err(
-                            error @ (StoreError::NotFound { .. }
-                            | StoreError::DigestMismatch { .. }
-                            | StoreError::SizeMismatch { .. }),
-                        ) => self.fail(image, format!("not sent: {error}"), true, Vec::new()),
-                        Err(error) => return (blobs, Err(error.into())),
-                    }
-                }
-            }
-            if sent.send(i).await.is_err() {
-                break;
-            }
-        }
-        (blobs, Ok(()))
-    }
-
-    /// Images imported, and whether it came to its end.
-    async fn import(
-        &self,
-        work: &[&ImagePlan],
-        mut facts: NodeFacts,
-        mut arrived: mpsc::Receiver<usize>,
-    ) -> (u64, Result<(), Fault>) {
-        let mut done = 0;
-        while let Some(i) = arrived.recv().await {
-            if self.push.cancel.is_cancelled() {
-                return (done, Err(Fault::cancelled()));
-            }
-            match self.import_one(work[i], &work[i + 1..], &mut facts).await {
-                Ok(true) => done += 1,
-                Ok(false) => {}
-                Err(fault) => return (done, Err(fault)),
-            }
-        }
-        (done, Ok(()))
-    }
-
-    async fn import_one(
-        &self,
-        plan: &ImagePlan,
-        later: &[&ImagePlan],
-        facts: &mut NodeFacts,
-    ) -> Result<bool, Fault> {
-        let image = &plan.image;
-        let staged = self.staged().clone();
-        // containerd up to 1.7 moves names before it knows that content is missing: so know it before.
-        let at_hand =
-            |b: &&Descriptor| staged.contains(b.digest()) || self.runtime.has(facts, image, b).is_some();
-        if let Some(gone) = image.blobs.iter().find(|b| !at_hand(b)) {
-            self.fail(plan, format!("{} is not on the node", gone.digest()), true, Vec::new());
-            return Ok(false);
-        }
-        self.push.node_is(self.target, NodeState::Importing);
-        told(self.push, self.target, plan, ImageStep::Importing);
-        let command =
-            self.runtime.import(&ImportJob { staging: self.staging, image, staged: &staged, facts });
-        let output = self.run(&command).await?;
-        if let Err(failure) = self.runtime.parse_import(&output) {
-            let reason = format!("import failed: {}", failure.reason);
-            self.fail(plan, reason, failure.content_missing, failure.damaged);
-            return Ok(false);
-        }
-        told(self.push, self.target, plan, ImageStep::Imported);
-        let keep: BTreeSet<&Digest> = if self.runtime.keeps_shared_blobs_staged() {
-            later.iter().flat_map(|l| &l.image.blobs).map(Descriptor::digest).collect()
-        } else {
-            facts
-                .content
-                .extend(image.blobs.iter().map(|b| b.digest().clone()).filter(|d| staged.contains(d)));
-            facts.snapshots.extend(image.image.chain_ids.iter().cloned());
-            BTreeSet::new()
-        };
-        let over: Vec<&Digest> =
-            image.blobs.iter().map(Descriptor::digest).filter(|d| !keep.contains(d)).collect();
-        parse_discard(&self.run(&discard(self.staging, over.iter().copied())).await?)?;
-        let mut staged = self.staged();
-        for digest in over {
-            staged.remove(digest);
-        }
-        Ok(true)
-    }
-
-    async fn run(&self, command: &RemoteCommand) -> Result<CommandOutput, Fault> {
-        Ok(self.session.run(command).await?)
-    }
 }

@@ -1,6 +1,7 @@
 //! What a push would do, computed from values alone: no clock, no I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -8,17 +9,26 @@ use crate::bundle::{BundleImage, Delta};
 use crate::graph::PlatformImage;
 use crate::oci::media::Kind;
 use crate::oci::{Descriptor, Digest, Platform};
-use crate::runtime::{Disk, Have, NodeFacts, Readiness, Runtime, RuntimeImage};
+use crate::runtime::{Disk, Have, NodeFacts, Packed, Readiness, Runtime, RuntimeImage};
 use crate::units;
 
 /// Images that can be in staging at once: one being sent, one waiting, one being imported.
 pub const PIPELINE: usize = 3;
 
 /// What a user can change about a plan.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct PushOptions {
     /// Go on although a disk seems too small: the estimate of what images unpack to errs upwards.
     pub ignore_disk: bool,
+    /// Bytes a second that all nodes together are sent at most.
+    pub bandwidth: Option<u64>,
+    /// Bytes a second that one node is sent at most.
+    pub node_bandwidth: Option<u64>,
+    /// For nodes that are in use: commands there run with the least priority, one blob at a time is sent.
+    pub background: bool,
+    /// Layers travel packed as zstd, which containerd unpacks more quickly, and are kept like that in this folder for the next
+    /// node and run. What it costs is told with [`Carrier`](crate::runtime::Carrier).
+    pub fast_import: Option<PathBuf>,
 }
 
 /// Why nothing is done on a node.
@@ -180,6 +190,21 @@ impl NodePlan {
         facts: &NodeFacts,
         options: &PushOptions,
     ) -> Result<Self, PlanError> {
+        Self::compute_with(node, images, runtime, facts, options, &Packed::new())
+    }
+
+    /// As [`NodePlan::compute`], when these layers are packed for a fast import.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn compute_with(
+        node: &str,
+        images: &[BundleImage],
+        runtime: &dyn Runtime,
+        facts: &NodeFacts,
+        options: &PushOptions,
+        packed: &Packed,
+    ) -> Result<Self, PlanError> {
         let mut owners: BTreeMap<&str, &Digest> = BTreeMap::new();
         for image in images {
             for name in &image.names {
@@ -204,7 +229,10 @@ impl NodePlan {
         let mut on_the_way: BTreeSet<Digest> = BTreeSet::new();
         let mut skipped: BTreeMap<Digest, SkippedBlob> = BTreeMap::new();
         for image in images {
-            let image = for_platform(image, &facts.platform)?;
+            let mut image = for_platform(image, &facts.platform)?;
+            if options.fast_import.is_some() && runtime.takes_carriers() {
+                image = image.carried(packed);
+            }
             let (ready, note) = match runtime.readiness(facts, &image) {
                 Readiness::Ready(note) => (true, note),
                 Readiness::Missing(why) => (false, Some(why)),
@@ -279,8 +307,15 @@ impl NodePlan {
         let staging = if runtime.keeps_shared_blobs_staged() {
             sizes.iter().sum()
         } else {
-            // A window that slides over the images: what is imported is gone from staging.
-            (0..sizes.len()).map(|i| sizes[i..].iter().take(PIPELINE).sum::<u64>()).max().unwrap_or(0)
+            // What is imported is gone from staging, and so many images are there at once, in whatever order.
+            let sent: BTreeSet<&Digest> = self.to_send().map(Descriptor::digest).collect();
+            let of = |i: &ImagePlan| {
+                let blobs = i.image.blobs.iter().filter(|b| sent.contains(b.digest()));
+                blobs.map(Descriptor::size).sum::<u64>()
+            };
+            let mut windows: Vec<u64> = self.to_import().map(of).collect();
+            windows.sort_unstable_by(|a, b| b.cmp(a));
+            windows.iter().take(PIPELINE).sum::<u64>().min(sizes.iter().sum())
         };
         let staging = staging.saturating_sub(facts.partial);
         let mut after = facts.clone();
@@ -340,7 +375,13 @@ fn for_platform(image: &BundleImage, wanted: &Platform) -> Result<RuntimeImage, 
         .filter(|b| seen.insert(b.digest().clone()))
         .map(|b| Descriptor::new(b.media_type(), b.digest().clone(), b.size()))
         .collect();
-    Ok(RuntimeImage { names: image.names.clone(), root: graph.root.clone(), image: chosen.clone(), blobs })
+    Ok(RuntimeImage {
+        names: image.names.clone(),
+        root: graph.root.clone(),
+        image: chosen.clone(),
+        blobs,
+        carrier: None,
+    })
 }
 
 #[cfg(test)]

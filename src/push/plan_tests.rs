@@ -170,7 +170,7 @@ fn a_disk_that_is_too_small_is_refused_before_anything_is_sent() {
     (facts.staging_disk, facts.runtime_disk) = (disk("/dev/a", staging.need), disk("/dev/a", staging.need));
     let error = plan(&images, &facts).unwrap_err();
     assert!(matches!(error, PlanError::Disk { what: "staging and images", .. }), "{error}");
-    let anyway = PushOptions { ignore_disk: true };
+    let anyway = PushOptions { ignore_disk: true, ..PushOptions::default() };
     assert!(NodePlan::compute("n1", &images, &containerd(), &facts, &anyway).is_ok());
     facts.partial = staging.need;
     let resumed = NodePlan::compute("n1", &images, &containerd(), &facts, &anyway).unwrap();

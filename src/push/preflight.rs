@@ -44,6 +44,15 @@ impl Preflight {
         self.damage().take()
     }
 
+    /// Stops the run because of the source; what is answered to whoever is stopped by it.
+    pub(super) fn blame(&self, error: StoreError) -> StoreError {
+        if !matches!(error, StoreError::Cancelled) {
+            self.damage().get_or_insert(error);
+            self.stop.cancel();
+        }
+        StoreError::Cancelled
+    }
+
     /// Proves what is not proved yet. The first failure stops the run; it is kept as the [damage](Self::damaged) and the
     /// answer here, as to everybody who is stopped by it, is [`StoreError::Cancelled`].
     pub(super) async fn ensure(
@@ -65,13 +74,7 @@ impl Preflight {
         let proof = stream::iter(new.iter().map(Ok))
             .try_for_each_concurrent(PARALLEL, |blob| prove(self.source.as_ref(), blob, cancel))
             .await;
-        if let Err(error) = proof {
-            if !matches!(error, StoreError::Cancelled) {
-                self.damage().get_or_insert(error);
-                self.stop.cancel();
-            }
-            return Err(StoreError::Cancelled);
-        }
+        proof.map_err(|error| self.blame(error))?;
         proved.extend(new.iter().map(|b| b.digest().clone()));
         Ok(())
     }

@@ -21,7 +21,8 @@ use super::{
     Have, ImportFailure, ImportJob, NamedImage, NodeFacts, Readiness, Runtime, RuntimeError, RuntimeImage,
 };
 use crate::node::{CommandOutput, RemoteCommand, quote};
-use crate::oci::{Descriptor, Digest};
+use crate::oci::{Descriptor, Digest, media};
+use carry::{CARRIER, Carry, FAST};
 
 /// What is unusual about an image that runs, on a node that seems to discard layers. Why they are gone cannot be seen.
 const DISCARDED: &str = "unpacked, but their layers are not in the content store, as where containerd discards them \
@@ -31,6 +32,11 @@ const DISCARDED: &str = "unpacked, but their layers are not in the content store
 const INCOMPLETE: &str = "unpacked, but not all of their layers are in the content store, though this containerd keeps \
      layers: they run; they cannot be exported or pushed from that node. To have them complete, remove them there \
      (ctr images rm) and run the same command again";
+
+/// The same after a fast import.
+const CARRIED: &str = "unpacked, but without their layers in the content store, as --fast-import leaves them: they run; \
+     `ctr images check` calls them incomplete, and they cannot be exported or pushed from that node. To have them complete, \
+     remove them there (ctr images rm) and run the same command without --fast-import";
 
 /// Where an import keeps what a name pointed at before. `.invalid` never resolves (RFC 2606).
 const BACKUP: &str = "omk.invalid/backup/";
@@ -246,7 +252,7 @@ s runtime-space space "${{root:-{root}}}"
         let Staged { blobs: staged, partial, partials } =
             all.get("staged").map(|s| sections::staged(&s.lines)).unwrap_or_default();
         let names = parse_images(&images.lines, &checked.lines);
-        let discards_layers = discards_layers(&names, &checked.lines);
+        let discards_layers = discards_layers(&names, &images.lines, &checked.lines);
         Ok(NodeFacts {
             platform,
             runtime: format!("{} {server}", self.label()),
@@ -268,10 +274,10 @@ s runtime-space space "${{root:-{root}}}"
         if facts.content.contains(blob.digest()) {
             return Some(Have::Stored);
         }
-        if !facts.discards_layers || facts.distrusted.contains(blob.digest()) {
+        if !(facts.discards_layers || image.carrier.is_some()) || facts.distrusted.contains(blob.digest()) {
             return None;
         }
-        let (layers, chain) = (&image.image.layers, &image.image.chain_ids);
+        let (layers, chain) = (image.layers(), &image.image.chain_ids);
         let mut places = layers.iter().enumerate().filter(|(_, l)| l.digest() == blob.digest()).peekable();
         places.peek()?;
         // A layer that an image has twice must be unpacked in both places.
@@ -307,7 +313,12 @@ s runtime-space space "${{root:-{root}}}"
             if top.is_some_and(|c| !facts.snapshots.contains(c)) {
                 return Readiness::Missing(format!("{name}: layers and their snapshot are missing"));
             }
-            note = Some(if facts.discards_layers { DISCARDED } else { INCOMPLETE }.to_owned());
+            let text = match &image.carrier {
+                Some(_) => CARRIED,
+                None if facts.discards_layers => DISCARDED,
+                None => INCOMPLETE,
+            };
+            note = Some(text.to_owned());
         }
         Readiness::Ready(note)
     }
@@ -320,6 +331,7 @@ s runtime-space space "${{root:-{root}}}"
         } else {
             format!("{{\n{after_failure}}} >/dev/null 2>&1\n")
         };
+        let Carry { carry, carried, first } = self.carry(job).unwrap_or_default();
         // The index comes first on standard input, then the list of files for tar. `set -C` so that root writes
         // through no link that somebody put there. POSIX sh has no pipefail: tar's status takes its own way.
         let script = format!(
@@ -329,28 +341,25 @@ umask 077
 cd {staging} || exit 98
 {ONE_AT_A_TIME}rm -f index.json oci-layout
 set -C
-IFS= read -r index || exit 97
+{carry}IFS= read -r index || exit 97
 printf '%s\n' "$index" >index.json || exit 96
 printf '%s\n' '{OCI_LAYOUT}' >oci-layout || exit 96
 {before}t=$( {{ {{ tar -cf - -T -; echo "$?" >&3; }} | {ctr} images import - >&2; }} 3>&1 ) && c=0 || c=$?
 rm -f index.json oci-layout
-if [ "$c" = 0 ] && [ "$t" = 0 ]; then
+{carried}if [ "$c" = 0 ] && [ "$t" = 0 ]; then
 {finally}echo ==imported
 exit 0
 fi
-{rollback}{finally}case $t in 0|141) ;; *) echo "tar could not read the staging folder (status $t)" >&2 ;; esac
-[ "$c" = 0 ] && exit 94
-exit "$c"
-"#
+{rollback}{finally}{FAILED}"#
         );
-        let mut bytes = 0;
         let mut list = String::from("oci-layout\nindex.json\n");
-        for blob in job.image.blobs.iter().filter(|b| job.staged.contains(b.digest())) {
+        for blob in job.image.kept().filter(|b| job.staged.contains(b.digest())) {
             list += &blob.digest().layout_path();
             list.push('\n');
-            bytes += blob.size();
         }
-        let stdin = format!("{}\n{list}", index_json(job.image)).into_bytes();
+        let bytes =
+            job.image.blobs.iter().filter(|b| job.staged.contains(b.digest())).map(Descriptor::size).sum();
+        let stdin = format!("{first}{}\n{list}", index_json(job.image)).into_bytes();
         RemoteCommand { stdin, patience: Some(patience(bytes)), ..RemoteCommand::root(script) }
     }
 
@@ -376,7 +385,7 @@ exit "$c"
 
     fn disk_need(&self, facts: &NodeFacts, image: &RuntimeImage) -> u64 {
         let mut need = 0u64;
-        for (i, layer) in image.image.layers.iter().enumerate() {
+        for (i, layer) in image.layers().iter().enumerate() {
             let unpacked = image.image.chain_ids.get(i).is_some_and(|c| facts.snapshots.contains(c));
             if !unpacked {
                 need = need.saturating_add(unpacked_size(layer));
@@ -386,13 +395,22 @@ exit "$c"
         missing.fold(need, |n, b| n.saturating_add(b.size()))
     }
 
+    fn takes_carriers(&self) -> bool {
+        true
+    }
+
     fn keeps_shared_blobs_staged(&self) -> bool {
         false
     }
 
     fn leftovers(&self, facts: &NodeFacts) -> Option<RemoteCommand> {
-        let names: Vec<String> =
-            facts.names.keys().filter(|n| n.starts_with(BACKUP)).take(200).map(|n| quote(n)).collect();
+        let names: Vec<String> = facts
+            .names
+            .keys()
+            .filter(|n| n.starts_with(BACKUP) || n.starts_with(CARRIER))
+            .take(200)
+            .map(|n| quote(n))
+            .collect();
         if names.is_empty() {
             return None;
         }
@@ -411,11 +429,12 @@ pub(super) fn index_json(image: &RuntimeImage) -> String {
             .with_annotations([(NAME_ANNOTATION, name.as_str())])
     };
     let manifests: Vec<Descriptor> = image.names.iter().map(entry).collect();
-    let index = serde_json::json!({
-        "schemaVersion": 2,
-        "mediaType": crate::oci::media::OCI_INDEX,
-        "manifests": manifests,
-    });
+    index_of(&manifests)
+}
+
+fn index_of(manifests: &[Descriptor]) -> String {
+    let index =
+        serde_json::json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": manifests});
     index.to_string()
 }
 
@@ -428,7 +447,7 @@ pub(super) fn patience(bytes: u64) -> Duration {
 
 /// Whether more images are unpacked with all of their layers gone than are complete; see the module's documentation.
 /// `incomplete (1/5)` counts config and layers.
-fn discards_layers(names: &BTreeMap<String, NamedImage>, check: &[&str]) -> bool {
+fn discards_layers(names: &BTreeMap<String, NamedImage>, ls: &[&str], check: &[&str]) -> bool {
     let complete: BTreeSet<&Digest> =
         names.values().filter(|i| i.complete && i.unpacked).map(|i| &i.digest).collect();
     let bare = |line: &&str| -> Option<Digest> {
@@ -440,7 +459,13 @@ fn discards_layers(names: &BTreeMap<String, NamedImage>, check: &[&str]) -> bool
             && all.parse::<u32>().is_ok_and(|all| all > 1);
         names.get(fields[0]).filter(|_| bare).map(|i| i.digest.clone())
     };
-    let bare: BTreeSet<Digest> = check.iter().filter_map(bare).collect();
+    // What omk itself left without layers says nothing about the node.
+    let fast = |line: &&str| {
+        let fast = line.split_whitespace().any(|f| f.split(',').any(|label| label.starts_with(FAST)));
+        line.split_whitespace().nth(2).filter(|_| fast)?.parse::<Digest>().ok()
+    };
+    let fast: BTreeSet<Digest> = ls.iter().filter_map(fast).collect();
+    let bare: BTreeSet<Digest> = check.iter().filter_map(bare).filter(|d| !fast.contains(d)).collect();
     bare.len() > complete.len()
 }
 
@@ -485,6 +510,15 @@ fn parse_images(ls: &[&str], check: &[&str]) -> BTreeMap<String, NamedImage> {
     }
     names
 }
+
+/// How a script ends whose import failed: `t` is the status of tar, `c` that of ctr.
+const FAILED: &str = r#"case $t in 0|141) ;; *) echo "tar could not read the staging folder (status $t)" >&2 ;; esac
+[ "$c" = 0 ] && exit 94
+exit "$c"
+"#;
+
+#[path = "containerd_carry.rs"]
+mod carry;
 
 #[cfg(test)]
 #[path = "containerd_tests.rs"]

@@ -57,7 +57,7 @@ fn lab_a() -> RuntimeImage {
         chain_ids: vec![d(BASE_CHAIN), d(A_CHAIN)],
     };
     let names = vec!["docker.io/lab/a:1".to_owned(), format!("docker.io/lab/a@{A}")];
-    RuntimeImage { names, root, image, blobs }
+    RuntimeImage { names, root, image, blobs, carrier: None }
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_node_discards_layers_when_most_of_its_images_have_none() {
     };
     let discards = |check: &[String]| {
         let lines: Vec<&str> = check.iter().map(String::as_str).collect();
-        discards_layers(&parse_images(&lines, &lines), &lines)
+        discards_layers(&parse_images(&lines, &lines), &lines, &lines)
     };
     let (pause, dns) = (line("pause", "incomplete (1/2)", true), line("dns", "incomplete (1/5)", true));
     let kept = line("kept", "complete (3/3)", true);
@@ -267,6 +267,47 @@ fn an_import_sends_what_is_staged_and_keeps_what_names_meant() {
     blobs/sha256/17ed35ce3c9edc5b90e2791b0ddc7f15e98ee29b3d96475cdb3137f3f56d6f46
     blobs/sha256/48225e173f3bdf3e7930d59f3ef3de09552806870d6081e4f748107320a939f8
     "#);
+}
+
+#[test]
+fn a_carrier_is_imported_before_the_image_and_removed_after_it() {
+    let store = crate::store::MemoryStore::new();
+    let plain_image = fixtures::image(&store, "a", &["base", "top"]);
+    let zstd = |text: &str| Descriptor::of(crate::oci::media::OCI_LAYER_ZSTD, text.as_bytes());
+    let layers = &plain_image.image.layers;
+    let packed = [(layers[0].digest().clone(), zstd("b")), (layers[1].digest().clone(), zstd("t"))].into();
+    let image = plain_image.carried(&packed);
+    let mut facts = fixtures::empty_node();
+    let carrier = image.carrier.clone().unwrap();
+    assert_eq!(plain().has(&facts, &image, &carrier.layers[0]), None);
+    facts.snapshots.insert(image.image.chain_ids[0].clone());
+    assert_eq!(plain().has(&facts, &image, &carrier.layers[0]), Some(Have::Unpacked), "the delta works too");
+
+    let staged: BTreeSet<Digest> = image.blobs.iter().skip(1).map(|b| b.digest().clone()).collect();
+    let job = ImportJob { staging: "/s/t", image: &image, staged: &staged, facts: &facts };
+    let command = plain().import(&job);
+    let name = format!("omk.invalid/carrier/{}:1", &image.image.config.digest().hex()[..32]);
+    let script = &command.script;
+    let at = |part: &str| script.find(part).unwrap_or_else(|| panic!("{part} in {script}"));
+    assert!(at("$members") < at("IFS= read -r index"), "the image's names are not touched before");
+    assert!(at("-T -") < at("images label") && script.trim_end().ends_with(FAILED.trim_end()));
+    assert_eq!(script.matches(&format!("images rm --sync {name}")).count(), 2, "{script}");
+    let stdin = String::from_utf8(command.stdin).unwrap();
+    let lines: Vec<&str> = stdin.lines().collect();
+    assert!(lines[0].contains(&name) && lines[0].contains(&carrier.manifest.digest().to_string()));
+    let path = |b: &Descriptor| b.digest().layout_path();
+    let members = [&carrier.manifest, &carrier.layers[1], &image.image.config].map(path).join(" ");
+    assert_eq!(lines[1], members);
+    assert!(lines[2].contains(&image.names[0]));
+    assert_eq!(lines[3..], ["oci-layout", "index.json", &path(&image.image.config), &path(&image.root)]);
+
+    // Every layer is unpacked: there is nothing to carry.
+    facts.snapshots.extend(image.image.chain_ids.iter().cloned());
+    let staged = image.kept().map(|b| b.digest().clone()).collect();
+    let job = ImportJob { staging: "/s/t", image: &image, staged: &staged, facts: &facts };
+    assert!(!plain().import(&job).script.contains("carrier"));
+    facts.names.insert(name, NamedImage { digest: d(A), complete: true, unpacked: true, archive: None });
+    assert!(plain().leftovers(&facts).unwrap().script.contains("images rm omk.invalid/carrier/"));
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub(crate) fn image(store: &MemoryStore, name: &str, layers: &[&str]) -> Runtime
     let graph = graph(store, name, &root);
     let names = graph.image.runtime_names(root.digest());
     let image = graph.images[0].clone();
-    RuntimeImage { names, root, image, blobs: graph.blobs }
+    RuntimeImage { names, root, image, blobs: graph.blobs, carrier: None }
 }
 
 /// A node with nothing on it but space.

@@ -14,12 +14,14 @@ use crate::graph::PlatformImage;
 use crate::node::{CommandOutput, RemoteCommand};
 use crate::oci::{Descriptor, Digest, Platform};
 
+pub mod carrier;
 mod containerd;
 mod detect;
 mod image_folder;
 mod sections;
 mod shell;
 
+pub use carrier::{Carrier, Packed};
 pub use containerd::{Containerd, Flavor};
 pub use detect::{Detected, RuntimeChoice, detect, parse_detect};
 pub use image_folder::ImageFolder;
@@ -105,6 +107,8 @@ pub struct RuntimeImage {
     pub image: PlatformImage,
     /// All that belongs to it, each once: layers lowest first, config, manifest, then indexes, the root last.
     pub blobs: Vec<Descriptor>,
+    /// What brings its layers, when it is not they themselves: then `blobs` has the carrier's in their place.
+    pub carrier: Option<Carrier>,
 }
 
 impl RuntimeImage {
@@ -297,6 +301,11 @@ pub trait Runtime: fmt::Debug + Send + Sync {
 
     /// Bytes that the image will take where the runtime keeps images; an estimate that errs upwards.
     fn disk_need(&self, facts: &NodeFacts, image: &RuntimeImage) -> u64;
+
+    /// Whether images may come by [carriers](Carrier).
+    fn takes_carriers(&self) -> bool {
+        false
+    }
 
     /// Whether an import needs all blobs of an image at hand, also those that the import before it took.
     fn keeps_shared_blobs_staged(&self) -> bool;

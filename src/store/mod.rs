@@ -20,6 +20,7 @@ mod file;
 mod files;
 mod folder;
 mod memory;
+mod paced;
 
 pub use any::AnyOf;
 pub(crate) use file::{OpenFile, blocking, parent, room, sync_folder, write_small};
@@ -27,6 +28,7 @@ pub use files::FilesSource;
 pub use folder::FolderStore;
 pub(crate) use folder::{FolderLock, open_locked};
 pub use memory::MemoryStore;
+pub use paced::{Pace, Paced};
 
 /// Bytes of one blob, in order. Ends early or late only with an error.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + Send>>;

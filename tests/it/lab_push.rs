@@ -221,3 +221,66 @@ async fn lab_a_staged_blob_that_went_bad_is_sent_again() {
     assert_eq!(report.nodes[0].bytes_sent, image.graph.size());
     assert!(!runs(&staged(&lab)), "{}", staged(&lab));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lab_a_fast_import_keeps_digests_and_leaves_no_carrier() {
+    if !Lab::required() {
+        return;
+    }
+    let lab = Lab::up(1);
+    let store = MemoryStore::new();
+    let packed = tempfile::tempdir().unwrap();
+    let text = |word: &str| layer(word, format!("{word} ").repeat(300_000).as_bytes());
+    let base = text("base");
+    let first = bundled(&store, "lab.example/web:1", &[&base, &text("one")]);
+    let fast = |images: &[BundleImage]| {
+        let mut push = push(&lab, "omk", &store, images);
+        push.options.fast_import = Some(packed.path().to_owned());
+        // At the same time: what a node in use is given. Neither is in the way of the other.
+        push.options.background = true;
+        push.options.bandwidth = Some(1 << 30);
+        push
+    };
+    let report = fast(std::slice::from_ref(&first)).run().await.unwrap();
+    assert!(report.all_ready(), "{report:#?}");
+    let node = &report.nodes[0];
+    assert!(node.bytes_sent < first.graph.size() / 10, "text packs well: {}", node.bytes_sent);
+    let note = node.images[0].reason.as_deref().unwrap();
+    assert!(note.contains("as --fast-import leaves them"), "{note}");
+    let mut own: Vec<_> =
+        first.names.iter().map(|n| (n.clone(), first.graph.root.digest().to_string())).collect();
+    own.sort();
+    assert_eq!(names(&lab), own, "the names point at the image itself, and no carrier is left");
+    let unpacked = first.graph.images[0].chain_ids.last().unwrap().to_string();
+    assert!(ctr(&lab, &["snapshots", "ls"]).contains(&unpacked));
+    // Its own manifest and config and nothing else: what the carrier was made of is collected.
+    let content = || {
+        let all = ctr(&lab, &["content", "ls", "-q"]);
+        all.split_whitespace().map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let documents = [first.graph.root.digest(), first.graph.images[0].config.digest()];
+    assert_eq!(content(), documents.map(ToString::to_string).into());
+    assert!(!runs(&staged(&lab)), "{}", staged(&lab));
+
+    // A delta: the base is unpacked and is not sent, nor does an interrupted run's carrier stay.
+    ctr(&lab, &["images", "tag", &first.names[0], "omk.invalid/carrier/00ff:1"]);
+    let second = bundled(&store, "lab.example/web:2", &[&base, &text("two")]);
+    let both = [first.clone(), second.clone()];
+    let plan = fast(&both).plan().await;
+    assert_eq!(plan.nodes[0].images.iter().map(|i| i.ready).collect::<Vec<_>>(), [true, false]);
+    assert!(plan.nodes[0].skipped.iter().any(|s| s.digest == Digest::sha256(&base)), "{plan:#?}");
+    let report = fast(&both).run().await.unwrap();
+    assert!(report.all_ready(), "{report:#?}");
+    assert_eq!(report.nodes[0].blobs_sent, 4, "a layer, its carrier, config and manifest");
+    assert!(names(&lab).iter().all(|(name, _)| !name.starts_with("omk.invalid/")), "{:?}", names(&lab));
+
+    // Another node needs nothing packed again; without the option, layers are brought that the node will keep.
+    let third = bundled(&store, "lab.example/web:3", &[&base, &text("three")]);
+    let report = run(&lab, "root", &store, std::slice::from_ref(&third)).await;
+    assert!(report.all_ready() && report.nodes[0].images[0].reason.is_none(), "{report:#?}");
+    assert_eq!(
+        report.nodes[0].bytes_sent,
+        third.graph.size(),
+        "images without layers are omk's own doing here"
+    );
+}

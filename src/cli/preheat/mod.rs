@@ -11,8 +11,10 @@ use super::{CliError, Context, Outcome, exit};
 use crate::push::{Push, PushError, PushOptions};
 
 mod report;
+mod transfer;
 
 use report::{tell_plan, tell_report};
+use transfer::TransferArgs;
 
 /// Arguments of `omk preheat`.
 #[derive(Debug, Args)]
@@ -22,6 +24,7 @@ Examples:
   omk preheat web.bundle.tar --nodes nodes.yaml --dry-run
   omk preheat web.bundle.tar --nodes hosts.ini --limit workers -o json
   omk preheat web.bundle.tar --node root@10.0.0.11 --node admin@10.0.0.12:2222
+  omk preheat web.bundle.tar --nodes nodes.yaml --background --bandwidth 50MB/s
 
 An interrupted run goes on where it stopped when the same command is run again.
 Exit codes: 0 every node is ready, 4 some are not, 5 none is, 6 the bundle is damaged and no node was changed.")]
@@ -30,15 +33,14 @@ pub struct PreheatArgs {
     bundle: BundleArgs,
     #[command(flatten)]
     nodes: NodeArgs,
+    #[command(flatten)]
+    transfer: TransferArgs,
     /// Ask the nodes what they have and say what would be done; changes nothing
     #[arg(long)]
     dry_run: bool,
     /// How the plan or report is printed
     #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
     output: OutputFormat,
-    /// Blobs at the same time to one node: more than one pays on links with latency
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=16))]
-    streams: u8,
     /// Go on although a disk seems too small: what images unpack to is an estimate
     #[arg(long)]
     ignore_disk: bool,
@@ -55,10 +57,10 @@ pub(super) async fn run(args: PreheatArgs, context: Context) -> Outcome {
         source: Arc::new(bundle),
         targets,
         connector,
-        options: PushOptions { ignore_disk: args.ignore_disk },
+        options: PushOptions { ignore_disk: args.ignore_disk, ..args.transfer.options()? },
         namespace: Some(args.nodes.namespace),
         parallel: usize::from(args.nodes.parallel),
-        lanes: usize::from(args.streams),
+        lanes: usize::from(args.transfer.streams),
         events: context.events.clone(),
         cancel: context.cancel.clone(),
     };

@@ -27,6 +27,8 @@ pub(super) struct SftpIngest {
     handle: Option<String>,
     /// `None` for a blob that is too small to be worth resuming.
     journal: Option<Journal>,
+    /// Nobody else left a part of it when this began.
+    alone: bool,
     /// What was proved of an earlier transfer; here the session's own bytes begin.
     offset: u64,
     /// Bytes taken by `put`, from the blob's start.
@@ -55,7 +57,8 @@ impl SftpIngest {
         let path = staging.partial(blob.digest());
         let resumable = blob.size() > CHUNK;
         let mut proved = Vec::new();
-        if resumable && staging.partials().contains(blob.digest().hex()) {
+        let alone = !staging.partials().contains(blob.digest().hex());
+        if resumable && !alone {
             proved = resume::resume(&staging, blob).await?;
         }
         let offset = proved.last().map_or(0, |s| s.end);
@@ -66,6 +69,7 @@ impl SftpIngest {
             path,
             handle: Some(handle),
             journal: None,
+            alone,
             offset,
             taken: offset,
             sent: offset,
@@ -208,9 +212,12 @@ impl SftpIngest {
             return Err(StoreError::SizeMismatch { digest, expected: size, found: self.taken, store });
         }
         let handle = self.handle()?;
-        self.lease.sync(handle, &self.path).await?;
+        // The server answers in the order in which it is asked: what does not depend on an answer does not wait for one.
         let stat = self.lease.sftp.raw.fstat(handle);
-        let found = self.lease.ask(|| format!("look at {}", self.path), stat).await?.attrs.size.unwrap_or(0);
+        let stat = self.lease.ask(|| format!("look at {}", self.path), stat);
+        let (synced, stat) = tokio::join!(self.lease.sync(handle, &self.path), stat);
+        synced?;
+        let found = stat?.attrs.size.unwrap_or(0);
         // What came from an earlier session may have changed since, so the node hashes it all; what this session sent
         // was hashed on the way and cannot change on it.
         let hashed = match self.offset {
@@ -227,12 +234,16 @@ impl SftpIngest {
     async fn publish(&mut self) -> Result<(), StoreError> {
         let target = self.staging.blob(self.blob.digest());
         let handle = self.handle.take().unwrap_or_default();
-        self.lease.ask(|| format!("close {}", self.path), self.lease.sftp.raw.close(handle)).await?;
-        let renamed = tokio::time::timeout(
+        let closing = self.lease.sftp.raw.close(handle);
+        let closing = self.lease.ask(|| format!("close {}", self.path), closing);
+        let renaming = tokio::time::timeout(
             self.staging.connection.options.patience,
             self.lease.rename(&self.path, &target),
         );
-        match renamed.await.map_err(|_| self.staging.connection.silent())? {
+        // What is renamed was synced: whatever closing says comes too late to matter for the bytes.
+        let (closed, renamed) = tokio::join!(closing, renaming);
+        closed?;
+        match renamed.map_err(|_| self.staging.connection.silent())? {
             Ok(()) => {}
             // Another run completed the blob and cleaned up behind itself.
             Err(SftpError::Status(s))
@@ -249,7 +260,13 @@ impl SftpIngest {
         if let Some(journal) = self.journal.take() {
             self.lease.forget(&journal.handle);
             self.staging.partials().remove(self.blob.digest().hex());
-            resume::clean(&self.staging, self.blob.digest()).await?;
+            if self.alone {
+                let path = format!("{}.journal", self.path);
+                let removing = self.lease.sftp.raw.remove(path.as_str());
+                self.lease.ask(|| format!("remove {path}"), removing).await?;
+            } else {
+                resume::clean(&self.staging, self.blob.digest()).await?;
+            }
         }
         self.lease.healthy = true;
         Ok(())
