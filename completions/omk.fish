@@ -897,7 +897,7 @@ complete -c omk -n "__fish_omk_using_subcommand preheat" -l ask-sudo-password -d
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l background -d 'For nodes in use: commands there run with the least priority, one blob at a time is sent, and no more than 20 MB/s to a node unless a rate is given. What containerd does itself, such as unpacking, runs as it always does'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l fast-import -d 'Send layers as zstd, packed here once for all nodes: containerd unpacks them in less time. Digests stay what they are and images run; but the layers are not kept on the node: `ctr images check` calls such an image incomplete, and it cannot be exported or pushed from that node. Only for containerd; others get what they always get'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l dry-run -d 'Ask the nodes what they have and say what would be done; changes nothing'
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l ignore-disk -d 'Go on although a disk seems too small: what images unpack to is an estimate'
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l ignore-disk -d 'Go on although a disk seems too small, or so full that kubelet would remove images: what images unpack to is an estimate'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand demo" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'

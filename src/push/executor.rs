@@ -410,6 +410,7 @@ impl Push {
             bytes_sent: tally.bytes_sent,
             blobs_sent: tally.blobs_sent,
             bytes_skipped: tally.bytes_skipped.unwrap_or(0),
+            bytes_adopted: tally.bytes_adopted,
             bytes_resumed: tally.bytes_resumed(),
             duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             error,

@@ -3,6 +3,7 @@
 //! all under way.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt as _;
@@ -55,6 +56,8 @@ pub(super) struct Line<'a> {
     staged: Mutex<BTreeSet<Digest>>,
     failed: Mutex<BTreeMap<Digest, Failed>>,
     speeds: Mutex<Speeds>,
+    /// Bytes that imports took over from elsewhere on the node.
+    adopted: AtomicU64,
     /// Images that may be between their first byte and the end of their import: what bounds staging.
     room: Semaphore,
 }
@@ -83,6 +86,7 @@ impl<'a> Line<'a> {
             staged: Mutex::new(staged),
             failed: Mutex::default(),
             speeds: Mutex::default(),
+            adopted: AtomicU64::new(0),
             room: Semaphore::new(PIPELINE),
         }
     }
@@ -90,6 +94,11 @@ impl<'a> Line<'a> {
     /// Images that were not imported, by their digest, and why.
     pub(super) fn into_failed(self) -> BTreeMap<Digest, Failed> {
         self.failed.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes that were neither sent nor there for the images that were imported.
+    pub(super) fn adopted(&self) -> u64 {
+        self.adopted.load(Ordering::Relaxed)
     }
 
     fn fail(&self, image: &ImagePlan, reason: String, again: bool, damaged: Vec<Digest>) {
@@ -224,6 +233,10 @@ impl<'a> Line<'a> {
         let taken = image.blobs.iter().filter(|b| staged.contains(b.digest())).map(Descriptor::size).sum();
         lock(&self.speeds).imported(taken, begun.elapsed());
         told(self.push, self.target, plan, ImageStep::Imported);
+        let adopted = |b: &&Descriptor| !staged.contains(b.digest()) && self.runtime.adopts(facts, image, b);
+        let adopted: Vec<&Descriptor> = image.blobs.iter().filter(adopted).collect();
+        self.adopted.fetch_add(adopted.iter().map(|b| b.size()).sum(), Ordering::Relaxed);
+        facts.content.extend(adopted.iter().map(|b| b.digest().clone()));
         let keep: BTreeSet<&Digest> = if self.runtime.keeps_shared_blobs_staged() {
             later.flat_map(|l| &l.image.blobs).map(Descriptor::digest).collect()
         } else {

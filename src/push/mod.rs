@@ -3,6 +3,7 @@
 //! The [plan](NodePlan) is a value made from the bundle and from what a node said it has; acting on it is another
 //! step, so that a dry run prints exactly what a run would do.
 
+mod disk;
 mod executor;
 mod gentle;
 mod line;
@@ -15,5 +16,5 @@ pub mod report;
 mod tally;
 
 pub use executor::{Connector, Push, PushError, Target};
-pub use plan::{ImagePlan, NodePlan, PlanError, PushOptions, PushPlan, Refused, SkippedBlob};
+pub use plan::{DiskNeed, ImagePlan, NodePlan, PlanError, PushOptions, PushPlan, Refused, SkippedBlob};
 pub use report::{ImageReport, NodeReport, NodeResult, PushReport};

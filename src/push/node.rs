@@ -256,6 +256,7 @@ impl Prepared {
         // Both to their end: when sending breaks off, the import that runs is waited for.
         let ((blobs, sending), (images, importing)) = tokio::join!(sending, importing);
         tally.add(&moved, blobs, images);
+        tally.bytes_adopted += line.adopted();
         importing.and(sending)?;
         Ok(line.into_failed())
     }
@@ -286,7 +287,7 @@ impl Prepared {
         let ours: BTreeSet<&Digest> =
             self.plan.images.iter().flat_map(|i| &i.image.blobs).map(Descriptor::digest).collect();
         let left: Vec<&Digest> = ours.into_iter().filter(|d| self.facts.staged.contains_key(*d)).collect();
-        let leftovers = self.runtime.leftovers(&self.facts);
+        let leftovers = self.runtime.leftovers(&self.staging, &self.facts);
         if left.is_empty() && leftovers.is_none() && self.facts.partials.is_empty() {
             return Ok(());
         }

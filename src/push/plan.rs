@@ -9,8 +9,11 @@ use crate::bundle::{BundleImage, Delta};
 use crate::graph::PlatformImage;
 use crate::oci::media::Kind;
 use crate::oci::{Descriptor, Digest, Platform};
-use crate::runtime::{Disk, Have, NodeFacts, Packed, Readiness, Runtime, RuntimeImage};
+use crate::runtime::{Have, NodeFacts, Packed, Readiness, Runtime, RuntimeImage};
 use crate::units;
+
+use super::disk;
+pub use super::disk::DiskNeed;
 
 /// Images that can be in staging at once: one being sent, one waiting, one being imported.
 pub const PIPELINE: usize = 3;
@@ -18,7 +21,8 @@ pub const PIPELINE: usize = 3;
 /// What a user can change about a plan.
 #[derive(Debug, Clone, Default)]
 pub struct PushOptions {
-    /// Go on although a disk seems too small: the estimate of what images unpack to errs upwards.
+    /// Go on although a disk seems too small, or so full that kubelet would remove images: the estimate of what images unpack
+    /// to errs upwards.
     pub ignore_disk: bool,
     /// Bytes a second that all nodes together are sent at most.
     pub bandwidth: Option<u64>,
@@ -86,6 +90,26 @@ pub enum PlanError {
         /// Bytes.
         free: u64,
     },
+    /// Enough room, but kubelet would make more.
+    #[error(
+        "{mount} ({what}) would be {percent} % full (it is {before} %), and kubelet removes images that no container uses from \
+         {threshold} % on ({}); make room, raise imageGCHighThresholdPercent, or pass --ignore-disk",
+        source_file.as_deref().unwrap_or("its default, which no file of the node changes")
+    )]
+    ImageGc {
+        /// What it is needed for.
+        what: &'static str,
+        /// Where.
+        mount: String,
+        /// Share that would be used, by estimate.
+        percent: u8,
+        /// Share that is used.
+        before: u8,
+        /// Share from which kubelet removes images.
+        threshold: u8,
+        /// The file that says so.
+        source_file: Option<String>,
+    },
 }
 
 /// All nodes' plans: what `--dry-run -o json` prints.
@@ -127,12 +151,14 @@ pub struct NodePlan {
     pub bytes: u64,
     /// Bytes that are not sent because the node has them for good.
     pub bytes_skipped: u64,
+    /// Bytes that are not sent because the runtime stores them in another namespace, from which the import takes them over.
+    pub bytes_adopted: u64,
     /// Bytes of blobs and parts of blobs that an earlier run staged on the node: complete ones are not sent, parts are
     /// sent again as far as they cannot be proved.
     pub bytes_resumed: u64,
     /// What is not sent and why.
     pub skipped: Vec<SkippedBlob>,
-    /// What is needed where.
+    /// What is needed where; a file system of which nothing is needed is not among them.
     pub disk: Vec<DiskNeed>,
 }
 
@@ -163,19 +189,6 @@ pub struct SkippedBlob {
     pub size: u64,
     /// Why.
     pub reason: Have,
-}
-
-/// Space on one file system. Bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct DiskNeed {
-    /// For staging, the runtime, or both.
-    pub what: &'static str,
-    /// Where it is mounted.
-    pub mount: String,
-    /// What is needed, an estimate.
-    pub need: u64,
-    /// What is free.
-    pub free: u64,
 }
 
 impl NodePlan {
@@ -222,6 +235,7 @@ impl NodePlan {
             blobs: 0,
             bytes: 0,
             bytes_skipped: 0,
+            bytes_adopted: 0,
             bytes_resumed: 0,
             skipped: Vec::new(),
             disk: Vec::new(),
@@ -256,21 +270,20 @@ impl NodePlan {
         skipped.retain(|digest, _| !on_the_way.contains(digest));
         plan.blobs = on_the_way.len() as u64;
         plan.bytes = plan.to_send().map(Descriptor::size).sum();
-        let of = |staged: bool| {
-            skipped.values().filter(move |s| (s.reason == Have::Staged) == staged).map(|s| s.size)
+        let of = |wanted: fn(Have) -> bool| -> u64 {
+            skipped.values().filter(|s| wanted(s.reason)).map(|s| s.size).sum()
         };
-        plan.bytes_skipped = of(false).sum();
-        let staged: u64 = of(true).sum();
+        plan.bytes_skipped = of(|have| !matches!(have, Have::Staged | Have::Adopted));
+        plan.bytes_adopted = of(|have| have == Have::Adopted);
+        let staged = of(|have| have == Have::Staged);
         let part = |b: &Descriptor| facts.partials.get(b.digest().hex()).map_or(0, |&n| n.min(b.size()));
         plan.bytes_resumed = staged + plan.to_send().map(part).sum::<u64>();
         plan.skipped = skipped.into_values().collect();
-        plan.disk = plan.disk_needs(runtime, facts);
-        match plan.disk.iter().find(|d| d.need > d.free) {
-            Some(d) if !options.ignore_disk => {
-                Err(PlanError::Disk { what: d.what, mount: d.mount.clone(), need: d.need, free: d.free })
-            }
-            _ => Ok(plan),
+        plan.disk = disk::needs(&plan, runtime, facts);
+        if !options.ignore_disk {
+            disk::check(&plan.disk, facts.kubelet.as_ref())?;
         }
+        Ok(plan)
     }
 
     /// Refuses a plan that would send what a delta bundle does not have.
@@ -301,51 +314,15 @@ impl NodePlan {
     pub fn to_import(&self) -> impl Iterator<Item = &ImagePlan> {
         self.images.iter().filter(|i| !i.ready)
     }
-
-    fn disk_needs(&self, runtime: &dyn Runtime, facts: &NodeFacts) -> Vec<DiskNeed> {
-        let sizes: Vec<u64> = self.to_import().map(|i| i.send.iter().map(Descriptor::size).sum()).collect();
-        let staging = if runtime.keeps_shared_blobs_staged() {
-            sizes.iter().sum()
-        } else {
-            // What is imported is gone from staging, and so many images are there at once, in whatever order.
-            let sent: BTreeSet<&Digest> = self.to_send().map(Descriptor::digest).collect();
-            let of = |i: &ImagePlan| {
-                let blobs = i.image.blobs.iter().filter(|b| sent.contains(b.digest()));
-                blobs.map(Descriptor::size).sum::<u64>()
-            };
-            let mut windows: Vec<u64> = self.to_import().map(of).collect();
-            windows.sort_unstable_by(|a, b| b.cmp(a));
-            windows.iter().take(PIPELINE).sum::<u64>().min(sizes.iter().sum())
-        };
-        let staging = staging.saturating_sub(facts.partial);
-        let mut after = facts.clone();
-        let mut stored = 0u64;
-        for image in self.to_import().map(|i| &i.image) {
-            stored = stored.saturating_add(runtime.disk_need(&after, image));
-            after.content.extend(image.blobs.iter().map(|b| b.digest().clone()));
-            after.snapshots.extend(image.image.chain_ids.iter().cloned());
-        }
-        let on =
-            |disk: &Disk, what, need| DiskNeed { what, mount: disk.mount.clone(), need, free: disk.free };
-        let mut needs = match (&facts.staging_disk, &facts.runtime_disk) {
-            (Some(s), Some(r)) if s.same(r) => {
-                vec![on(r, "staging and images", staging.saturating_add(stored))]
-            }
-            (s, r) => {
-                let s = s.as_ref().map(|d| on(d, "staging", staging));
-                let r = r.as_ref().map(|d| on(d, "images", stored));
-                s.into_iter().chain(r).collect()
-            }
-        };
-        needs.retain(|d| d.need > 0);
-        needs
-    }
 }
 
 /// Where a blob is already, if anywhere.
 fn whence(runtime: &dyn Runtime, facts: &NodeFacts, image: &RuntimeImage, blob: &Descriptor) -> Option<Have> {
     let staged = facts.staged.get(blob.digest()) == Some(&blob.size());
-    runtime.has(facts, image, blob).or(staged.then_some(Have::Staged))
+    match runtime.has(facts, image, blob) {
+        None | Some(Have::Adopted) if staged => Some(Have::Staged),
+        have => have,
+    }
 }
 
 /// The part of a bundled image that a node of this platform runs. An image of exactly the platform is preferred to

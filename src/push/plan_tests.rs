@@ -1,6 +1,7 @@
 use super::*;
 use crate::runtime::fixtures::{empty_node, graph, index, manifest};
 use crate::runtime::{Containerd, Flavor, ImageFolder, NamedImage};
+use crate::runtime::{Disk, Kubelet};
 use crate::store::MemoryStore;
 
 fn containerd() -> Containerd {
@@ -150,8 +151,10 @@ fn a_disk_that_is_too_small_is_refused_before_anything_is_sent() {
     let store = MemoryStore::new();
     let images: Vec<BundleImage> =
         ["a", "b", "c", "d"].iter().map(|n| single(&store, &format!("{n}:1"), &["base", n])).collect();
-    let disk =
-        |device: &str, free| Some(Disk { device: device.into(), mount: format!("/mnt{device}"), free });
+    let size = 1 << 40;
+    let disk = |device: &str, free| {
+        Some(Disk { device: device.into(), mount: format!("/mnt{device}"), size, used: size - free, free })
+    };
     let mut facts = empty_node();
     (facts.staging_disk, facts.runtime_disk) = (disk("/dev/a", 1 << 30), disk("/dev/b", 1 << 30));
     let roomy = plan(&images, &facts).unwrap();
@@ -159,6 +162,10 @@ fn a_disk_that_is_too_small_is_refused_before_anything_is_sent() {
     assert!(staging.need < roomy.bytes, "what is imported leaves staging");
     // Layers of 4 + 4 × 1 bytes are stored as they are and unpack to three times that.
     assert_eq!(stored.need, roomy.bytes + 3 * (4 + 4));
+    let free = 1 << 30;
+    assert_eq!((staging.used, staging.used_after, staging.free_after), (size - free, size - free, free));
+    assert_eq!((stored.used_after, stored.free_after), (size - free + stored.need, free - stored.need));
+    assert_eq!((staging.image_gc_percent, stored.image_gc_percent), (None, Some(85)));
 
     for (staging_free, runtime_free, what) in
         [(staging.need - 1, 1 << 30, "staging"), (1 << 30, stored.need - 1, "images")]
@@ -178,12 +185,56 @@ fn a_disk_that_is_too_small_is_refused_before_anything_is_sent() {
 }
 
 #[test]
+fn a_plan_that_would_make_kubelet_remove_images_is_refused() {
+    let store = MemoryStore::new();
+    let images = [single(&store, "a:1", &["base"])];
+    let mut facts = empty_node();
+    let disk =
+        Disk { device: "/dev/a".into(), mount: "/".into(), size: 1 << 30, used: 1 << 29, free: 1 << 29 };
+    facts.runtime_disk = Some(disk);
+    let kubelet = |image_gc_percent| Some(Kubelet { image_gc_percent, source: None });
+    facts.kubelet = kubelet(52);
+    let planned = plan(&images, &facts).unwrap();
+    assert_eq!(planned.disk[0].image_gc_percent, Some(52));
+    facts.kubelet = kubelet(51);
+    let error = plan(&images, &facts).unwrap_err();
+    assert!(matches!(error, PlanError::ImageGc { threshold: 51, .. }), "{error}");
+    let elsewhere = Containerd::new(Flavor::Plain).in_namespace("default");
+    let plan = NodePlan::compute("n1", &images, &elsewhere, &facts, &PushOptions::default()).unwrap();
+    assert_eq!(plan.disk[0].image_gc_percent, None, "kubelet has no eye on other namespaces");
+    let anyway = PushOptions { ignore_disk: true, ..PushOptions::default() };
+    let plan = NodePlan::compute("n1", &images, &containerd(), &facts, &anyway).unwrap();
+    assert!(plan.disk[0].collects(), "and the plan says so");
+}
+
+#[test]
+fn what_another_namespace_stores_is_adopted_and_not_sent() {
+    let store = MemoryStore::new();
+    let big = "b".repeat(100_000);
+    let image = single(&store, "a:1", &[&big, "small"]);
+    let mut facts = empty_node();
+    facts.elsewhere.extend(image.graph.blobs.iter().map(|b| b.digest().clone()));
+    let adopting = plan(std::slice::from_ref(&image), &facts).unwrap();
+    assert_eq!(reason(&adopting, layer(&image, 0)), Some(Have::Adopted));
+    assert_eq!(sent(&adopting)[0], *layer(&image, 1).digest(), "what is small is quicker sent");
+    assert_eq!((adopting.bytes_adopted, adopting.bytes_skipped, adopting.blobs), (100_000, 0, 3));
+
+    facts.staged.insert(layer(&image, 0).digest().clone(), 100_000);
+    let staged = plan(std::slice::from_ref(&image), &facts).unwrap();
+    assert_eq!((staged.bytes_adopted, staged.bytes_resumed), (0, 100_000));
+    facts.distrust(&[layer(&image, 0).digest().clone()].into());
+    assert_eq!(plan(&[image], &facts).unwrap().blobs, 4, "it could not be taken over");
+}
+
+#[test]
 fn an_image_folder_keeps_shared_blobs_until_the_last_archive() {
     let store = MemoryStore::new();
     let images: Vec<BundleImage> =
         ["a", "b", "c", "d"].iter().map(|n| single(&store, &format!("{n}:1"), &["base", n])).collect();
     let mut facts = empty_node();
-    facts.staging_disk = Some(Disk { device: "/dev/a".into(), mount: "/".into(), free: 1 << 30 });
+    let disk =
+        Disk { device: "/dev/a".into(), mount: "/".into(), size: 1 << 31, used: 1 << 30, free: 1 << 30 };
+    facts.staging_disk = Some(disk);
     let folder = ImageFolder::new("/srv/images", false);
     let plan = NodePlan::compute("n1", &images, &folder, &facts, &PushOptions::default()).unwrap();
     assert_eq!(plan.disk[0].need, plan.bytes);

@@ -30,6 +30,8 @@ pub struct NodeReport {
     pub blobs_sent: u64,
     /// Bytes of blobs that were not sent because the node had them for good.
     pub bytes_skipped: u64,
+    /// Bytes of blobs that were not sent because the runtime took them over from another of its namespaces.
+    pub bytes_adopted: u64,
     /// Bytes of blobs that were not sent because an earlier run had staged them, whole or in part.
     pub bytes_resumed: u64,
     /// From the first connection on.

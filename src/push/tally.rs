@@ -16,6 +16,8 @@ pub(super) struct Tally {
     pub(super) blobs_sent: u64,
     /// Of the first plan: later ones skip what this run sent.
     pub(super) bytes_skipped: Option<u64>,
+    /// Taken over from another namespace of the runtime.
+    pub(super) bytes_adopted: u64,
     /// Complete blobs in staging, of the first plan: later ones find what this run sent.
     staged: Option<u64>,
     parts: Parts,

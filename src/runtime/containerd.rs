@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::kubelet::{self, SCRIPT as KUBELET};
 use super::sections::{self, PRELUDE, Sections, Staged};
 use super::shell::ONE_AT_A_TIME;
 use super::{
@@ -22,6 +23,7 @@ use super::{
 };
 use crate::node::{CommandOutput, RemoteCommand, quote};
 use crate::oci::{Descriptor, Digest, media};
+use adopt::Adoption;
 use carry::{CARRIER, Carry, FAST};
 
 /// What is unusual about an image that runs, on a node that seems to discard layers. Why they are gone cannot be seen.
@@ -103,7 +105,11 @@ impl Containerd {
 
     /// The start of every `ctr` command.
     fn ctr(&self) -> String {
-        let namespace = quote(&self.namespace);
+        self.ctr_in(&quote(&self.namespace))
+    }
+
+    /// The same in another namespace, a word for the shell.
+    fn ctr_in(&self, namespace: &str) -> String {
         let program = self.program();
         match &self.flavor {
             Flavor::Plain => format!("{program} -n {namespace}"),
@@ -205,13 +211,14 @@ impl Runtime for Containerd {
     fn probe(&self, staging: &str) -> RemoteCommand {
         let (ctr, program, staging) = (self.ctr(), self.program(), quote(staging));
         let script = format!(
-            r#"{PRELUDE}s machine uname -sm
+            r#"{PRELUDE}{KUBELET}{others}s machine uname -sm
 s tar command -v tar
 s program command -v {program}
 [ "$r" = 0 ] || exit 0
 s version {ctr} version
 [ "$r" = 0 ] || exit 0
 s content {ctr} content ls -q
+s others others
 s snapshots {ctr} snapshots ls
 s images {ctr} images ls
 s check {ctr} images check
@@ -219,8 +226,10 @@ s staged staged {staging}
 s staging-space space {staging}
 root=$({ctr} plugins ls -d id==content 2>/dev/null | sed -n 's|^ *root  *\(/.*\)/io.containerd.content.v1.content *$|\1|p' | head -n 1)
 s runtime-space space "${{root:-{root}}}"
+s kubelet kubelet
 "#,
             root = self.root(),
+            others = self.others(),
         );
         RemoteCommand { patience: Some(Duration::from_secs(120)), ..RemoteCommand::root(script) }
     }
@@ -249,14 +258,16 @@ s runtime-space space "${{root:-{root}}}"
         let snapshots = all.need("snapshots", "ctr snapshots ls")?;
         let images = all.need("images", "ctr images ls")?;
         let checked = all.need("check", "ctr images check")?;
-        let Staged { blobs: staged, partial, partials } =
+        let Staged { blobs: staged, partial, partials, adopting } =
             all.get("staged").map(|s| sections::staged(&s.lines)).unwrap_or_default();
+        let others = all.get("others").map(|s| s.lines.as_slice()).unwrap_or_default();
         let names = parse_images(&images.lines, &checked.lines);
         let discards_layers = discards_layers(&names, &images.lines, &checked.lines);
         Ok(NodeFacts {
             platform,
             runtime: format!("{} {server}", self.label()),
             content: content.lines.iter().filter_map(|l| l.trim().parse().ok()).collect(),
+            elsewhere: others.iter().filter_map(|l| l.trim().parse().ok()).collect(),
             snapshots: parse_snapshots(&snapshots.lines),
             names,
             archives: BTreeMap::new(),
@@ -264,7 +275,9 @@ s runtime-space space "${{root:-{root}}}"
             partial,
             partials,
             discards_layers,
+            adopting,
             distrusted: BTreeSet::new(),
+            kubelet: all.get("kubelet").and_then(|s| kubelet::parse(&s.lines)),
             runtime_disk: all.get("runtime-space").and_then(|s| sections::disk(&s.lines)),
             staging_disk: all.get("staging-space").and_then(|s| sections::disk(&s.lines)),
         })
@@ -273,6 +286,9 @@ s runtime-space space "${{root:-{root}}}"
     fn has(&self, facts: &NodeFacts, image: &RuntimeImage, blob: &Descriptor) -> Option<Have> {
         if facts.content.contains(blob.digest()) {
             return Some(Have::Stored);
+        }
+        if adopt::can(facts, image, blob) {
+            return Some(Have::Adopted);
         }
         if !(facts.discards_layers || image.carrier.is_some()) || facts.distrusted.contains(blob.digest()) {
             return None;
@@ -332,6 +348,7 @@ s runtime-space space "${{root:-{root}}}"
             format!("{{\n{after_failure}}} >/dev/null 2>&1\n")
         };
         let Carry { carry, carried, first } = self.carry(job).unwrap_or_default();
+        let Adoption { adopt, wanted } = self.adopt(job).unwrap_or_default();
         // The index comes first on standard input, then the list of files for tar. `set -C` so that root writes
         // through no link that somebody put there. POSIX sh has no pipefail: tar's status takes its own way.
         let script = format!(
@@ -341,7 +358,7 @@ umask 077
 cd {staging} || exit 98
 {ONE_AT_A_TIME}rm -f index.json oci-layout
 set -C
-{carry}IFS= read -r index || exit 97
+{carry}{adopt}IFS= read -r index || exit 97
 printf '%s\n' "$index" >index.json || exit 96
 printf '%s\n' '{OCI_LAYOUT}' >oci-layout || exit 96
 {before}t=$( {{ {{ tar -cf - -T -; echo "$?" >&3; }} | {ctr} images import - >&2; }} 3>&1 ) && c=0 || c=$?
@@ -359,7 +376,7 @@ fi
         }
         let bytes =
             job.image.blobs.iter().filter(|b| job.staged.contains(b.digest())).map(Descriptor::size).sum();
-        let stdin = format!("{first}{}\n{list}", index_json(job.image)).into_bytes();
+        let stdin = format!("{first}{wanted}{}\n{list}", index_json(job.image)).into_bytes();
         RemoteCommand { stdin, patience: Some(patience(bytes)), ..RemoteCommand::root(script) }
     }
 
@@ -375,12 +392,17 @@ fi
             (rest.trim_end() == "not found").then(|| digest.parse().ok())
         };
         let missing: Vec<Option<Digest>> = stderr.lines().filter_map(missing).collect();
-        let content_missing = !missing.is_empty();
+        let lost = adopt::lost(&output.text());
+        let content_missing = !missing.is_empty() || !lost.is_empty();
         let mut reason = output.complaint();
         if reason.contains("no space left on device") {
             reason += "; make room on the node's disk";
         }
-        Err(ImportFailure { reason, content_missing, damaged: missing.into_iter().flatten().collect() })
+        Err(ImportFailure {
+            reason,
+            content_missing,
+            damaged: missing.into_iter().flatten().chain(lost).collect(),
+        })
     }
 
     fn disk_need(&self, facts: &NodeFacts, image: &RuntimeImage) -> u64 {
@@ -395,6 +417,10 @@ fi
         missing.fold(need, |n, b| n.saturating_add(b.size()))
     }
 
+    fn feeds_kubelet(&self) -> bool {
+        self.namespace == NAMESPACE
+    }
+
     fn takes_carriers(&self) -> bool {
         true
     }
@@ -403,7 +429,7 @@ fi
         false
     }
 
-    fn leftovers(&self, facts: &NodeFacts) -> Option<RemoteCommand> {
+    fn leftovers(&self, staging: &str, facts: &NodeFacts) -> Option<RemoteCommand> {
         let names: Vec<String> = facts
             .names
             .keys()
@@ -411,11 +437,14 @@ fi
             .take(200)
             .map(|n| quote(n))
             .collect();
-        if names.is_empty() {
-            return None;
+        let mut script = "PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin\n".to_owned();
+        if facts.adopting {
+            script += &self.release(staging);
         }
-        let path = "PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin";
-        Some(RemoteCommand::root(format!("{path}\n{} images rm {}", self.ctr(), names.join(" "))))
+        if !names.is_empty() {
+            script += &format!("{} images rm {}", self.ctr(), names.join(" "));
+        }
+        (facts.adopting || !names.is_empty()).then(|| RemoteCommand::root(script))
     }
 }
 
@@ -517,6 +546,8 @@ const FAILED: &str = r#"case $t in 0|141) ;; *) echo "tar could not read the sta
 exit "$c"
 "#;
 
+#[path = "containerd_adopt.rs"]
+mod adopt;
 #[path = "containerd_carry.rs"]
 mod carry;
 

@@ -64,7 +64,10 @@ fn lab_a() -> RuntimeImage {
 fn the_probe_is_one_readable_script() {
     let command = plain().probe("/var/lib/omk/staging");
     assert!(command.root && command.stdin.is_empty());
-    assert_snapshot!(command.script.strip_prefix(PRELUDE).unwrap(), @r#"
+    assert_snapshot!(command.script.strip_prefix(PRELUDE).unwrap().strip_prefix(KUBELET).unwrap(), @r#"
+    others() { ctr -n k8s.io namespaces ls -q | grep -vxF k8s.io | head -n 16 | while IFS= read -r n; do
+      ctr -n "$n" content ls -q </dev/null | head -n 100000
+    done; }
     s machine uname -sm
     s tar command -v tar
     s program command -v ctr
@@ -72,6 +75,7 @@ fn the_probe_is_one_readable_script() {
     s version ctr -n k8s.io version
     [ "$r" = 0 ] || exit 0
     s content ctr -n k8s.io content ls -q
+    s others others
     s snapshots ctr -n k8s.io snapshots ls
     s images ctr -n k8s.io images ls
     s check ctr -n k8s.io images check
@@ -79,6 +83,7 @@ fn the_probe_is_one_readable_script() {
     s staging-space space /var/lib/omk/staging
     root=$(ctr -n k8s.io plugins ls -d id==content 2>/dev/null | sed -n 's|^ *root  *\(/.*\)/io.containerd.content.v1.content *$|\1|p' | head -n 1)
     s runtime-space space "${root:-/var/lib/containerd}"
+    s kubelet kubelet
     "#);
 }
 
@@ -307,7 +312,73 @@ fn a_carrier_is_imported_before_the_image_and_removed_after_it() {
     let job = ImportJob { staging: "/s/t", image: &image, staged: &staged, facts: &facts };
     assert!(!plain().import(&job).script.contains("carrier"));
     facts.names.insert(name, NamedImage { digest: d(A), complete: true, unpacked: true, archive: None });
-    assert!(plain().leftovers(&facts).unwrap().script.contains("images rm omk.invalid/carrier/"));
+    assert!(plain().leftovers("/s/t", &facts).unwrap().script.contains("images rm omk.invalid/carrier/"));
+}
+
+#[test]
+fn an_adoption_comes_before_the_import_and_ends_with_it() {
+    let store = MemoryStore::new();
+    let big = "b".repeat(70_000);
+    let image = fixtures::image(&store, "a", &[&big, "top"]);
+    let mut facts = fixtures::empty_node();
+    let layer = &image.image.layers[0];
+    facts.elsewhere.extend([layer.digest().clone(), image.root.digest().clone()]);
+    assert_eq!(plain().has(&facts, &image, layer), Some(Have::Adopted));
+    assert_eq!(plain().has(&facts, &image, &image.root), None, "too small to be worth it");
+    let staged: BTreeSet<Digest> = image.blobs[1..].iter().map(|b| b.digest().clone()).collect();
+    let job = ImportJob { staging: "/s/t", image: &image, staged: &staged, facts: &facts };
+    let command = plain().import(&job);
+    let (from, to) =
+        (command.script.find("IFS=").unwrap(), command.script.find("IFS= read -r index").unwrap());
+    assert_snapshot!(command.script[from..to], @r#"
+    IFS= read -r wanted || exit 97
+    rm -f ./adopting
+    : >./adopting || exit 96
+    release() {
+      ctr -n k8s.io content ls -q 'labels."containerd.io/gc.root"==omk' | while IFS= read -r d; do
+        ctr -n k8s.io content label "$d" containerd.io/gc.root= </dev/null
+      done >/dev/null 2>&1
+      rm -f ./adopting
+    }
+    trap release EXIT
+    trap 'exit 129' HUP
+    trap 'exit 143' TERM
+    for b in $wanted; do
+      d=${b#*=}
+      ctr -n k8s.io content ingest --expected-digest "$d" --expected-size "${b%%=*}" "omk-adopt-$d" <./adopting >&2 &&
+        ctr -n k8s.io content label "$d" containerd.io/gc.root=omk >/dev/null || {
+        for b in $wanted; do echo "==lost ${b#*=}"; done
+        echo "$d is stored for another namespace but cannot be taken over" >&2
+        exit 91
+      }
+    done
+    "#);
+    let stdin = String::from_utf8(command.stdin).unwrap();
+    assert_eq!(stdin.lines().next().unwrap(), format!("70000={}", layer.digest()));
+    assert!(!stdin.contains(&layer.digest().layout_path()), "it is not in the archive");
+
+    let all: BTreeSet<Digest> = image.blobs.iter().map(|b| b.digest().clone()).collect();
+    let job = ImportJob { staged: &all, ..job };
+    assert!(!plain().import(&job).script.contains("ingest"), "what is staged need not be adopted");
+    let said = format!("==lost {}\n==lost nothing\n", layer.digest());
+    let output = CommandOutput { status: 91, stdout: said.into(), stderr: "it is gone".into() };
+    let failure = plain().parse_import(&output).unwrap_err();
+    assert!(failure.content_missing && failure.damaged == [layer.digest().clone()]);
+    facts.adopting = true;
+    assert!(plain().leftovers("/s/t", &facts).unwrap().script.contains("cd /s/t && {"));
+}
+
+#[test]
+fn other_namespaces_and_kubelets_are_read_from_the_probe() {
+    let (there, gone) = (Digest::sha256(b"x"), Digest::sha256(b"y"));
+    let more = format!(
+        "\n==omk others\n{there}\nctr: no\n{gone}\n==rc 0\n==omk kubelet\nfile /etc/default/kubelet\npercent 70\n==rc 0\n"
+    );
+    let facts = plain().parse_probe(&says(&format!("{}{more}", PROBES[0]))).unwrap();
+    assert_eq!(facts.elsewhere, BTreeSet::from([there, gone]));
+    assert_eq!(facts.kubelet.unwrap().image_gc_percent, 70);
+    let facts = recorded(0);
+    assert!(facts.elsewhere.is_empty() && facts.kubelet.is_none() && !facts.adopting);
 }
 
 #[test]
@@ -345,11 +416,11 @@ fn import_answers_are_judged() {
 #[test]
 fn backups_of_an_interrupted_run_are_removed() {
     let mut facts = fixtures::empty_node();
-    assert!(plain().leftovers(&facts).is_none());
+    assert!(plain().leftovers("/s/t", &facts).is_none());
     let image = NamedImage { digest: d(A), complete: true, unpacked: true, archive: None };
     facts.names.insert("omk.invalid/backup/00ff:1".into(), image.clone());
     facts.names.insert("docker.io/omk.invalid/backup/x:1".into(), image);
-    let command = plain().leftovers(&facts).unwrap();
+    let command = plain().leftovers("/s/t", &facts).unwrap();
     assert!(command.script.ends_with("ctr -n k8s.io images rm omk.invalid/backup/00ff:1"));
 }
 

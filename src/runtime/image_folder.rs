@@ -97,12 +97,13 @@ s runtime-space space {folder}
                 names.insert(name, NamedImage { digest, complete: true, unpacked: true, archive });
             }
         }
-        let Staged { blobs: staged, partial, partials } =
+        let Staged { blobs: staged, partial, partials, .. } =
             all.get("staged").map(|s| sections::staged(&s.lines)).unwrap_or_default();
         Ok(NodeFacts {
             platform,
             runtime: self.label(),
             content: archives.values().flat_map(|a: &BTreeMap<_, _>| a.keys().cloned()).collect(),
+            elsewhere: BTreeSet::new(),
             snapshots: BTreeSet::new(),
             names,
             archives,
@@ -110,7 +111,9 @@ s runtime-space space {folder}
             partial,
             partials,
             discards_layers: false,
+            adopting: false,
             distrusted: BTreeSet::new(),
+            kubelet: None,
             runtime_disk: all.get("runtime-space").and_then(|s| sections::disk(&s.lines)),
             staging_disk: all.get("staging-space").and_then(|s| sections::disk(&s.lines)),
         })
@@ -248,7 +251,7 @@ echo ==imported
         true
     }
 
-    fn leftovers(&self, _: &NodeFacts) -> Option<RemoteCommand> {
+    fn leftovers(&self, _: &str, _: &NodeFacts) -> Option<RemoteCommand> {
         None
     }
 }

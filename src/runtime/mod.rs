@@ -18,6 +18,7 @@ pub mod carrier;
 mod containerd;
 mod detect;
 mod image_folder;
+pub mod kubelet;
 mod sections;
 mod shell;
 
@@ -25,6 +26,7 @@ pub use carrier::{Carrier, Packed};
 pub use containerd::{Containerd, Flavor};
 pub use detect::{Detected, RuntimeChoice, detect, parse_detect};
 pub use image_folder::ImageFolder;
+pub use kubelet::Kubelet;
 pub use shell::{check_staging, discard, parse_discard};
 
 /// Where blobs wait on a node when the inventory does not say.
@@ -127,6 +129,8 @@ pub struct NodeFacts {
     pub runtime: String,
     /// Blobs that the runtime stores.
     pub content: BTreeSet<Digest>,
+    /// Blobs that it stores for others (namespaces of containerd): they need no transfer.
+    pub elsewhere: BTreeSet<Digest>,
     /// Chain IDs of committed snapshots: layers that are unpacked.
     pub snapshots: BTreeSet<Digest>,
     /// Every name that the runtime knows.
@@ -142,8 +146,12 @@ pub struct NodeFacts {
     pub partials: BTreeMap<String, u64>,
     /// Evidently the runtime drops layers once they are unpacked: see [`Containerd`].
     pub discards_layers: bool,
+    /// An adoption of content from another namespace was interrupted.
+    pub adopting: bool,
     /// Layers that turned out to be needed although they seemed to be unpacked.
     pub distrusted: BTreeSet<Digest>,
+    /// The node's kubelet, where there is one that removes images from this runtime.
+    pub kubelet: Option<Kubelet>,
     /// Where the runtime keeps images.
     pub runtime_disk: Option<Disk>,
     /// Where staging is, or would be.
@@ -151,11 +159,12 @@ pub struct NodeFacts {
 }
 
 impl NodeFacts {
-    /// Forgets that staging and archives have these blobs, and that a snapshot stands for them: what is named there can
+    /// Forgets that staging, archives and other namespaces have these blobs, and that a snapshot stands for them: what is named there can
     /// still have flipped bits. They are sent again; archives that need them are not ready any more, and are written
     /// anew.
     pub fn distrust(&mut self, damaged: &BTreeSet<Digest>) {
         self.distrusted.extend(damaged.iter().cloned());
+        self.elsewhere.retain(|digest| !damaged.contains(digest));
         self.staged.retain(|digest, _| !damaged.contains(digest));
         for archive in self.archives.values_mut() {
             archive.retain(|digest, _| !damaged.contains(digest));
@@ -195,7 +204,11 @@ pub struct Disk {
     pub device: String,
     /// Where it is mounted.
     pub mount: String,
-    /// Bytes that can still be written.
+    /// Bytes in all.
+    pub size: u64,
+    /// Bytes that are taken.
+    pub used: u64,
+    /// Bytes that can still be written; less than the rest where some are kept for root.
     pub free: u64,
 }
 
@@ -215,6 +228,8 @@ pub enum Have {
     Stored,
     /// It is a layer whose content is gone but which is unpacked.
     Unpacked,
+    /// The runtime stores it for somebody else and takes it over without a transfer.
+    Adopted,
     /// An earlier run sent it.
     Staged,
     /// An archive on the node has it.
@@ -228,6 +243,7 @@ impl fmt::Display for Have {
         f.write_str(match self {
             Self::Stored => "content there",
             Self::Unpacked => "snapshot there",
+            Self::Adopted => "content there in another namespace",
             Self::Staged => "staged already",
             Self::Archived => "in an archive there",
             Self::ImageReady => "image ready",
@@ -307,11 +323,21 @@ pub trait Runtime: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether kubelet looks after what this runtime stores, and removes images when their file system fills up.
+    fn feeds_kubelet(&self) -> bool {
+        false
+    }
+
+    /// Whether the import of this blob takes it over from another namespace.
+    fn adopts(&self, facts: &NodeFacts, image: &RuntimeImage, blob: &Descriptor) -> bool {
+        self.has(facts, image, blob) == Some(Have::Adopted)
+    }
+
     /// Whether an import needs all blobs of an image at hand, also those that the import before it took.
     fn keeps_shared_blobs_staged(&self) -> bool;
 
-    /// Names that an interrupted run of omk left behind and that nothing needs any more.
-    fn leftovers(&self, facts: &NodeFacts) -> Option<RemoteCommand>;
+    /// Removes what an interrupted run of omk left behind and nothing needs any more.
+    fn leftovers(&self, staging: &str, facts: &NodeFacts) -> Option<RemoteCommand>;
 }
 
 #[cfg(test)]

@@ -127,10 +127,13 @@ pub(super) fn disk(lines: &[&str]) -> Option<Disk> {
         // Device names may have spaces (CIFS); the five fields at the end never do, a mount point rarely.
         let fields: Vec<&str> = line.split_whitespace().collect();
         let percent = fields.iter().rposition(|f| f.ends_with('%'))?;
-        let free: u64 = fields.get(percent.checked_sub(1)?)?.parse().ok()?;
+        let bytes = |before: usize| -> Option<u64> {
+            Some(fields.get(percent.checked_sub(before)?)?.parse::<u64>().ok()?.saturating_mul(1024))
+        };
+        let (size, used, free) = (bytes(3)?, bytes(2)?, bytes(1)?);
         let device = fields[..percent.checked_sub(3)?].join(" ");
         let mount = fields[percent + 1..].join(" ");
-        (!device.is_empty()).then_some(Disk { device, mount, free: free.saturating_mul(1024) })
+        (!device.is_empty()).then_some(Disk { device, mount, size, used, free })
     })
 }
 
@@ -142,7 +145,12 @@ pub(super) struct Staged {
     pub(super) partial: u64,
     /// By the hexadecimal part of the digest: the largest part that is there.
     pub(super) partials: BTreeMap<String, u64>,
+    /// The mark of an adoption.
+    pub(super) adopting: bool,
 }
+
+/// In staging while content is adopted from another namespace of containerd.
+pub(super) const ADOPTING: &str = "./adopting";
 
 /// `SIZE ./PATH` lines.
 pub(super) fn staged(lines: &[&str]) -> Staged {
@@ -152,6 +160,7 @@ pub(super) fn staged(lines: &[&str]) -> Staged {
         let Ok(size) = size.parse::<u64>() else { continue };
         match layout_digest(path) {
             Some(digest) => drop(all.blobs.insert(digest, size)),
+            None if path == ADOPTING => all.adopting = true,
             // Notes about the folder and about how far a part is.
             None if path.ends_with("/.omk-staging") || path.ends_with(".journal") => {}
             None => {
@@ -218,13 +227,18 @@ mod tests {
             "/dev/vda         264212084 19064448  76221440      21% /var/lib/containerd",
         ];
         let vda = disk(&lines).unwrap();
-        assert_eq!(
-            vda,
-            Disk { device: "/dev/vda".into(), mount: "/var/lib/containerd".into(), free: 76_221_440 * 1024 }
-        );
+        let expected = Disk {
+            device: "/dev/vda".into(),
+            mount: "/var/lib/containerd".into(),
+            size: 264_212_084 * 1024,
+            used: 19_064_448 * 1024,
+            free: 76_221_440 * 1024,
+        };
+        assert_eq!(vda, expected);
         assert_eq!(disk(&["//srv/a share 100 50 50 50% /mnt/a b"]).unwrap().mount, "/mnt/a b");
         assert_eq!(disk(&["df: no such file"]), None);
-        let other = |device: &str, mount: &str| Disk { device: device.into(), mount: mount.into(), free: 0 };
+        let other =
+            |device: &str, mount: &str| Disk { device: device.into(), mount: mount.into(), ..vda.clone() };
         assert!(vda.same(&other("/dev/vda", "/")));
         assert!(other("tmpfs", "/run").same(&other("tmpfs", "/run")));
         assert!(!other("tmpfs", "/run").same(&other("tmpfs", "/tmp")));
@@ -258,6 +272,7 @@ mod tests {
             format!("1 ./partial/{hex}.r2.journal"),
             "40 ./partial/../x".into(),
             "50 ./.omk-staging".into(),
+            "0 ./adopting".into(),
             "nonsense".into(),
             "x y".into(),
         ];
@@ -265,6 +280,7 @@ mod tests {
         let found = staged(&lines);
         assert_eq!((found.blobs, found.partial), (BTreeMap::from([(d, 7)]), 9 + 20 + 30 + 40));
         assert_eq!(found.partials, BTreeMap::from([(hex, 30)]));
+        assert!(found.adopting && !staged(&["7 ./x/adopting"]).adopting);
     }
 
     proptest! {

@@ -202,6 +202,47 @@ async fn lab_a_disk_that_is_too_small_and_a_user_without_sudo_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn lab_content_of_another_namespace_is_adopted_and_not_sent() {
+    if !Lab::required() {
+        return;
+    }
+    let lab = Lab::up(1);
+    let store = MemoryStore::new();
+    let base = layer("base", &noise(1, 2_000_000));
+    let first = bundled(&store, "lab.example/web:1", &[&base, &layer("one", &noise(2, 100_000))]);
+    let second = bundled(&store, "lab.example/web:2", &[&base, &layer("two", &noise(3, 200_000))]);
+    let mut there = push(&lab, "root", &store, std::slice::from_ref(&first));
+    there.namespace = Some("default".into());
+    assert!(there.run().await.unwrap().all_ready());
+    assert!(names(&lab).is_empty(), "kubelet's namespace has nothing");
+
+    let layers = &first.graph.images[0].layers;
+    let adopted: u64 = layers.iter().map(|l| l.size()).sum();
+    let both = [first.clone(), second.clone()];
+    let plan = push(&lab, "omk", &store, &both).plan().await;
+    let small = first.graph.size() + second.graph.size() - base.len() as u64 - adopted;
+    assert_eq!((plan.nodes[0].bytes, plan.nodes[0].bytes_adopted), (small, adopted), "{:?}", plan.nodes[0]);
+    let report = run(&lab, "omk", &store, &both).await;
+    let node = &report.nodes[0];
+    assert!(report.all_ready() && node.images.iter().all(|i| i.reason.is_none()), "{report:#?}");
+    assert_eq!((node.bytes_sent, node.bytes_adopted), (small, adopted));
+
+    // Collections take nothing of it, and no label of ours keeps anything for ever.
+    let held = || ctr(&lab, &["content", "ls", "-q", r#"labels."containerd.io/gc.root"==omk"#]);
+    assert_eq!((held(), staged(&lab)), (String::new(), String::new()));
+    lab.exec(1, &["ctr", "-n", "default", "images", "rm", "--sync", &first.names[0], &first.names[1]]);
+    assert!(!ctr(&lab, &["images", "check"]).contains("incomplete"));
+    assert_eq!(run(&lab, "root", &store, &both).await.nodes[0].bytes_sent, 0);
+
+    // What was interrupted in the middle is put in order by the next run.
+    let blob = layers[0].digest().to_string();
+    ctr(&lab, &["content", "label", &blob, "containerd.io/gc.root=omk"]);
+    lab.exec(1, &["touch", "/var/lib/omk/staging/adopting"]);
+    assert!(run(&lab, "omk", &store, &both).await.all_ready());
+    assert_eq!((held(), staged(&lab)), (String::new(), String::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lab_a_staged_blob_that_went_bad_is_sent_again() {
     if !Lab::required() {
         return;

@@ -41,7 +41,7 @@ pub struct PreheatArgs {
     /// How the plan or report is printed
     #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
     output: OutputFormat,
-    /// Go on although a disk seems too small: what images unpack to is an estimate
+    /// Go on although a disk seems too small, or so full that kubelet would remove images: what images unpack to is an estimate
     #[arg(long)]
     ignore_disk: bool,
 }

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use crate::cli::output::{self, say, warn};
-use crate::push::{NodePlan, NodeReport, NodeResult, PushPlan, PushReport, Refused};
+use crate::push::{DiskNeed, NodePlan, NodeReport, NodeResult, PushPlan, PushReport, Refused};
 
 /// `order`: the nodes as the inventory has them; the plan keeps those that are refused apart.
 pub(super) fn tell_plan(plan: &PushPlan, order: &[String]) {
     say(&plan_table(plan, order));
+    if let Some(disks) = disk_table(&plan.nodes) {
+        say(&format!("\n{disks}"));
+    }
     for refused in &plan.refused {
         warn(&format!("{}: {}", refused.node, refused.reason));
     }
@@ -16,11 +19,53 @@ pub(super) fn tell_plan(plan: &PushPlan, order: &[String]) {
         .iter()
         .flat_map(|n| n.images.iter().filter(|i| i.ready).map(|i| (n.node.as_str(), i.note.as_deref())));
     notes(images).iter().for_each(|n| warn(n));
+    collected(&plan.nodes).iter().for_each(|n| warn(n));
+}
+
+/// Where room is needed, now and afterwards.
+fn disk_table(nodes: &[NodePlan]) -> Option<String> {
+    let row = |n: &NodePlan, d: &DiskNeed| {
+        let used = |bytes: u64, free: u64| {
+            let percent = 100 - u128::from(free) * 100 / u128::from(d.size.max(1));
+            format!("{} ({percent} %)", output::bytes(bytes))
+        };
+        vec![
+            n.node.clone(),
+            d.mount.clone(),
+            d.what.to_owned(),
+            used(d.used, d.free),
+            output::bytes(d.free),
+            output::bytes(d.need),
+            used(d.used_after, d.free_after),
+            output::bytes(d.free_after),
+        ]
+    };
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for node in nodes {
+        rows.extend(node.disk.iter().map(|d| row(node, d)));
+    }
+    let head = ["NODE", "DISK", "FOR", "USED", "FREE", "NEEDED", "USED AFTER", "FREE AFTER"];
+    (!rows.is_empty()).then(|| output::table(&head, &rows))
+}
+
+/// Plans that are carried out although kubelet would remove images: there is none yet, or that is how it was wanted.
+fn collected(nodes: &[NodePlan]) -> Vec<String> {
+    let line = |node: &NodePlan, d: &DiskNeed| {
+        format!(
+            "note: {}: {} would be {} % full, and kubelet removes images that no container uses from {} % on",
+            node.node,
+            d.mount,
+            d.percent_at_most(),
+            d.image_gc_percent.unwrap_or_default()
+        )
+    };
+    nodes.iter().flat_map(|n| n.disk.iter().filter(|d| d.collects()).map(move |d| line(n, d))).collect()
 }
 
 fn plan_table(plan: &PushPlan, order: &[String]) -> String {
     let dash = || "-".to_owned();
     let resumed = plan.nodes.iter().any(|n| n.bytes_resumed > 0);
+    let adopted = plan.nodes.iter().any(|n| n.bytes_adopted > 0);
     let row = |n: &NodePlan| {
         let ready = n.images.iter().filter(|i| i.ready).count();
         let state = if ready == n.images.len() { "ready" } else { "to do" };
@@ -33,12 +78,13 @@ fn plan_table(plan: &PushPlan, order: &[String]) -> String {
             format!("{} in {}", output::bytes(n.bytes), output::count(blobs(n.blobs), "blob")),
             output::bytes(n.bytes_skipped),
         ];
+        cells.extend(adopted.then(|| output::bytes(n.bytes_adopted)));
         cells.extend(resumed.then(|| output::bytes(n.bytes_resumed)));
         cells
     };
     let refusal = |r: &Refused| {
         let mut cells = vec![r.node.clone(), state(r.state).to_owned()];
-        cells.extend((0..if resumed { 6 } else { 5 }).map(|_| dash()));
+        cells.extend((0..5 + usize::from(adopted) + usize::from(resumed)).map(|_| dash()));
         cells
     };
     let place = |name: &str| order.iter().position(|n| n == name);
@@ -46,6 +92,7 @@ fn plan_table(plan: &PushPlan, order: &[String]) -> String {
         plan.nodes.iter().map(row).chain(plan.refused.iter().map(refusal)).collect();
     rows.sort_by_key(|r| place(&r[0]));
     let mut head = vec!["NODE", "STATE", "PLATFORM", "RUNTIME", "READY", "TO SEND", "THERE"];
+    head.extend(adopted.then_some("ADOPTABLE"));
     head.extend(resumed.then_some("RESUMABLE"));
     output::table(&head, &rows)
 }
@@ -74,6 +121,7 @@ pub(super) fn tell_report(report: &PushReport) {
 
 fn report_table(report: &PushReport) -> String {
     let resumed = report.nodes.iter().any(|n| n.bytes_resumed > 0);
+    let adopted = report.nodes.iter().any(|n| n.bytes_adopted > 0);
     let row = |n: &NodeReport| {
         let ready = n.images.iter().filter(|i| i.ready).count();
         let mut cells = vec![
@@ -83,12 +131,14 @@ fn report_table(report: &PushReport) -> String {
             format!("{} in {}", output::bytes(n.bytes_sent), output::count(blobs(n.blobs_sent), "blob")),
             output::bytes(n.bytes_skipped),
         ];
+        cells.extend(adopted.then(|| output::bytes(n.bytes_adopted)));
         cells.extend(resumed.then(|| output::bytes(n.bytes_resumed)));
         cells.push(format!("{}.{} s", n.duration_ms / 1000, n.duration_ms % 1000 / 100));
         cells
     };
     let rows: Vec<Vec<String>> = report.nodes.iter().map(row).collect();
     let mut head = vec!["NODE", "STATE", "IMAGES", "SENT", "THERE"];
+    head.extend(adopted.then_some("ADOPTED"));
     head.extend(resumed.then_some("RESUMED"));
     head.push("TIME");
     output::table(&head, &rows)
@@ -136,6 +186,7 @@ mod tests {
             blobs: 0,
             bytes: 0,
             bytes_skipped: 0,
+            bytes_adopted: 0,
             bytes_resumed: resumed,
             skipped: Vec::new(),
             disk: Vec::new(),
@@ -160,6 +211,34 @@ mod tests {
         plan.nodes[0].bytes_resumed = 4_200_000;
         let table = plan_table(&plan, &order);
         assert!(table.contains("RESUMABLE") && table.contains("4.2 MB"), "{table}");
+    }
+
+    #[test]
+    fn disks_are_told_before_and_after() {
+        let mut plan = planned("a", 0);
+        assert!(disk_table(std::slice::from_ref(&plan)).is_none());
+        plan.disk.push(DiskNeed {
+            what: "images",
+            mount: "/var".into(),
+            need: 30_000_000,
+            free: 40_000_000,
+            size: 100_000_000,
+            used: 60_000_000,
+            used_after: 90_000_000,
+            free_after: 10_000_000,
+            image_gc_percent: Some(85),
+        });
+        let table = disk_table(std::slice::from_ref(&plan)).unwrap();
+        insta::assert_snapshot!(table, @r"
+        NODE  DISK  FOR     USED            FREE     NEEDED   USED AFTER      FREE AFTER
+        a     /var  images  60.0 MB (60 %)  40.0 MB  30.0 MB  90.0 MB (90 %)  10.0 MB
+        ");
+        assert_eq!(
+            collected(&[plan]),
+            [
+                "note: a: /var would be 90 % full, and kubelet removes images that no container uses from 85 % on"
+            ]
+        );
     }
 
     #[test]

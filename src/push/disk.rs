@@ -1,0 +1,170 @@
+//! What a plan does to the disks of a node, and whether they bear it.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::plan::{NodePlan, PIPELINE, PlanError};
+use crate::oci::{Descriptor, Digest};
+use crate::runtime::kubelet::IMAGE_GC_PERCENT;
+use crate::runtime::{Disk, Kubelet, NodeFacts, Runtime};
+
+/// Space on one file system of which a plan needs some. Sizes are bytes; those after are estimates that err upwards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DiskNeed {
+    /// For staging, the runtime, or both.
+    pub what: &'static str,
+    /// Where it is mounted.
+    pub mount: String,
+    /// What is needed at most at any time, an estimate.
+    pub need: u64,
+    /// What is free now.
+    pub free: u64,
+    /// All of it.
+    pub size: u64,
+    /// What is used now.
+    pub used: u64,
+    /// What is used when all is done and staging is empty again.
+    pub used_after: u64,
+    /// What is free then.
+    pub free_after: u64,
+    /// The share of `size` from which kubelet removes images, in percent; `None` where it does not look at this file system.
+    pub image_gc_percent: Option<u8>,
+}
+
+impl DiskNeed {
+    /// The share that is not free when so many bytes more are taken, in percent, as kubelet counts
+    /// (`realImageGCManager.GarbageCollect`): what is kept for root is not free.
+    fn percent_with(&self, more: u64) -> u8 {
+        let free = u128::from(self.free.saturating_sub(more));
+        let size = u128::from(self.size.max(1));
+        100u8.saturating_sub(u8::try_from(free * 100 / size).unwrap_or(100))
+    }
+
+    /// The share that is taken now, in percent.
+    pub fn percent(&self) -> u8 {
+        self.percent_with(0)
+    }
+
+    /// The share that is taken while most is needed, in percent.
+    pub fn percent_at_most(&self) -> u8 {
+        self.percent_with(self.need)
+    }
+
+    /// Whether kubelet would remove images while most is needed.
+    pub fn collects(&self) -> bool {
+        self.image_gc_percent.is_some_and(|from| from < 100 && self.percent_at_most() >= from)
+    }
+}
+
+/// Refuses what does not fit, and what would make a kubelet that runs on the node remove images, perhaps those that were just
+/// brought.
+pub(super) fn check(disks: &[DiskNeed], kubelet: Option<&Kubelet>) -> Result<(), PlanError> {
+    if let Some(d) = disks.iter().find(|d| d.need > d.free) {
+        return Err(PlanError::Disk { what: d.what, mount: d.mount.clone(), need: d.need, free: d.free });
+    }
+    match (kubelet, disks.iter().find(|d| d.collects())) {
+        (Some(kubelet), Some(d)) => Err(PlanError::ImageGc {
+            what: d.what,
+            mount: d.mount.clone(),
+            percent: d.percent_at_most(),
+            before: d.percent(),
+            threshold: kubelet.image_gc_percent,
+            source_file: kubelet.source.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn needs(plan: &NodePlan, runtime: &dyn Runtime, facts: &NodeFacts) -> Vec<DiskNeed> {
+    let sizes: Vec<u64> = plan.to_import().map(|i| i.send.iter().map(Descriptor::size).sum()).collect();
+    let staging = if runtime.keeps_shared_blobs_staged() {
+        sizes.iter().sum()
+    } else {
+        // What is imported is gone from staging, and so many images are there at once, in whatever order.
+        let sent: BTreeSet<&Digest> = plan.to_send().map(Descriptor::digest).collect();
+        let of = |i: &super::ImagePlan| {
+            let blobs = i.image.blobs.iter().filter(|b| sent.contains(b.digest()));
+            blobs.map(Descriptor::size).sum::<u64>()
+        };
+        let mut windows: Vec<u64> = plan.to_import().map(of).collect();
+        windows.sort_unstable_by(|a, b| b.cmp(a));
+        windows.iter().take(PIPELINE).sum::<u64>().min(sizes.iter().sum())
+    };
+    let staging = staging.saturating_sub(facts.partial);
+    let mut after = facts.clone();
+    let mut stored = 0u64;
+    for image in plan.to_import().map(|i| &i.image) {
+        stored = stored.saturating_add(runtime.disk_need(&after, image));
+        after.content.extend(image.blobs.iter().map(|b| b.digest().clone()));
+        after.snapshots.extend(image.image.chain_ids.iter().cloned());
+    }
+    let gc = facts.kubelet.as_ref().map_or(IMAGE_GC_PERCENT, |k| k.image_gc_percent);
+    let gc = runtime.feeds_kubelet().then_some(gc);
+    let on = |disk: &Disk, what, need: u64, stays: u64, image_gc_percent| DiskNeed {
+        what,
+        mount: disk.mount.clone(),
+        need,
+        free: disk.free,
+        size: disk.size,
+        used: disk.used,
+        used_after: disk.used.saturating_add(stays),
+        free_after: disk.free.saturating_sub(stays),
+        image_gc_percent,
+    };
+    let mut needs = match (&facts.staging_disk, &facts.runtime_disk) {
+        (Some(s), Some(r)) if s.same(r) => {
+            vec![on(r, "staging and images", staging.saturating_add(stored), stored, gc)]
+        }
+        (s, r) => {
+            let s = s.as_ref().map(|d| on(d, "staging", staging, 0, None));
+            let r = r.as_ref().map(|d| on(d, "images", stored, stored, gc));
+            s.into_iter().chain(r).collect()
+        }
+    };
+    needs.retain(|d| d.need > 0);
+    needs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk(need: u64, free: u64, image_gc_percent: Option<u8>) -> DiskNeed {
+        DiskNeed {
+            what: "images",
+            mount: "/var".into(),
+            need,
+            free,
+            size: 1000,
+            used: 1000 - free,
+            used_after: 0,
+            free_after: 0,
+            image_gc_percent,
+        }
+    }
+
+    #[test]
+    fn a_disk_that_fits_but_would_be_collected_is_refused_where_a_kubelet_runs() {
+        let kubelet = Kubelet { image_gc_percent: 85, source: Some("/var/lib/kubelet/config.yaml".into()) };
+        let check = |d: DiskNeed| check(&[d], Some(&kubelet)).map_err(|e| e.to_string());
+        assert_eq!(check(disk(540, 700, Some(85))), Ok(()));
+        assert!(
+            check(disk(541, 700, Some(85))).is_err(),
+            "84.1 % are 85 % to kubelet, which rounds what is free down"
+        );
+        insta::assert_snapshot!(check(disk(600, 700, Some(85))).unwrap_err(), @"/var (images) would be 90 % full (it is 30 %), and kubelet removes images that no container uses from 85 % on (/var/lib/kubelet/config.yaml); make room, raise imageGCHighThresholdPercent, or pass --ignore-disk");
+        assert_eq!(check(disk(690, 700, Some(100))), Ok(()), "100 switches it off");
+        assert_eq!(check(disk(690, 700, None)), Ok(()), "kubelet does not look there");
+        assert!(check(disk(701, 700, None)).unwrap_err().starts_with("disk too small"));
+        assert_eq!(super::check(&[disk(690, 700, Some(85))], None), Ok(()), "there is no kubelet yet");
+    }
+
+    #[test]
+    fn shares_are_right_at_the_edges() {
+        assert_eq!(disk(0, 1000, None).percent_at_most(), 0);
+        assert_eq!(disk(2000, 1000, None).percent_at_most(), 100);
+        let none = DiskNeed { size: 0, ..disk(0, 0, None) };
+        assert_eq!((none.percent(), none.collects()), (100, false));
+    }
+}
