@@ -45,7 +45,8 @@ pub fn check_output(path: &Path, form: Form, sources: &[PathBuf]) -> Result<(), 
     let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
     rustix::fs::access(written_to, access).map_err(|e| {
         let reason = std::io::Error::from(e);
-        unwritable(format!("the folder {} cannot be written to: {reason}", written_to.display()))
+        let folder = written_to.display();
+        unwritable(format!("the folder {folder} cannot be written to: {reason}; choose another output"))
     })
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::lock::{bury, read_only};
+use super::lock::{bury, full, read_only};
 use super::record::{Record, Source, Stored};
 use super::{CacheError, ImageCache, rfc3339};
 use crate::bundle::{CONTAINERD_NAME, INDEX_FILE, REF_NAME};
@@ -96,6 +96,13 @@ impl ImageCache {
             }
             // A cache on a medium that cannot be written to is used as it is.
             Err(CacheError::Store(StoreError::Io { source, .. })) if read_only(&source) => Ok(()),
+            // So is one on a full disk, or no clean-up could make room: unless another tool put something there that
+            // has to be taken over first.
+            Err(CacheError::Store(StoreError::Io { source, .. }))
+                if full(&source) && self.take_over().is_ok() =>
+            {
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }

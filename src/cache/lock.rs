@@ -155,6 +155,11 @@ pub(super) fn read_only(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied)
 }
 
+/// Whether it failed because there is no room.
+pub(super) fn full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
 /// Removes what dead processes left, once their work is done.
 pub(super) fn bury(dead: Vec<(PathBuf, File)>) {
     for (path, _locked) in dead {

@@ -1,5 +1,6 @@
 //! The cache in front of registries, as a build sees it.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+use super::lock::{full, read_only};
 use super::pull::{Filled, Wanted, offload};
 use super::record::{Source, key};
 use super::statistics::Uses;
@@ -138,6 +140,8 @@ struct Tally {
     image_misses: AtomicU64,
     bytes_hit: AtomicU64,
     bytes_missed: AtomicU64,
+    /// Bytes of manifests and configs that were read from the cache; figures are about layers.
+    documents: AtomicU64,
 }
 
 /// An [`Upstream`] that answers from the cache what is there and asks another one for the rest; or nobody, offline.
@@ -150,6 +154,8 @@ pub struct CachedUpstream {
     tally: Arc<Tally>,
     /// What was asked for, and what refers to it if that was.
     asked: Mutex<Vec<(ImageGraph, Option<Vec<Referrer>>)>>,
+    /// Manifests and configs that were read from the cache, and are counted.
+    read: Mutex<BTreeSet<Digest>>,
     with_referrers: bool,
     /// So that nothing goes away while it is being built from.
     _lease: Option<Lease>,
@@ -171,11 +177,18 @@ impl CachedUpstream {
         cache.refresh()?;
         let lease = match cache.exists().then(|| cache.lease()).transpose() {
             // On a medium that cannot be written to nobody deletes anything.
-            Err(CacheError::Store(StoreError::Io { source, .. })) if super::lock::read_only(&source) => None,
+            Err(CacheError::Store(StoreError::Io { source, .. })) if read_only(&source) => None,
             lease => lease?,
         };
-        let (tally, asked) = (Arc::default(), Mutex::default());
-        Ok(Self { cache: cache.clone(), behind, tally, asked, with_referrers: false, _lease: lease })
+        Ok(Self {
+            cache: cache.clone(),
+            behind,
+            tally: Arc::default(),
+            asked: Mutex::default(),
+            read: Mutex::default(),
+            with_referrers: false,
+            _lease: lease,
+        })
     }
 
     /// Whether builds also take what refers to an image. Whoever is behind must have been told so too.
@@ -236,16 +249,24 @@ impl CachedUpstream {
             bytes_missed: get(&t.bytes_missed),
         };
         match self.cache.count(&run) {
-            Err(CacheError::Store(StoreError::Io { source, .. })) if super::lock::read_only(&source) => {
+            // They are worth no failure.
+            Err(CacheError::Store(StoreError::Io { source, .. })) if read_only(&source) || full(&source) => {
                 Ok(())
             }
             other => other,
         }
     }
 
-    fn looked(&self, hit: bool) {
-        let counter = if hit { &self.tally.image_hits } else { &self.tally.image_misses };
+    /// Counts an image that was looked up; its documents came along if it was there.
+    fn looked(&self, found: Option<&ImageGraph>) {
+        let counter = if found.is_some() { &self.tally.image_hits } else { &self.tally.image_misses };
         counter.fetch_add(1, Ordering::Relaxed);
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        for (digest, bytes) in found.into_iter().flat_map(|graph| &graph.documents) {
+            if read.insert(digest.clone()) {
+                self.tally.documents.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            }
+        }
     }
 }
 
@@ -270,14 +291,14 @@ impl Upstream for CachedUpstream {
     ) -> Result<ImageGraph, Told> {
         let Some(behind) = &self.behind else {
             let found = self.cache.local_graph(image, platforms).await;
-            self.looked(found.is_ok());
+            self.looked(found.as_ref().ok());
             return found.map_err(|error| {
                 let command = command(image, platforms, self.with_referrers);
                 format!("{error}; where its registry can be reached: {command}").into()
             });
         };
         let (graph, hit) = self.cache.known(image, platforms, behind.as_ref(), events, cancel).await?;
-        self.looked(hit);
+        self.looked(hit.then_some(&graph));
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push((graph.clone(), None));
         Ok(graph)
     }
@@ -327,7 +348,7 @@ impl Upstream for CachedUpstream {
     }
 
     fn kept(&self) -> u64 {
-        self.tally.bytes_hit.load(Ordering::Relaxed)
+        self.tally.bytes_hit.load(Ordering::Relaxed) + self.tally.documents.load(Ordering::Relaxed)
     }
 }
 

@@ -58,8 +58,7 @@ pub(super) fn cache_error(error: CacheError) -> CliError {
         CacheError::Store(StoreError::Io { source, .. })
             if source.kind() == std::io::ErrorKind::StorageFull =>
         {
-            CliError::failed(error.to_string())
-                .with_hint("what was fetched is kept: make room, then run it again")
+            CliError::failed(error.to_string()).with_hint("what was fetched is kept")
         }
         CacheError::NotCached { image, .. } => CliError::failed(error.to_string()).with_hint(format!(
             "omk image pull {} fetches it; omk image list shows what is there",

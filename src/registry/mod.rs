@@ -266,7 +266,18 @@ impl Registry {
         platforms: &[Platform],
         events: &Events,
     ) -> Result<ImageGraph, RegistryError> {
-        let (root, bytes) = self.root(image, events).await?;
+        let root = self.root(image, events).await?;
+        self.walk_from(image, root, platforms, events).await
+    }
+
+    /// As [`Registry::walk`], from a root that is known.
+    async fn walk_from(
+        &self,
+        image: &ImageRef,
+        (root, bytes): (Descriptor, Bytes),
+        platforms: &[Platform],
+        events: &Events,
+    ) -> Result<ImageGraph, RegistryError> {
         let (mut documents, mut budget) = (1usize, MAX_DOCUMENT_BYTES);
         let mut walk = Walk::new(image.clone(), root.clone(), platforms);
         if self.http.options.foreign_layers {

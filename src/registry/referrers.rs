@@ -74,11 +74,13 @@ impl Registry {
                 if name.digest().is_some_and(|d| seen.contains(d)) {
                     continue;
                 }
-                let graph = match self.walk(&name, &[], events).await {
-                    Ok(graph) => graph,
+                // A tag that might be there need not be; what it lists must.
+                let root = match self.root(&name, events).await {
+                    Ok(root) => root,
                     Err(RegistryError::NotFound { .. }) if !promised => continue,
                     Err(error) => return Err(error),
                 };
+                let graph = self.walk_from(&name, root, &[], events).await?;
                 if !seen.insert(graph.root.digest().clone()) {
                     continue;
                 }

@@ -68,7 +68,7 @@ pub enum StoreError {
         store: String,
     },
     /// The file system said no.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}{}", path.display(), way_out(source.kind()))]
     Io {
         /// A verb: `read`, `write`, `create`.
         action: &'static str,
@@ -91,6 +91,18 @@ pub enum StoreError {
     /// The run was cancelled; what is staged can be resumed.
     #[error("cancelled")]
     Cancelled,
+}
+
+/// What can be done about what a disk says; nothing where its words say all.
+fn way_out(kind: std::io::ErrorKind) -> &'static str {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    match kind {
+        StorageFull | QuotaExceeded => "; make room there and run the same command again",
+        ReadOnlyFilesystem => "; choose a place that can be written to",
+        // FAT's limit, mostly.
+        FileTooLarge => "; this file system takes no file of that size, --split writes smaller ones",
+        _ => "",
+    }
 }
 
 impl StoreError {

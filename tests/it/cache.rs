@@ -268,6 +268,27 @@ async fn a_hundred_kills_leave_a_clean_cache() {
     assert_eq!(roots.len(), 3);
 }
 
+/// The cache, and everything that writes bundles: `bench/kills.py` at two instants of each.
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_of_whatever_writes_leave_nothing_half_done() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        assert!(std::env::var_os("OMK_REQUIRE_LAB").is_none_or(|v| v != "1"), "python3 is required");
+        eprintln!("SKIPPED: python3 is not installed");
+        return;
+    }
+    let w = World::new(20_000_000).await;
+    let mut command = Command::new("python3");
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/kills.py")).arg(env!("CARGO_BIN_EXE_omk"));
+    command
+        .args([w.name("web:1"), w.name("web:2")])
+        .args(["--rounds", "16", "--folder"])
+        .arg(w.folder.path());
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success() && out.contains("16 of 16 clean"), "{out}{err}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_that_pull_the_same_fetch_it_once() {
     let w = World::new(8_000_000).await;

@@ -16,6 +16,7 @@ mod definition;
 mod delta;
 mod demo;
 mod discover;
+mod disks;
 mod expand;
 mod house;
 mod images;

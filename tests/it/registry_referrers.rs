@@ -242,4 +242,11 @@ async fn one_that_is_listed_and_lost_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let error = built(&world.name(), &folder.path().join("web.tar")).await.unwrap_err();
     assert!(error.contains("what refers to") && error.contains(&lost.digest().to_string()), "{error}");
+
+    // The same behind a tag that need not be there.
+    let world = World::new().await;
+    let listed = crate::images::index(&world.store, std::slice::from_ref(&lost));
+    world.catalog.tag("lab/web", &tag(&world.root, ".att"), listed);
+    let error = built(&world.name(), &folder.path().join("web.tar")).await.unwrap_err();
+    assert!(error.contains(&lost.digest().to_string()), "{error}");
 }

@@ -265,12 +265,6 @@ pub(super) fn build_error(error: &BuildError) -> CliError {
         BuildError::Empty => CliError::failed(error.to_string()).with_hint(
             "`omk image discover` with the same sources shows what was read; --image adds an image by name",
         ),
-        BuildError::Store(StoreError::Io { source, .. })
-            if source.kind() == std::io::ErrorKind::StorageFull =>
-        {
-            CliError::failed(error.to_string())
-                .with_hint("what was fetched is kept: make room, then run the same command again to go on")
-        }
         BuildError::Store(_) => CliError::failed(error.to_string())
             .with_hint("what was fetched is kept: run the same command again to go on"),
         other => CliError::failed(other.to_string()),
@@ -293,7 +287,8 @@ pub(super) fn build_summary(report: &BuildReport) -> String {
         text += &format!(", {} from the cache", output::bytes(report.cached));
     }
     if report.referrers > 0 {
-        text += &format!(", with {} that refer to them", output::count(report.referrers, "artifact"));
+        let refer = if report.referrers == 1 { "refers" } else { "refer" };
+        text += &format!(", with {} that {refer} to them", output::count(report.referrers, "artifact"));
     }
     if report.resumed > 0 {
         text += &format!(", {} kept from an interrupted run", output::bytes(report.resumed));

@@ -105,12 +105,12 @@ fn table(report: &PullReport) -> String {
         vec![i.image.to_string(), i.digest.short().to_owned(), output::bytes(i.size), how]
     };
     let rows: Vec<_> = report.images.iter().map(row).collect();
-    let mut text = output::table(&["IMAGE", "DIGEST", "SIZE", ""], &rows);
-    text += &format!(
-        "\n\n{} fetched, {} there already",
-        output::bytes(report.fetched),
-        output::bytes(report.cached)
-    );
+    let mut text = match rows.is_empty() {
+        true => String::new(),
+        false => output::table(&["IMAGE", "DIGEST", "SIZE", ""], &rows) + "\n\n",
+    };
+    text +=
+        &format!("{} fetched, {} there already", output::bytes(report.fetched), output::bytes(report.cached));
     if report.resumed > 0 {
         text += &format!(", {} kept from an interrupted run", output::bytes(report.resumed));
     }
