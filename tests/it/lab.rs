@@ -114,6 +114,11 @@ impl Lab {
         Registries { plain, auth, tls, ca: self.dir.join("registry/ca.crt") }
     }
 
+    /// Switches the registries off; what was pushed is gone.
+    pub(crate) fn registry_down(&self) {
+        self.script(&["registry", "down"]);
+    }
+
     /// Makes images and pushes them to the plain registry, which must be up. None named: all but `lab/big:1`.
     pub(crate) fn push_images(&self, only: &[&str]) {
         let mut push = Command::new(lab_file("images.py"));

@@ -117,6 +117,28 @@ fn lab_discover_build_preheat_prove_and_patch() {
     let new = new_bytes(folder, "a.tar", "b.tar");
     assert_eq!(sent(&report(&patch)), vec![new; 3], "only what is new travels");
     (1..=3).for_each(|node| all_ready(&lab, node, folder, "b.tar"));
+
+    // What it is all for: with the registry switched off, each image runs, by tag and by digest.
+    lab.registry_down();
+    for (n, name) in names(folder, "b.tar").iter().enumerate() {
+        let container = format!("c{n}");
+        // What a container prints can be lost when it ends at once; its status cannot.
+        let command = ["ctr", "-n", "k8s.io", "run", "--rm", name, &container, "sh", "-c", "exit 42"];
+        let ran = lab.exec(1 + n % 3, &command);
+        let complaint = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(42), "{name}: {complaint}");
+    }
+}
+
+/// Every name of every image in a bundle: tags and digests.
+fn names(folder: &Path, bundle: &str) -> Vec<String> {
+    let inspected = good(omk(folder).args(["bundle", "inspect", bundle, "-o", "json"]));
+    let inspected: Value = serde_json::from_str(&inspected).unwrap();
+    let images = inspected["images"].as_array().unwrap();
+    let names = images.iter().flat_map(|i| i["names"].as_array().unwrap());
+    let names: Vec<String> = names.map(|n| n.as_str().unwrap().to_owned()).collect();
+    assert!(names.len() == 2 * images.len() && images.len() >= 4, "{names:?}");
+    names
 }
 
 /// Bytes of the blobs of `b` that `a` does not have.
