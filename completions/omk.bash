@@ -160,6 +160,9 @@ _omk() {
             omk__subcmd__node,ls)
                 cmd="omk__subcmd__node__subcmd__list"
                 ;;
+            omk__subcmd__node,verify)
+                cmd="omk__subcmd__node__subcmd__verify"
+                ;;
             *)
                 ;;
         esac
@@ -2007,7 +2010,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__node)
-            opts="-h -V --progress --help --version list ls check inventory"
+            opts="-h -V --progress --help --version list ls check inventory verify"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2270,8 +2273,102 @@ _omk() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        omk__subcmd__node__subcmd__verify)
+            opts="-o -h -V --base-name --lock --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --pin --deep --report --repair --output --progress --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --base-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --lock)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --nodes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --known-hosts)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host-keys)
+                    COMPREPLY=($(compgen -W "strict accept-new" -- "${cur}"))
+                    return 0
+                    ;;
+                --ssh-config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --passphrase-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --password-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sudo-password-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --runtime)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --parallel)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --report)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto bar plain json none" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         omk__subcmd__preheat)
-            opts="-o -h -V --base-name --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --streams --bandwidth --node-bandwidth --background --fast-import --dry-run --output --ignore-disk --progress --help --version"
+            opts="-o -h -V --base-name --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --streams --bandwidth --node-bandwidth --background --fast-import --pin --deep --report --dry-run --output --ignore-disk --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2346,6 +2443,10 @@ _omk() {
                     return 0
                     ;;
                 --node-bandwidth)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --report)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -755,17 +755,18 @@ json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand logout" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand logout" -s V -l version -d 'Print version'
-complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory verify" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
-complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory" -s V -l version -d 'Print version'
-complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory" -f -a "list" -d 'List the nodes that would be used, and how they would be reached; connects to none'
-complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory" -f -a "ls" -d 'List the nodes that would be used, and how they would be reached; connects to none'
-complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory" -f -a "check" -d 'Connect to every node and say what it runs: platform, runtime, images, free disk; changes nothing'
-complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory" -f -a "inventory" -d 'Write down what the nodes have, to be carried back for `omk bundle build --since`'
+complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory verify" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory verify" -f -a "list" -d 'List the nodes that would be used, and how they would be reached; connects to none'
+complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory verify" -f -a "ls" -d 'List the nodes that would be used, and how they would be reached; connects to none'
+complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory verify" -f -a "check" -d 'Connect to every node and say what it runs: platform, runtime, images, free disk; changes nothing'
+complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory verify" -f -a "inventory" -d 'Write down what the nodes have, to be carried back for `omk bundle build --since`'
+complete -c omk -n "__fish_omk_using_subcommand node; and not __fish_seen_subcommand_from list ls check inventory verify" -f -a "verify" -d 'Prove again that nodes have every image of a bundle or lock; changes nothing without --repair'
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), what `kubectl get nodes -o json` prints, or an ssh_config' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l node -d 'A node without an inventory, also a host of ~/.ssh/config; may be given more than once; `local` is this machine' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l limit -d 'Only these nodes: names, groups, KEY=VALUE for a label; * stands for any characters, !PATTERN takes nodes away' -r
@@ -867,6 +868,37 @@ none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l ask-sudo-password -d 'Ask once, on the terminal, for the password that sudo wants'
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l base-name -d 'The repository of images that another tool named by a tag only, such as quay.io/acme/web' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l lock -d 'Verify the names and digests of a lock; it lists no blobs, so whether an image is complete is the runtime\'s own word' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), what `kubectl get nodes -o json` prints, or an ssh_config' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l node -d 'A node without an inventory, also a host of ~/.ssh/config; may be given more than once; `local` is this machine' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l limit -d 'Only these nodes: names, groups, KEY=VALUE for a label; * stands for any characters, !PATTERN takes nodes away' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l user -d 'Login name where the inventory names none' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l identity -d 'Private key file where the inventory names none' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l known-hosts -d 'Trust the host keys of this file instead of those that `ssh` trusts' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l host-keys -d 'What happens when no key is recorded for a host: refuse it, or record the key that it presents' -r -f -a "strict\t'Refuse them'
+accept-new\t'Record the key in known_hosts; a key that changed is refused all the same'"
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l ssh-config -d 'Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l parallel -d 'Nodes at the same time' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l report -d 'Also write the report as a page (HTML): every node, image and check, with times and versions' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l ask-sudo-password -d 'Ask once, on the terminal, for the password that sudo wants'
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l pin -d 'Keep kubelet\'s garbage collection away from every image (label io.cri-containerd.pinned, which containerd heeds from 1.7 on); a proof that changes nothing says which images are not pinned'
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l deep -d 'Hash what the nodes store, with the least priority there: metadata alone shows no flipped bit'
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l repair -d 'Mend what is wrong: send what lacks or is damaged, name and (with --pin) pin images again'
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l base-name -d 'The repository of images that another tool named by a tag only, such as quay.io/acme/web' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), what `kubectl get nodes -o json` prints, or an ssh_config' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l node -d 'A node without an inventory, also a host of ~/.ssh/config; may be given more than once; `local` is this machine' -r
@@ -886,6 +918,7 @@ complete -c omk -n "__fish_omk_using_subcommand preheat" -l parallel -d 'Nodes a
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l streams -d 'Blobs at the same time to one node: more than one pays on links with latency' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l bandwidth -d 'Send no more than this to all nodes together: 20MB/s, 2.5MiB/s, 200Mbit/s' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l node-bandwidth -d 'Send no more than this to any one node' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l report -d 'Also write the report as a page (HTML): every node, image and check, with times and versions' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat" -s o -l output -d 'How the plan or report is printed' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'"
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
@@ -896,6 +929,8 @@ none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l ask-sudo-password -d 'Ask once, on the terminal, for the password that sudo wants'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l background -d 'For nodes in use: commands there run with the least priority, one blob at a time is sent, and no more than 20 MB/s to a node unless a rate is given. What containerd does itself, such as unpacking, runs as it always does'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l fast-import -d 'Send layers as zstd, packed here once for all nodes: containerd unpacks them in less time. Digests stay what they are and images run; but the layers are not kept on the node: `ctr images check` calls such an image incomplete, and it cannot be exported or pushed from that node. Only for containerd; others get what they always get'
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l pin -d 'Keep kubelet\'s garbage collection away from every image (label io.cri-containerd.pinned, which containerd heeds from 1.7 on); a proof that changes nothing says which images are not pinned'
+complete -c omk -n "__fish_omk_using_subcommand preheat" -l deep -d 'Hash what the nodes store, with the least priority there: metadata alone shows no flipped bit'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l dry-run -d 'Ask the nodes what they have and say what would be done; changes nothing'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -l ignore-disk -d 'Go on although a disk seems too small, or so full that kubelet would remove images: what images unpack to is an estimate'
 complete -c omk -n "__fish_omk_using_subcommand preheat" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -8,7 +8,8 @@
 //! discover ──▶ registry ──▶ graph ──▶ copy ──▶ bundle ──▶ push plan ──▶ node staging ──▶ runtime ──▶ report
 //! ```
 //!
-//! The library never prints and knows no command line: what happens is told to an [`event::EventSink`].
+//! The library never prints and knows no command line: what happens is told to an [`event::EventSink`]. [`facade::Omk`] has its
+//! operations in one value, with an example that runs.
 //!
 //! ```
 //! use omk::oci::ImageRef;
@@ -28,6 +29,7 @@ pub mod copy;
 pub mod demo;
 pub mod discover;
 pub mod event;
+pub mod facade;
 pub mod graph;
 pub mod kustomize;
 pub mod node;

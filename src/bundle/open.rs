@@ -255,6 +255,15 @@ impl Bundle {
         self.medium.file(name, size)
     }
 
+    /// What stands for the whole bundle in reports: the digest of its `index.json`, which names every image by digest. `None`
+    /// where there is none, as in what `docker save` wrote. Blocks.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn index_digest(&self) -> Result<Option<Digest>, StoreError> {
+        Ok(self.medium.text(INDEX_FILE, MAX_INDEX_BYTES)?.map(|text| Digest::sha256(&text)))
+    }
+
     /// All images, sorted by name.
     pub fn images(&self) -> &[BundleImage] {
         &self.images

@@ -25,6 +25,7 @@ pub mod nodes;
 pub mod output;
 pub mod preheat;
 pub mod progress;
+pub mod proof;
 pub mod push;
 pub mod registry;
 pub mod sources;

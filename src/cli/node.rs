@@ -18,6 +18,8 @@ use crate::push::{Push, PushOptions};
 use crate::runtime::{Disk, NodeFacts};
 use crate::store::{MemoryStore, write_small};
 
+mod verify;
+
 /// Subcommands of `omk node`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -28,6 +30,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Write down what the nodes have, to be carried back for `omk bundle build --since`
     Inventory(InventoryArgs),
+    /// Prove again that nodes have every image of a bundle or lock; changes nothing without --repair
+    Verify(Box<verify::VerifyArgs>),
 }
 
 /// Arguments of `omk node list`.
@@ -86,6 +90,7 @@ pub(super) async fn run(command: Command, context: Context) -> Outcome {
         Command::List(args) => list(&args, &context),
         Command::Check(args) => check(&args, &context).await,
         Command::Inventory(args) => inventory(&args, &context).await,
+        Command::Verify(args) => verify::run(*args, &context).await,
     }
 }
 

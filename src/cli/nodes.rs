@@ -1,23 +1,17 @@
 //! Options of every command that goes to nodes.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use clap::{Args, ValueEnum};
-use tokio_util::sync::CancellationToken;
 
 use super::ask::Terminal;
 use super::{CliError, Context};
-use crate::event::{Event, Events};
-use crate::node::inventory::{Address, Fallback, select};
+use crate::event::Event;
+use crate::node::inventory::{Fallback, select};
 use crate::node::ssh::{Ask, Secrets};
-use crate::node::{
-    Inventory, KnownHosts, LocalSession, Node, NodeError, NodeSession, Secret, SshConfig, SshOptions,
-    SshSession,
-};
-use crate::push::{Connector, Target};
+use crate::node::{Inventory, KnownHosts, Node, Secret, SshConfig, SshOptions};
+use crate::push::{Connector, Nodes, Reached, Target};
 use crate::runtime::RuntimeChoice;
 
 /// Which nodes, and how they are reached.
@@ -104,9 +98,6 @@ pub struct Chosen {
     pub reached: Reached,
 }
 
-/// By the name of the node, in words.
-pub type Reached = Arc<Mutex<BTreeMap<String, String>>>;
-
 impl NodeArgs {
     /// The nodes that were asked for.
     ///
@@ -173,9 +164,8 @@ impl NodeArgs {
         ssh.only_these_known_hosts = self.known_hosts.is_some();
         ssh.accept_new = self.host_keys == HostKeys::AcceptNew;
         ssh.secrets = Arc::new(Secrets::new(terminal, passphrase, password));
-        let reached = Reached::default();
-        let by_name = nodes.iter().map(|n| (n.name.clone(), n.clone())).collect();
-        let connector = Nodes { nodes: by_name, ssh, reached: Arc::clone(&reached) };
+        let connector = Nodes::new(&nodes, ssh);
+        let reached = connector.reached();
         Ok(Chosen { nodes, targets, connector: Arc::new(connector), reached })
     }
 
@@ -211,100 +201,12 @@ fn secret(file: Option<&PathBuf>) -> Result<Option<Secret>, CliError> {
 
 /// What the inventory says about a node goes before what the command line says about all.
 fn target(node: &Node, usual: &RuntimeChoice) -> Result<Target, CliError> {
-    let said = node.runtime.as_deref().map(str::parse::<RuntimeChoice>).transpose();
-    let said = said.map_err(|e| CliError::usage(format!("node {}: {e}", node.name)))?;
-    let runtime = match (said, &node.image_folder) {
-        (Some(RuntimeChoice::ImageFolder(_)) | None, Some(folder)) => {
-            RuntimeChoice::ImageFolder(Some(folder.clone()))
-        }
-        (Some(choice), _) => choice,
-        (None, None) => usual.clone(),
-    };
-    let (name, staging, platform) = (node.name.clone(), node.staging.clone(), node.platform.clone());
-    Ok(Target { name, runtime, staging, platform, groups: node.groups.clone() })
-}
-
-/// The nodes of an inventory.
-struct Nodes {
-    nodes: BTreeMap<String, Node>,
-    ssh: SshOptions,
-    reached: Reached,
-}
-
-#[async_trait]
-impl Connector for Nodes {
-    async fn connect(
-        &self,
-        name: &str,
-        events: &Events,
-        cancel: &CancellationToken,
-    ) -> Result<Box<dyn NodeSession>, NodeError> {
-        let node = self
-            .nodes
-            .get(name)
-            .ok_or_else(|| NodeError::Other(format!("{name} is no node of the inventory")))?;
-        Ok(match node.address {
-            Address::Local => Box::new(local(node, cancel)?),
-            Address::Ssh { .. } => {
-                let session = SshSession::connect(node, &self.ssh, events, cancel).await?;
-                let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
-                reached.insert(name.to_owned(), session.how().to_owned());
-                Box::new(session)
-            }
-        })
-    }
-}
-
-fn local(node: &Node, cancel: &CancellationToken) -> Result<LocalSession, NodeError> {
-    Ok(LocalSession::open(cancel)?.with_sudo_password(node.sudo_password.clone()))
+    Target::of(node, usual).map_err(|e| CliError::usage(format!("node {}: {e}", node.name)))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
-    use crate::cli::exit;
-    use crate::runtime::Flavor;
-
-    fn node(name: &str) -> Node {
-        Node {
-            name: name.into(),
-            address: Address::Local,
-            runtime: None,
-            image_folder: None,
-            staging: None,
-            platform: None,
-            route: Default::default(),
-            sudo_password: None,
-            groups: BTreeSet::new(),
-            labels: BTreeMap::new(),
-        }
-    }
-
-    #[test]
-    fn the_inventory_goes_before_the_command_line() {
-        let usual = RuntimeChoice::Containerd(Flavor::K3s);
-        let choice = |runtime: Option<&str>, folder: Option<&str>| {
-            let (runtime, image_folder) = (runtime.map(str::to_owned), folder.map(str::to_owned));
-            target(&Node { runtime, image_folder, ..node("n") }, &usual).map(|t| t.runtime)
-        };
-        let folder = |f: &str| RuntimeChoice::ImageFolder(Some(f.to_owned()));
-        assert_eq!(choice(None, None).unwrap(), usual);
-        assert_eq!(choice(None, Some("/srv/i")).unwrap(), folder("/srv/i"));
-        assert_eq!(choice(Some("image-folder"), Some("/srv/i")).unwrap(), folder("/srv/i"));
-        assert_eq!(choice(Some("rke2"), Some("/srv/i")).unwrap(), RuntimeChoice::Containerd(Flavor::Rke2));
-        assert_eq!(choice(Some("runc"), None).unwrap_err().code(), exit::USAGE);
-    }
-
-    #[test]
-    fn sudo_on_this_machine_gets_the_inventorys_password() {
-        let password = Some(crate::node::Secret::new("hunter2"));
-        let session =
-            local(&Node { sudo_password: password, ..node("n") }, &CancellationToken::new()).unwrap();
-        let shown = format!("{session:?}");
-        assert!(shown.contains("sudo_password: Some(") && !shown.contains("hunter2"), "{shown}");
-    }
 
     #[test]
     fn namespaces_are_containerds_identifiers() {

@@ -16,6 +16,7 @@ use super::gentle::Gentle;
 use super::node::{Fault, Prepared};
 use super::pack::Packer;
 use super::preflight::Preflight;
+use super::report::{ReportKind, now};
 use super::tally::Tally;
 use super::{ImageReport, NodePlan, NodeReport, NodeResult, PushOptions, PushPlan, PushReport, Refused};
 use crate::bundle::{BundleImage, Delta};
@@ -211,7 +212,7 @@ impl Push {
     /// stops all nodes before their next import and is what their reports say; whatever else happens to a node is in
     /// its report.
     pub async fn run(&self) -> Result<PushReport, PushError> {
-        let stop = self.cancel.child_token();
+        let (stop, started) = (self.cancel.child_token(), now());
         // All that follows sees a token that damage of the bundle sets too.
         let push = Self { cancel: stop.clone(), ..self.clone() };
         let packer = self.options.fast_import.as_ref();
@@ -255,7 +256,8 @@ impl Push {
             return Err(PushError::Bundle(damage));
         }
         let nodes = ended.into_iter().map(|(report, _)| report).collect();
-        Ok(PushReport { run_id: run.id, bundle: self.bundle.clone(), nodes })
+        let report = PushReport::new(ReportKind::Preheat, &self.bundle);
+        Ok(PushReport { run_id: run.id, started, nodes, ..report })
     }
 
     /// Lets the nodes go on when all of them were asked, or those that answered within [`GRACE`] of the first, and what
@@ -313,7 +315,7 @@ impl Push {
     }
 
     /// Connects and plans. `before`: the node was reached before in this run.
-    async fn prepare(&self, target: &Target, before: bool) -> Result<Prepared, Fault> {
+    pub(super) async fn prepare(&self, target: &Target, before: bool) -> Result<Prepared, Fault> {
         self.node_is(target, NodeState::Connecting);
         // The session gets a token of its own: a running import is waited for when the run is cancelled, because
         // an import that is killed leaves names on half of their content.
@@ -375,7 +377,7 @@ impl Push {
         }
     }
 
-    fn report(
+    pub(super) fn report(
         &self,
         target: &Target,
         outcome: Result<Vec<ImageReport>, Fault>,
@@ -403,8 +405,12 @@ impl Push {
                 Some(reason) => NodeState::Failed(reason.clone()),
             },
         );
+        let (platform, runtime) = tally.runs.clone().unzip();
         NodeReport {
             node: target.name.clone(),
+            login: None,
+            platform,
+            runtime,
             state,
             images,
             bytes_sent: tally.bytes_sent,
@@ -423,7 +429,7 @@ impl Push {
 }
 
 /// Tells runs apart; not a secret.
-fn run_id() -> String {
+pub(super) fn run_id() -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Digest::sha256(format!("{} {}", now.as_nanos(), std::process::id()).as_bytes()).short().to_owned()
 }

@@ -6,15 +6,22 @@
 mod disk;
 mod executor;
 mod gentle;
+mod html;
 mod line;
 mod node;
+mod nodes;
 mod order;
 mod pack;
 pub mod plan;
 mod preflight;
+mod proof;
 pub mod report;
 mod tally;
+mod verify;
 
 pub use executor::{Connector, Push, PushError, Target};
+pub use nodes::{Nodes, Reached};
 pub use plan::{DiskNeed, ImagePlan, NodePlan, PlanError, PushOptions, PushPlan, Refused, SkippedBlob};
-pub use report::{ImageReport, NodeReport, NodeResult, PushReport};
+pub use proof::{Check, CheckKind, Verdict};
+pub use report::{ImageReport, NodeReport, NodeResult, PushReport, ReportKind};
+pub use verify::Wanted;

@@ -14,7 +14,7 @@ use crate::event::{Event, Events, ImageStep, NodeState};
 use crate::node::{Holder, NodeError, NodeSession};
 use crate::oci::{Descriptor, Digest};
 use crate::runtime::{
-    DEFAULT_STAGING, Detected, NodeFacts, Readiness, Runtime, RuntimeError, check_staging, detect, discard,
+    DEFAULT_STAGING, Detected, Hashes, NodeFacts, Runtime, RuntimeError, check_staging, detect, discard,
     parse_detect, parse_discard,
 };
 use crate::store::{Paced, StoreError};
@@ -34,7 +34,7 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    fn lasting(reason: impl ToString) -> Self {
+    pub(super) fn lasting(reason: impl ToString) -> Self {
         Self { reason: reason.to_string(), refused: false, passing: false }
     }
 
@@ -92,9 +92,11 @@ impl From<PlanError> for Fault {
 pub(super) struct Prepared {
     pub(super) session: Box<dyn NodeSession>,
     pub(super) plan: NodePlan,
-    runtime: Box<dyn Runtime>,
+    pub(super) runtime: Box<dyn Runtime>,
     staging: String,
-    facts: NodeFacts,
+    pub(super) facts: NodeFacts,
+    /// What stored blobs hash to, as far as that was asked for.
+    pub(super) hashes: Hashes,
 }
 
 impl Prepared {
@@ -115,7 +117,7 @@ impl Prepared {
         let images = target.images(&push.images);
         let plan = NodePlan::compute(&target.name, &images, runtime.as_ref(), &facts, &push.options)?;
         let plan = plan.possible_with(push.left_out.as_deref())?;
-        Ok(Self { session, plan, runtime, staging, facts })
+        Ok(Self { session, plan, runtime, staging, facts, hashes: Hashes::new() })
     }
 
     /// What the node has; ends the session.
@@ -144,6 +146,11 @@ impl Prepared {
         run: &Run,
         tally: &mut Tally,
     ) -> Result<Vec<ImageReport>, Fault> {
+        tally.runs = Some((self.plan.platform.clone(), self.plan.runtime.clone()));
+        if push.options.deep {
+            self.hash(push).await?;
+            self.replan(push, target, run)?;
+        }
         if self.plan.to_import().next().is_some() {
             tokio::select! {
                 locked = self.lock(push, target, run) => locked?,
@@ -170,9 +177,14 @@ impl Prepared {
                 push.node_is(target, NodeState::Verifying);
                 self.ask(target).await?;
             }
-            let images = self.proved(push, target, &failed);
+            if push.options.deep {
+                self.hash(push).await?;
+            }
+            let evidence = self.evidence(push, push.options.pin).await?;
+            let images = self.proved(push, target, &failed, evidence.as_ref());
             let ready = images.iter().all(|i| i.ready);
-            if ready || round >= ROUNDS || !failed.values().any(|f| f.again) {
+            let again = failed.values().any(|f| f.again) || !self.damaged().is_empty();
+            if ready || round >= ROUNDS || !again {
                 self.tidy(target, run, ready).await?;
                 return Ok(images);
             }
@@ -193,6 +205,7 @@ impl Prepared {
 
     async fn ask(&mut self, target: &Target) -> Result<(), Fault> {
         self.facts = probe(self.session.as_ref(), self.runtime.as_ref(), &self.staging, target).await?;
+        self.facts.lose(&self.damaged());
         Ok(())
     }
 
@@ -259,23 +272,6 @@ impl Prepared {
         tally.bytes_adopted += line.adopted();
         importing.and(sending)?;
         Ok(line.into_failed())
-    }
-
-    /// What the last probe proves, with what went wrong on the way.
-    fn proved(&self, push: &Push, target: &Target, failed: &BTreeMap<Digest, Failed>) -> Vec<ImageReport> {
-        let prove = |plan: &ImagePlan| {
-            let (ready, reason) = match self.runtime.readiness(&self.facts, &plan.image) {
-                Readiness::Ready(note) => (true, note),
-                Readiness::Missing(why) => {
-                    (false, Some(failed.get(&plan.digest).map_or(why, |f| f.reason.clone())))
-                }
-            };
-            if ready {
-                told(push, target, plan, ImageStep::Ready);
-            }
-            ImageReport { names: plan.names.clone(), digest: plan.digest.clone(), ready, reason }
-        };
-        self.plan.images.iter().map(prove).collect()
     }
 
     /// Empties staging of what this bundle put there, and of what interrupted runs left. After a failure it stays for

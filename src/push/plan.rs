@@ -33,6 +33,10 @@ pub struct PushOptions {
     /// Layers travel packed as zstd, which containerd unpacks more quickly, and are kept like that in this folder for the next
     /// node and run. What it costs is told with [`Carrier`](crate::runtime::Carrier).
     pub fast_import: Option<PathBuf>,
+    /// Keep kubelet's garbage collection away from every image.
+    pub pin: bool,
+    /// Hash what the nodes store; what is damaged there is sent again and replaced.
+    pub deep: bool,
 }
 
 /// Why nothing is done on a node.

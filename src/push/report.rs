@@ -1,18 +1,47 @@
 //! What a push did, for people and programs. Fields are only ever added.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde::Serialize;
 
-use crate::oci::Digest;
+use super::proof::Check;
+use crate::oci::{Digest, Platform};
 
-/// The end of a run.
+/// The end of a run, or of a proof that changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PushReport {
+    /// What was done.
+    pub kind: ReportKind,
+    /// The version of omk that did it.
+    pub omk: String,
     /// Names this run in logs.
     pub run_id: String,
     /// The bundle.
     pub bundle: String,
+    /// Of the bundle's `index.json`, which names every image by digest; filled in by who opened the bundle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle_digest: Option<Digest>,
+    /// When it began and ended, RFC 3339 in UTC, by the clock of the machine that omk runs on.
+    pub started: String,
+    /// See `started`.
+    pub finished: String,
     /// Every node, in the inventory's order.
     pub nodes: Vec<NodeReport>,
+    /// What was found before it was mended, of the nodes where something was to mend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<PushReport>>,
+}
+
+/// What a report is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReportKind {
+    /// Images were brought to nodes, and proved.
+    Preheat,
+    /// Images were proved; nothing was changed.
+    Verify,
+    /// Images were proved, and what was wrong was mended.
+    Repair,
 }
 
 /// One node.
@@ -20,6 +49,15 @@ pub struct PushReport {
 pub struct NodeReport {
     /// Its name in the inventory.
     pub node: String,
+    /// Address, user and how the host was recognised, in words; filled in by who knows the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
+    /// What it runs; nothing when it could not be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// Its runtime with the version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
     /// How it ended.
     pub state: NodeResult,
     /// What was found about each image; empty when the node could not be asked.
@@ -63,9 +101,33 @@ pub struct ImageReport {
     pub ready: bool,
     /// Why it is not ready, or what is unusual about it though it is.
     pub reason: Option<String>,
+    /// What was looked at.
+    pub checks: Vec<Check>,
+}
+
+/// This moment, RFC 3339 in UTC to the second.
+pub(super) fn now() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let seconds = i64::try_from(since).unwrap_or_default();
+    jiff::Timestamp::from_second(seconds).unwrap_or_default().to_string()
 }
 
 impl PushReport {
+    /// Of nothing yet; begun and ended at this moment.
+    pub(super) fn new(kind: ReportKind, bundle: &str) -> Self {
+        Self {
+            kind,
+            omk: env!("CARGO_PKG_VERSION").to_owned(),
+            run_id: super::executor::run_id(),
+            bundle: bundle.to_owned(),
+            bundle_digest: None,
+            started: now(),
+            finished: now(),
+            nodes: Vec::new(),
+            before: None,
+        }
+    }
+
     /// Whether every node is ready.
     pub fn all_ready(&self) -> bool {
         self.nodes.iter().all(NodeReport::ready)

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::NodePlan;
 use crate::event::{Event, EventSink, Events};
-use crate::oci::Digest;
+use crate::oci::{Digest, Platform};
 use crate::runtime::Have;
 
 /// What all attempts on a node moved.
@@ -24,6 +24,8 @@ pub(super) struct Tally {
     /// Bytes to send and images to import, of the first plan.
     planned: Option<(u64, u64)>,
     pub(super) images: u64,
+    /// What the node runs, and its runtime.
+    pub(super) runs: Option<(Platform, String)>,
 }
 
 /// How many times over sending and importing what was planned counts as progress.
@@ -37,6 +39,7 @@ type Parts = BTreeMap<Digest, (u64, u64)>;
 impl Tally {
     /// Notes what is planned; the first plan counts.
     pub(super) fn plan(&mut self, plan: &NodePlan) {
+        self.runs = Some((plan.platform.clone(), plan.runtime.clone()));
         self.bytes_skipped.get_or_insert(plan.bytes_skipped);
         let staged = plan.skipped.iter().filter(|s| s.reason == Have::Staged).map(|s| s.size);
         self.staged.get_or_insert(staged.sum());

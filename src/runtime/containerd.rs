@@ -19,7 +19,8 @@ use super::kubelet::{self, SCRIPT as KUBELET};
 use super::sections::{self, PRELUDE, Sections, Staged};
 use super::shell::ONE_AT_A_TIME;
 use super::{
-    Have, ImportFailure, ImportJob, NamedImage, NodeFacts, Readiness, Runtime, RuntimeError, RuntimeImage,
+    Evidence, Hashes, Have, ImportFailure, ImportJob, NamedImage, NodeFacts, Readiness, Runtime,
+    RuntimeError, RuntimeImage,
 };
 use crate::node::{CommandOutput, RemoteCommand, quote};
 use crate::oci::{Descriptor, Digest, media};
@@ -304,6 +305,11 @@ s kubelet kubelet
 
     fn readiness(&self, facts: &NodeFacts, image: &RuntimeImage) -> Readiness {
         let mut note = None;
+        let damaged =
+            |b: &Descriptor| facts.distrusted.contains(b.digest()) && !facts.content.contains(b.digest());
+        if let Some(bad) = image.own().find(|b| damaged(b)) {
+            return Readiness::Missing(format!("{} is damaged on the node, or cannot be read", bad.digest()));
+        }
         for name in &image.names {
             let Some(found) = facts.names.get(name) else {
                 return Readiness::Missing(format!("containerd does not know the name {name}"));
@@ -349,6 +355,9 @@ s kubelet kubelet
         };
         let Carry { carry, carried, first } = self.carry(job).unwrap_or_default();
         let Adoption { adopt, wanted } = self.adopt(job).unwrap_or_default();
+        let damaged =
+            |b: &&Descriptor| job.staged.contains(b.digest()) && job.facts.distrusted.contains(b.digest());
+        let mend = self.mend(job.image.kept().filter(damaged));
         // The index comes first on standard input, then the list of files for tar. `set -C` so that root writes
         // through no link that somebody put there. POSIX sh has no pipefail: tar's status takes its own way.
         let script = format!(
@@ -358,7 +367,7 @@ umask 077
 cd {staging} || exit 98
 {ONE_AT_A_TIME}rm -f index.json oci-layout
 set -C
-{carry}{adopt}IFS= read -r index || exit 97
+{mend}{carry}{adopt}IFS= read -r index || exit 97
 printf '%s\n' "$index" >index.json || exit 96
 printf '%s\n' '{OCI_LAYOUT}' >oci-layout || exit 96
 {before}t=$( {{ {{ tar -cf - -T -; echo "$?" >&3; }} | {ctr} images import - >&2; }} 3>&1 ) && c=0 || c=$?
@@ -445,6 +454,26 @@ fi
             script += &format!("{} images rm {}", self.ctr(), names.join(" "));
         }
         (facts.adopting || !names.is_empty()).then(|| RemoteCommand::root(script))
+    }
+
+    fn evidence(&self) -> Option<RemoteCommand> {
+        Some(self.ask_evidence())
+    }
+
+    fn parse_evidence(&self, output: &CommandOutput) -> Result<Evidence, RuntimeError> {
+        self.read_evidence(output)
+    }
+
+    fn pin(&self, names: &[&str]) -> Option<RemoteCommand> {
+        Some(self.label_pins(names))
+    }
+
+    fn hash(&self, blobs: &[&Descriptor]) -> Option<RemoteCommand> {
+        Some(self.hash_blobs(blobs))
+    }
+
+    fn parse_hash(&self, blobs: &[&Descriptor], output: &CommandOutput) -> Result<Hashes, RuntimeError> {
+        self.read_hashes(blobs, output)
     }
 }
 
@@ -550,6 +579,8 @@ exit "$c"
 mod adopt;
 #[path = "containerd_carry.rs"]
 mod carry;
+#[path = "containerd_evidence.rs"]
+mod proof;
 
 #[cfg(test)]
 #[path = "containerd_tests.rs"]

@@ -17,6 +17,7 @@ use crate::oci::{Descriptor, Digest, Platform};
 pub mod carrier;
 mod containerd;
 mod detect;
+mod evidence;
 mod image_folder;
 pub mod kubelet;
 mod sections;
@@ -25,6 +26,7 @@ mod shell;
 pub use carrier::{Carrier, Packed};
 pub use containerd::{Containerd, Flavor};
 pub use detect::{Detected, RuntimeChoice, detect, parse_detect};
+pub use evidence::{Cri, CriImage, Evidence, Hashes};
 pub use image_folder::ImageFolder;
 pub use kubelet::Kubelet;
 pub use shell::{check_staging, discard, parse_discard};
@@ -171,6 +173,17 @@ impl NodeFacts {
         }
         if !self.archives.is_empty() {
             self.content.retain(|digest| !damaged.contains(digest));
+        }
+    }
+
+    /// Takes blobs that the runtime stores for lost: their bytes are not what their digests say. They are sent again, and
+    /// take the place of what is there.
+    pub fn lose(&mut self, damaged: &BTreeSet<Digest>) {
+        self.distrusted.extend(damaged.iter().cloned());
+        self.content.retain(|digest| !damaged.contains(digest));
+        self.elsewhere.retain(|digest| !damaged.contains(digest));
+        for archive in self.archives.values_mut() {
+            archive.retain(|digest, _| !damaged.contains(digest));
         }
     }
 }
@@ -338,6 +351,37 @@ pub trait Runtime: fmt::Debug + Send + Sync {
 
     /// Removes what an interrupted run of omk left behind and nothing needs any more.
     fn leftovers(&self, staging: &str, facts: &NodeFacts) -> Option<RemoteCommand>;
+
+    /// One command that asks for [`Evidence`]; `None` where the probe says all that can be said.
+    fn evidence(&self) -> Option<RemoteCommand> {
+        None
+    }
+
+    /// Reads the answer to [`Runtime::evidence`].
+    ///
+    /// # Errors
+    /// When it cannot be understood.
+    fn parse_evidence(&self, _: &CommandOutput) -> Result<Evidence, RuntimeError> {
+        Ok(Evidence::default())
+    }
+
+    /// Keeps kubelet's garbage collection away from what these names stand for; `None` where that cannot be done.
+    fn pin(&self, _: &[&str]) -> Option<RemoteCommand> {
+        None
+    }
+
+    /// Hashes stored blobs, with the least priority; `None` where they are not files that can be read.
+    fn hash(&self, _: &[&Descriptor]) -> Option<RemoteCommand> {
+        None
+    }
+
+    /// Reads the answer to [`Runtime::hash`].
+    ///
+    /// # Errors
+    /// When the command could not do its work; a blob that cannot be read is none.
+    fn parse_hash(&self, _: &[&Descriptor], _: &CommandOutput) -> Result<Hashes, RuntimeError> {
+        Ok(Hashes::new())
+    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod kustomize;
 mod lab;
 mod lab_itself;
 mod lab_main_job;
+mod lab_proof;
 mod lab_push;
 mod node;
 mod opening;

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::images;
 
+mod proof;
 mod two_runs;
 
 const PLATFORM: &str = "linux/amd64";

@@ -21,6 +21,11 @@ pub struct BundleArgs {
 }
 
 impl BundleArgs {
+    /// For a command that can do without a bundle.
+    pub(in crate::cli) fn new(bundle: Vec<PathBuf>, base_name: Option<String>) -> Self {
+        Self { bundle, base_name }
+    }
+
     /// For messages.
     pub fn label(&self) -> String {
         let paths: Vec<String> = self.bundle.iter().map(|p| p.display().to_string()).collect();

@@ -7,8 +7,10 @@ use clap::Args;
 use super::bundle::BundleArgs;
 use super::nodes::{Chosen, NodeArgs};
 use super::output::{self, OutputFormat};
+use super::proof::{ProofArgs, Way, code};
 use super::{CliError, Context, Outcome, exit};
 use crate::push::{Push, PushError, PushOptions};
+use crate::store::BlobSource;
 
 mod report;
 mod transfer;
@@ -25,6 +27,7 @@ Examples:
   omk preheat web.bundle.tar --nodes hosts.ini --limit workers -o json
   omk preheat web.bundle.tar --node root@10.0.0.11 --node admin@10.0.0.12:2222
   omk preheat web.bundle.tar --nodes nodes.yaml --background --bandwidth 50MB/s
+  omk preheat web.bundle.tar --nodes nodes.yaml --pin --report preheat.html
 
 An interrupted run goes on where it stopped when the same command is run again.
 Exit codes: 0 every node is ready, 4 some are not, 5 none is, 6 the bundle is damaged and no node was changed.")]
@@ -35,6 +38,8 @@ pub struct PreheatArgs {
     nodes: NodeArgs,
     #[command(flatten)]
     transfer: TransferArgs,
+    #[command(flatten)]
+    proof: ProofArgs,
     /// Ask the nodes what they have and say what would be done; changes nothing
     #[arg(long)]
     dry_run: bool,
@@ -47,17 +52,17 @@ pub struct PreheatArgs {
 }
 
 pub(super) async fn run(args: PreheatArgs, context: Context) -> Outcome {
-    let Chosen { nodes, targets, connector, .. } = args.nodes.choose(&context)?;
-    let bundle = args.bundle.open_named(&context).await?;
-    let order: Vec<String> = nodes.into_iter().map(|n| n.name).collect();
+    let Chosen { nodes, targets, connector, reached } = args.nodes.choose(&context)?;
+    let bundle = Arc::new(args.bundle.open_named(&context).await?);
+    let (pin, deep) = (args.proof.pin, args.proof.deep);
     let push = Push {
         bundle: args.bundle.label(),
         images: bundle.images().to_vec(),
         left_out: bundle.delta().cloned().map(Arc::new),
-        source: Arc::new(bundle),
+        source: Arc::clone(&bundle) as Arc<dyn BlobSource>,
         targets,
         connector,
-        options: PushOptions { ignore_disk: args.ignore_disk, ..args.transfer.options()? },
+        options: PushOptions { ignore_disk: args.ignore_disk, pin, deep, ..args.transfer.options()? },
         namespace: Some(args.nodes.namespace),
         parallel: usize::from(args.nodes.parallel),
         lanes: usize::from(args.transfer.streams),
@@ -68,29 +73,20 @@ pub(super) async fn run(args: PreheatArgs, context: Context) -> Outcome {
         let plan = push.plan().await;
         match args.output {
             OutputFormat::Json => output::json(&plan)?,
-            OutputFormat::Table => tell_plan(&plan, &order),
+            OutputFormat::Table => {
+                tell_plan(&plan, &nodes.iter().map(|n| n.name.clone()).collect::<Vec<_>>());
+            }
         }
         return Ok(code(&context, plan.nodes.len(), plan.refused.len()));
     }
-    let report = push.run().await.map_err(|e| push_error(&e))?;
-    match args.output {
-        OutputFormat::Json => output::json(&report)?,
-        OutputFormat::Table => tell_report(&report),
-    }
+    let mut report = push.run().await.map_err(|e| push_error(&e))?;
+    let way = Way { nodes: &nodes, reached: &reached };
+    args.proof.tell(&mut report, Some(&bundle), &way, args.output, tell_report)?;
     let ready = report.nodes.iter().filter(|n| n.ready()).count();
     Ok(code(&context, ready, report.nodes.len() - ready))
 }
 
-fn code(context: &Context, good: usize, bad: usize) -> u8 {
-    match (good, bad) {
-        (_, 0) => exit::OK,
-        _ if context.cancel.is_cancelled() => exit::CANCELLED,
-        (0, _) => exit::ALL_NODES_FAILED,
-        _ => exit::SOME_NODES_FAILED,
-    }
-}
-
-fn push_error(error: &PushError) -> CliError {
+pub(super) fn push_error(error: &PushError) -> CliError {
     let PushError::Bundle(_) = error;
     CliError::failed(error.to_string())
         .with_code(exit::DAMAGED)

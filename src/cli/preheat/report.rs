@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::cli::output::{self, say, warn};
-use crate::push::{DiskNeed, NodePlan, NodeReport, NodeResult, PushPlan, PushReport, Refused};
+use crate::cli::proof::cell;
+use crate::push::{CheckKind, DiskNeed, NodePlan, NodeReport, NodeResult, PushPlan, PushReport, Refused};
 
 /// `order`: the nodes as the inventory has them; the plan keeps those that are refused apart.
 pub(super) fn tell_plan(plan: &PushPlan, order: &[String]) {
@@ -122,6 +123,10 @@ pub(super) fn tell_report(report: &PushReport) {
 fn report_table(report: &PushReport) -> String {
     let resumed = report.nodes.iter().any(|n| n.bytes_resumed > 0);
     let adopted = report.nodes.iter().any(|n| n.bytes_adopted > 0);
+    let checked =
+        |kind| report.nodes.iter().flat_map(|n| &n.images).flat_map(|i| &i.checks).any(|c| c.check == kind);
+    let (cri, pinned) = (checked(CheckKind::Cri), checked(CheckKind::Pinned));
+    let deep = checked(CheckKind::Content);
     let row = |n: &NodeReport| {
         let ready = n.images.iter().filter(|i| i.ready).count();
         let mut cells = vec![
@@ -133,6 +138,9 @@ fn report_table(report: &PushReport) -> String {
         ];
         cells.extend(adopted.then(|| output::bytes(n.bytes_adopted)));
         cells.extend(resumed.then(|| output::bytes(n.bytes_resumed)));
+        cells.extend(cri.then(|| cell(n, CheckKind::Cri)));
+        cells.extend(pinned.then(|| cell(n, CheckKind::Pinned)));
+        cells.extend(deep.then(|| cell(n, CheckKind::Content)));
         cells.push(format!("{}.{} s", n.duration_ms / 1000, n.duration_ms % 1000 / 100));
         cells
     };
@@ -140,6 +148,9 @@ fn report_table(report: &PushReport) -> String {
     let mut head = vec!["NODE", "STATE", "IMAGES", "SENT", "THERE"];
     head.extend(adopted.then_some("ADOPTED"));
     head.extend(resumed.then_some("RESUMED"));
+    head.extend(cri.then_some("CRI"));
+    head.extend(pinned.then_some("PINNED"));
+    head.extend(deep.then_some("CONTENT"));
     head.push("TIME");
     output::table(&head, &rows)
 }
