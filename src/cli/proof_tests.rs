@@ -24,6 +24,10 @@ fn node(verdicts: &[(CheckKind, Verdict)]) -> NodeReport {
         bytes_adopted: 0,
         duration_ms: 0,
         error: None,
+        recorded: false,
+        undone: None,
+        pruned: Vec::new(),
+        spared: Vec::new(),
     }
 }
 

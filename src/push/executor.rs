@@ -18,16 +18,17 @@ use super::pack::Packer;
 use super::preflight::Preflight;
 use super::report::{ReportKind, now};
 use super::tally::Tally;
+use super::txn::Txn;
 use super::{ImageReport, NodePlan, NodeReport, NodeResult, PushOptions, PushPlan, PushReport, Refused};
 use crate::bundle::{BundleImage, Delta};
 use crate::event::{Event, Events, NodeState};
 use crate::node::{NodeError, NodeSession};
-use crate::oci::{Descriptor, Digest, Platform};
+use crate::oci::{Descriptor, Platform};
 use crate::runtime::{NodeFacts, Packed, RuntimeChoice};
 use crate::store::{BlobSource, Pace, StoreError};
 
 /// Attempts in a row that bring nothing further before a node is given up.
-const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 
 /// A node as the push sees it.
 #[derive(Debug, Clone)]
@@ -220,7 +221,7 @@ impl Push {
         let source = packer.as_ref().map_or_else(|| Arc::clone(&self.source), Packer::source);
         let preflight = Preflight::new(Arc::clone(&source), stop);
         let pace = Pace::new(self.options.bandwidth);
-        let run = Run { id: run_id(), preflight, pace, packer, source };
+        let run = Run { id: super::txn::run_id(), preflight, pace, packer, source };
         push.events.emit(Event::Phase { name: "probe", total: Some(self.targets.len() as u64) });
         let slots = self.parallel.max(1);
         let (probing, pushing) = (Semaphore::new(slots), Semaphore::new(slots));
@@ -363,11 +364,14 @@ impl Push {
             Some(damage) => Fault::damaged(&damage),
             None => fault,
         });
+        if let Err(fault) = &outcome {
+            self.give_up(target, run, &mut tally, fault).await;
+        }
         (self.report(target, outcome, &tally, started), tally.images)
     }
 
     /// Waits before another attempt; false when the run was cancelled.
-    async fn pause(&self, target: &Target, fault: &Fault, tries: u32) -> bool {
+    pub(super) async fn pause(&self, target: &Target, fault: &Fault, tries: u32) -> bool {
         let delay_ms = 500u64 << tries.min(4);
         let (what, reason) = (target.name.clone(), fault.reason.clone());
         self.events.emit(Event::Retry { what, reason, delay_ms });
@@ -398,6 +402,10 @@ impl Push {
             Err(f) if f.refused => (NodeResult::Refused, Vec::new(), Some(f.reason)),
             Err(f) => (NodeResult::Failed, Vec::new(), Some(f.reason)),
         };
+        let error = error.map(|error| match &tally.undone {
+            Some(undone) => format!("{error}; {}", undone.sentence()),
+            None => error,
+        });
         self.node_is(
             target,
             match &error {
@@ -420,16 +428,14 @@ impl Push {
             bytes_resumed: tally.bytes_resumed(),
             duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             error,
+            recorded: tally.txn.as_ref().is_some_and(Txn::written),
+            undone: tally.undone.clone(),
+            pruned: tally.pruned.clone(),
+            spared: tally.spared.clone(),
         }
     }
 
     pub(super) fn node_is(&self, target: &Target, state: NodeState) {
         self.events.emit(Event::Node { node: target.name.clone(), state });
     }
-}
-
-/// Tells runs apart; not a secret.
-pub(super) fn run_id() -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Digest::sha256(format!("{} {}", now.as_nanos(), std::process::id()).as_bytes()).short().to_owned()
 }

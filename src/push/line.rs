@@ -52,6 +52,8 @@ pub(super) struct Line<'a> {
     pub(super) runtime: &'a dyn Runtime,
     pub(super) staging: &'a str,
     pub(super) source: Arc<dyn BlobSource>,
+    /// Under its name what imports replace is kept.
+    run: &'a str,
     /// Complete in staging.
     staged: Mutex<BTreeSet<Digest>>,
     failed: Mutex<BTreeMap<Digest, Failed>>,
@@ -83,12 +85,17 @@ impl<'a> Line<'a> {
             runtime,
             staging,
             source,
+            run: "",
             staged: Mutex::new(staged),
             failed: Mutex::default(),
             speeds: Mutex::default(),
             adopted: AtomicU64::new(0),
             room: Semaphore::new(PIPELINE),
         }
+    }
+
+    pub(super) fn of(self, run: &'a str) -> Self {
+        Self { run, ..self }
     }
 
     /// Images that were not imported, by their digest, and why.
@@ -222,8 +229,13 @@ impl<'a> Line<'a> {
         self.push.node_is(self.target, NodeState::Importing);
         told(self.push, self.target, plan, ImageStep::Importing);
         let begun = Instant::now();
-        let command =
-            self.runtime.import(&ImportJob { staging: self.staging, image, staged: &staged, facts });
+        let command = self.runtime.import(&ImportJob {
+            staging: self.staging,
+            image,
+            run: self.run,
+            staged: &staged,
+            facts,
+        });
         let output = self.run(&command).await?;
         if let Err(failure) = self.runtime.parse_import(&output) {
             let reason = format!("import failed: {}", failure.reason);

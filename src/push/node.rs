@@ -93,7 +93,7 @@ pub(super) struct Prepared {
     pub(super) session: Box<dyn NodeSession>,
     pub(super) plan: NodePlan,
     pub(super) runtime: Box<dyn Runtime>,
-    staging: String,
+    pub(super) staging: String,
     pub(super) facts: NodeFacts,
     /// What stored blobs hash to, as far as that was asked for.
     pub(super) hashes: Hashes,
@@ -117,7 +117,9 @@ impl Prepared {
         let images = target.images(&push.images);
         let plan = NodePlan::compute(&target.name, &images, runtime.as_ref(), &facts, &push.options)?;
         let plan = plan.possible_with(push.left_out.as_deref())?;
-        Ok(Self { session, plan, runtime, staging, facts, hashes: Hashes::new() })
+        let mut prepared = Self { session, plan, runtime, staging, facts, hashes: Hashes::new() };
+        prepared.plan_reversal(push).await?;
+        Ok(prepared)
     }
 
     /// What the node has; ends the session.
@@ -151,7 +153,7 @@ impl Prepared {
             self.hash(push).await?;
             self.replan(push, target, run)?;
         }
-        if self.plan.to_import().next().is_some() {
+        if self.plan.to_import().next().is_some() || !self.plan.prune.is_empty() {
             tokio::select! {
                 locked = self.lock(push, target, run) => locked?,
                 () = push.cancel.cancelled() => return Err(Fault::cancelled()),
@@ -168,6 +170,7 @@ impl Prepared {
                 packer.carry(&self.plan);
             }
             run.preflight.ensure(self.plan.to_send(), &push.events, &push.cancel).await?;
+            self.begin(push, target, run, tally).await?;
             let failed = self.round(push, target, run, tally).await?;
             if push.cancel.is_cancelled() {
                 return Err(Fault::cancelled());
@@ -185,6 +188,7 @@ impl Prepared {
             let ready = images.iter().all(|i| i.ready);
             let again = failed.values().any(|f| f.again) || !self.damaged().is_empty();
             if ready || round >= ROUNDS || !again {
+                self.settle(push, target, tally, Ok(&images)).await?;
                 self.tidy(target, run, ready).await?;
                 return Ok(images);
             }
@@ -196,14 +200,18 @@ impl Prepared {
     /// From here on nobody else is at work on the node. Before, another run may have come and gone: staging that it
     /// emptied and names that it gave would be taken for what they were, so the node is asked again.
     async fn lock(&mut self, push: &Push, target: &Target, run: &Run) -> Result<(), Fault> {
-        // Makes the folder that is locked.
-        self.session.staging(&self.staging).await?;
-        self.session.hold(&self.staging, &Holder::new(&run.id, &target.name)).await?;
+        self.hold(target, &run.id).await?;
         self.ask(target).await?;
         self.replan(push, target, run)
     }
 
-    async fn ask(&mut self, target: &Target) -> Result<(), Fault> {
+    pub(super) async fn hold(&self, target: &Target, run: &str) -> Result<(), Fault> {
+        // Makes the folder that is locked.
+        self.session.staging(&self.staging).await?;
+        Ok(self.session.hold(&self.staging, &Holder::new(run, &target.name)).await?)
+    }
+
+    pub(super) async fn ask(&mut self, target: &Target) -> Result<(), Fault> {
         self.facts = probe(self.session.as_ref(), self.runtime.as_ref(), &self.staging, target).await?;
         self.facts.lose(&self.damaged());
         Ok(())
@@ -214,7 +222,10 @@ impl Prepared {
         let images = target.images(&push.images);
         let (options, packed) = (&push.options, run.packed());
         let plan = NodePlan::compute_with(&target.name, &images, runtime, facts, options, &packed)?;
-        self.plan = plan.possible_with(push.left_out.as_deref())?;
+        let mut plan = plan.possible_with(push.left_out.as_deref())?;
+        (plan.prune, plan.spared) =
+            (std::mem::take(&mut self.plan.prune), std::mem::take(&mut self.plan.spared));
+        self.plan = plan;
         Ok(())
     }
 
@@ -255,7 +266,8 @@ impl Prepared {
             &self.staging,
             Paced::source(Arc::clone(&run.source), run.pace.and(push.options.node_bandwidth)),
             staged,
-        );
+        )
+        .of(&run.id);
         let (sent, arrived) = mpsc::unbounded_channel();
         let moved = Arc::new(Moved::new(&push.events, tally));
         let job = Job {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::journal::{Kept, Owned};
 use crate::bundle::{BundleImage, Delta};
 use crate::graph::PlatformImage;
 use crate::oci::media::Kind;
@@ -37,7 +38,17 @@ pub struct PushOptions {
     pub pin: bool,
     /// Hash what the nodes store; what is damaged there is sent again and replaced.
     pub deep: bool,
+    /// A node that does not become ready is put back as it was.
+    pub atomic: bool,
+    /// Once all is ready, what earlier runs of omk added is removed that this bundle does not want.
+    pub prune: bool,
+    /// How many runs, the newest ones, can be undone on a node: what names pointed at before them is kept, which takes disk;
+    /// [`KEEP_RUNS`] when not said.
+    pub keep_runs: Option<u16>,
 }
+
+/// Runs that can be undone when nothing else is said.
+pub const KEEP_RUNS: u16 = 3;
 
 /// Why nothing is done on a node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +88,14 @@ pub enum PlanError {
         bytes: u64,
         /// One of them.
         first: Digest,
+    },
+    /// What a run is to do there cannot be done with this runtime.
+    #[error("{option} is not possible with {runtime}: omk does not undo what it does there")]
+    Irreversible {
+        /// The option.
+        option: &'static str,
+        /// The runtime.
+        runtime: String,
     },
     /// Not enough room.
     #[error(
@@ -164,6 +183,12 @@ pub struct NodePlan {
     pub skipped: Vec<SkippedBlob>,
     /// What is needed where; a file system of which nothing is needed is not among them.
     pub disk: Vec<DiskNeed>,
+    /// What `--prune` would remove.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub prune: Vec<Owned>,
+    /// What it would leave though the bundle does not want it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub spared: Vec<Kept>,
 }
 
 /// What would be done with one image.
@@ -243,6 +268,8 @@ impl NodePlan {
             bytes_resumed: 0,
             skipped: Vec::new(),
             disk: Vec::new(),
+            prune: Vec::new(),
+            spared: Vec::new(),
         };
         let mut on_the_way: BTreeSet<Digest> = BTreeSet::new();
         let mut skipped: BTreeMap<Digest, SkippedBlob> = BTreeMap::new();

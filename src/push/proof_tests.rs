@@ -187,6 +187,10 @@ fn report() -> PushReport {
         bytes_adopted: 0,
         duration_ms: 2345,
         error: error.map(str::to_owned),
+        recorded: false,
+        undone: None,
+        pruned: Vec::new(),
+        spared: Vec::new(),
     };
     let mut drifted = good();
     drifted.facts.names.clear();

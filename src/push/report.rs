@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use super::journal::Kept;
 use super::proof::Check;
 use crate::oci::{Digest, Platform};
 
@@ -76,6 +77,50 @@ pub struct NodeReport {
     pub duration_ms: u64,
     /// Why it is not ready.
     pub error: Option<String>,
+    /// Whether the node was changed, and so keeps a record of this run under its id.
+    pub recorded: bool,
+    /// With `--atomic`, how putting a failed node back went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undone: Option<UndoReport>,
+    /// Names, or archives, that `--prune` removed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pruned: Vec<String>,
+    /// Those that it left though the bundle does not want them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub spared: Vec<Kept>,
+}
+
+/// How undoing a run on a node ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UndoReport {
+    /// In a word.
+    pub state: UndoState,
+    /// Names, or archives, that have what they had before.
+    pub restored: usize,
+    /// Those that the run had added and that are gone.
+    pub removed: usize,
+    /// Those that are left because somebody else set them since.
+    pub kept: Vec<Kept>,
+    /// Those that are not as they were and should be.
+    pub stuck: Vec<Kept>,
+    /// What kept it from being done.
+    pub error: Option<String>,
+}
+
+/// In a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UndoState {
+    /// All that is the run's is as it was before.
+    Undone,
+    /// It was undone before; nothing was done.
+    Already,
+    /// The run did not change this node.
+    Nothing,
+    /// Some names are not as they were; running it again goes on.
+    Partly,
+    /// It could not be done; running it again goes on.
+    Failed,
 }
 
 /// How a node ended.
@@ -118,7 +163,7 @@ impl PushReport {
         Self {
             kind,
             omk: env!("CARGO_PKG_VERSION").to_owned(),
-            run_id: super::executor::run_id(),
+            run_id: super::txn::run_id(),
             bundle: bundle.to_owned(),
             bundle_digest: None,
             started: now(),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::NodePlan;
+use super::journal::Kept;
+use super::txn::Txn;
+use super::{NodePlan, UndoReport};
 use crate::event::{Event, EventSink, Events};
 use crate::oci::{Digest, Platform};
 use crate::runtime::Have;
@@ -26,6 +28,13 @@ pub(super) struct Tally {
     pub(super) images: u64,
     /// What the node runs, and its runtime.
     pub(super) runs: Option<(Platform, String)>,
+    /// What is written down on the node.
+    pub(super) txn: Option<Txn>,
+    /// How putting the node back went.
+    pub(super) undone: Option<UndoReport>,
+    /// What `--prune` removed, and what it left.
+    pub(super) pruned: Vec<String>,
+    pub(super) spared: Vec<Kept>,
 }
 
 /// How many times over sending and importing what was planned counts as progress.

@@ -2,7 +2,7 @@
 //!
 //! What is relied upon was measured on 1.6, 1.7 and 2.1: an archive may leave out blobs that the namespace's content
 //! store has, and layers whose chain-ID snapshot is there; a failed import up to 1.7 leaves its names on broken
-//! content, so the import script keeps the old targets under `omk.invalid/backup/…` and puts them back.
+//! content, so the import script keeps the old targets as [backups](Reversible::backup) of the run and puts them back.
 //!
 //! A layer that is unpacked (its chain-ID snapshot is there) but not in the content store is not needed to import and
 //! run an image. It is left out only where the node evidently wants it so: containerd with `discard_unpacked_layers`
@@ -19,13 +19,14 @@ use super::kubelet::{self, SCRIPT as KUBELET};
 use super::sections::{self, PRELUDE, Sections, Staged};
 use super::shell::ONE_AT_A_TIME;
 use super::{
-    Evidence, Hashes, Have, ImportFailure, ImportJob, NamedImage, NodeFacts, Readiness, Runtime,
+    Evidence, Hashes, Have, ImportFailure, ImportJob, NamedImage, NodeFacts, Readiness, Reversible, Runtime,
     RuntimeError, RuntimeImage,
 };
 use crate::node::{CommandOutput, RemoteCommand, quote};
 use crate::oci::{Descriptor, Digest, media};
 use adopt::Adoption;
 use carry::{CARRIER, Carry, FAST};
+use undo::AWAIT;
 
 /// What is unusual about an image that runs, on a node that seems to discard layers. Why they are gone cannot be seen.
 const DISCARDED: &str = "unpacked, but their layers are not in the content store, as where containerd discards them \
@@ -41,7 +42,7 @@ const CARRIED: &str = "unpacked, but without their layers in the content store, 
      `ctr images check` calls them incomplete, and they cannot be exported or pushed from that node. To have them complete, \
      remove them there (ctr images rm) and run the same command without --fast-import";
 
-/// Where an import keeps what a name pointed at before. `.invalid` never resolves (RFC 2606).
+/// Where imports of omk before 0.2 kept what a name pointed at.
 const BACKUP: &str = "omk.invalid/backup/";
 
 /// The namespace that kubelet's images live in.
@@ -157,19 +158,20 @@ impl Containerd {
     /// What the script keeps and restores around the import of `image`.
     fn journal(&self, job: &ImportJob<'_>) -> Journal {
         let ctr = self.ctr();
-        let (mut before, mut after_failure, mut backups) = (String::new(), String::new(), Vec::new());
-        let mut added = Vec::new();
+        let (mut tag, mut after_failure, mut backups) = (String::new(), String::new(), Vec::new());
+        let (mut added, mut meant) = (Vec::new(), BTreeSet::new());
         for name in &job.image.names {
-            match job.facts.names.get(name) {
-                Some(old) if old.digest != *job.image.root.digest() => {
-                    let backup = format!("{BACKUP}{}:1", &Digest::sha256(name.as_bytes()).hex()[..32]);
-                    let (name, backup) = (quote(name), quote(&backup));
-                    before += &format!("{ctr} images tag --force {name} {backup} >/dev/null || exit 95\n");
-                    after_failure += &format!("  {ctr} images tag --force {backup} {name}\n");
-                    backups.push(backup);
-                }
-                Some(_) => {}
-                None => added.push(quote(name)),
+            let Some(old) = job.facts.names.get(name) else {
+                added.push(quote(name));
+                continue;
+            };
+            meant.insert(format!("{name} {}\n", old.digest));
+            if old.digest != *job.image.root.digest() {
+                let backup = quote(&undo::backup(job.run, name));
+                let name = quote(name);
+                tag += &format!("{ctr} images tag --force {name} {backup} >/dev/null || exit 95\n");
+                after_failure += &format!("  {ctr} images tag --force {backup} {name} || keep=1\n");
+                backups.push(backup);
             }
         }
         let config = job.image.image.config.digest().to_string();
@@ -180,22 +182,36 @@ impl Containerd {
                 added.push(quote(&config));
             }
             if !added.is_empty() {
-                after_failure += &format!("  {ctr} images rm {}\n", added.join(" "));
+                after_failure += &format!("  {ctr} images rm --sync {}\n", added.join(" "));
+            }
+            if !backups.is_empty() {
+                let backups = backups.join(" ");
+                after_failure += &format!("  [ -n \"${{keep-}}\" ] || {ctr} images rm --sync {backups}\n");
             }
         }
-        let mut finally = String::new();
-        if !backups.is_empty() {
-            finally = format!("{ctr} images rm {} >/dev/null 2>&1\n", backups.join(" "));
-        }
-        Journal { before, after_failure, finally }
+        // What somebody else gave one of the names since the node was asked would be overwritten and could not be put back.
+        let names: Vec<String> = job.image.names.iter().map(|n| quote(&format!("name=={n}"))).collect();
+        let meant: String = meant.into_iter().collect();
+        let before = format!(
+            "now=$({ctr} images ls {} | awk 'NR > 1 {{ print $1, $3 }}' | sort)\n\
+             [ \"$now\" = {} ] || {{ echo {} >&2; exit {MOVED}; }}\n{tag}",
+            names.join(" "),
+            quote(meant.trim_end()),
+            quote(MEANWHILE),
+        );
+        Journal { before, after_failure }
     }
 }
 
 struct Journal {
     before: String,
     after_failure: String,
-    finally: String,
 }
+
+/// Exit status of an import that was not begun because a name got another meaning.
+const MOVED: i32 = 91;
+const MEANWHILE: &str =
+    "somebody else gave one of its names to another image meanwhile; nothing was imported";
 
 impl Runtime for Containerd {
     fn label(&self) -> String {
@@ -347,11 +363,11 @@ s kubelet kubelet
 
     fn import(&self, job: &ImportJob<'_>) -> RemoteCommand {
         let (ctr, staging) = (self.ctr(), quote(job.staging));
-        let Journal { before, after_failure, finally } = self.journal(job);
+        let Journal { before, after_failure } = self.journal(job);
         let rollback = if after_failure.is_empty() {
             String::new()
         } else {
-            format!("{{\n{after_failure}}} >/dev/null 2>&1\n")
+            format!("{AWAIT}await {ctr}\n{{\n{after_failure}}} >/dev/null 2>&1\n")
         };
         let Carry { carry, carried, first } = self.carry(job).unwrap_or_default();
         let Adoption { adopt, wanted } = self.adopt(job).unwrap_or_default();
@@ -373,10 +389,10 @@ printf '%s\n' '{OCI_LAYOUT}' >oci-layout || exit 96
 {before}t=$( {{ {{ tar -cf - -T -; echo "$?" >&3; }} | {ctr} images import - >&2; }} 3>&1 ) && c=0 || c=$?
 rm -f index.json oci-layout
 {carried}if [ "$c" = 0 ] && [ "$t" = 0 ]; then
-{finally}echo ==imported
+echo ==imported
 exit 0
 fi
-{rollback}{finally}{FAILED}"#
+{rollback}{FAILED}"#
         );
         let mut list = String::from("oci-layout\nindex.json\n");
         for blob in job.image.kept().filter(|b| job.staged.contains(b.digest())) {
@@ -402,7 +418,7 @@ fi
         };
         let missing: Vec<Option<Digest>> = stderr.lines().filter_map(missing).collect();
         let lost = adopt::lost(&output.text());
-        let content_missing = !missing.is_empty() || !lost.is_empty();
+        let content_missing = !missing.is_empty() || !lost.is_empty() || output.status == MOVED;
         let mut reason = output.complaint();
         if reason.contains("no space left on device") {
             reason += "; make room on the node's disk";
@@ -474,6 +490,10 @@ fi
 
     fn parse_hash(&self, blobs: &[&Descriptor], output: &CommandOutput) -> Result<Hashes, RuntimeError> {
         self.read_hashes(blobs, output)
+    }
+
+    fn reversible(&self) -> Option<&dyn Reversible> {
+        Some(self)
     }
 }
 
@@ -581,6 +601,8 @@ mod adopt;
 mod carry;
 #[path = "containerd_evidence.rs"]
 mod proof;
+#[path = "containerd_undo.rs"]
+mod undo;
 
 #[cfg(test)]
 #[path = "containerd_tests.rs"]

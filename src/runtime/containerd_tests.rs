@@ -225,7 +225,13 @@ fn an_import_sends_what_is_staged_and_keeps_what_names_meant() {
     let old = NamedImage { digest: Digest::sha256(b"old"), complete: true, unpacked: true, archive: None };
     facts.names.insert(image.names[0].clone(), old);
     let staged: BTreeSet<Digest> = image.blobs[1..].iter().map(|b| b.digest().clone()).collect();
-    let job = ImportJob { staging: "/var/lib/omk/staging", image: &image, staged: &staged, facts: &facts };
+    let job = ImportJob {
+        staging: "/var/lib/omk/staging",
+        image: &image,
+        run: "r1",
+        staged: &staged,
+        facts: &facts,
+    };
     let command = plain().import(&job);
     assert!(command.root);
     assert_snapshot!(command.script, @r#"
@@ -246,20 +252,23 @@ fn an_import_sends_what_is_staged_and_keeps_what_names_meant() {
     IFS= read -r index || exit 97
     printf '%s\n' "$index" >index.json || exit 96
     printf '%s\n' '{"imageLayoutVersion":"1.0.0"}' >oci-layout || exit 96
-    ctr -n k8s.io images tag --force docker.io/library/web:1 omk.invalid/backup/86604095f9fd5036261163224a33130e:1 >/dev/null || exit 95
+    now=$(ctr -n k8s.io images ls name==docker.io/library/web:1 name==docker.io/library/web@sha256:48225e173f3bdf3e7930d59f3ef3de09552806870d6081e4f748107320a939f8 | awk 'NR > 1 { print $1, $3 }' | sort)
+    [ "$now" = 'docker.io/library/web:1 sha256:cba06b5736faf67e54b07b561eae94395e774c517a7d910a54369e1263ccfbd4' ] || { echo 'somebody else gave one of its names to another image meanwhile; nothing was imported' >&2; exit 91; }
+    ctr -n k8s.io images tag --force docker.io/library/web:1 omk.invalid/bak/r1:86604095f9fd5036261163224a33130e >/dev/null || exit 95
     t=$( { { tar -cf - -T -; echo "$?" >&3; } | ctr -n k8s.io images import - >&2; } 3>&1 ) && c=0 || c=$?
     rm -f index.json oci-layout
     if [ "$c" = 0 ] && [ "$t" = 0 ]; then
-    ctr -n k8s.io images rm omk.invalid/backup/86604095f9fd5036261163224a33130e:1 >/dev/null 2>&1
     echo ==imported
     exit 0
     fi
+    await() { n=0; while [ $n -lt 60 ] && ! "$@" version >/dev/null 2>&1 </dev/null; do n=$((n+1)); sleep 1; done; }
+    await ctr -n k8s.io
     {
-      ctr -n k8s.io images tag --force omk.invalid/backup/86604095f9fd5036261163224a33130e:1 docker.io/library/web:1
+      ctr -n k8s.io images tag --force omk.invalid/bak/r1:86604095f9fd5036261163224a33130e docker.io/library/web:1 || keep=1
       sleep 1
-      ctr -n k8s.io images rm docker.io/library/web@sha256:48225e173f3bdf3e7930d59f3ef3de09552806870d6081e4f748107320a939f8 sha256:17ed35ce3c9edc5b90e2791b0ddc7f15e98ee29b3d96475cdb3137f3f56d6f46
+      ctr -n k8s.io images rm --sync docker.io/library/web@sha256:48225e173f3bdf3e7930d59f3ef3de09552806870d6081e4f748107320a939f8 sha256:17ed35ce3c9edc5b90e2791b0ddc7f15e98ee29b3d96475cdb3137f3f56d6f46
+      [ -n "${keep-}" ] || ctr -n k8s.io images rm --sync omk.invalid/bak/r1:86604095f9fd5036261163224a33130e
     } >/dev/null 2>&1
-    ctr -n k8s.io images rm omk.invalid/backup/86604095f9fd5036261163224a33130e:1 >/dev/null 2>&1
     case $t in 0|141) ;; *) echo "tar could not read the staging folder (status $t)" >&2 ;; esac
     [ "$c" = 0 ] && exit 94
     exit "$c"
@@ -289,7 +298,7 @@ fn a_carrier_is_imported_before_the_image_and_removed_after_it() {
     assert_eq!(plain().has(&facts, &image, &carrier.layers[0]), Some(Have::Unpacked), "the delta works too");
 
     let staged: BTreeSet<Digest> = image.blobs.iter().skip(1).map(|b| b.digest().clone()).collect();
-    let job = ImportJob { staging: "/s/t", image: &image, staged: &staged, facts: &facts };
+    let job = ImportJob { staging: "/s/t", image: &image, run: "r1", staged: &staged, facts: &facts };
     let command = plain().import(&job);
     let name = format!("omk.invalid/carrier/{}:1", &image.image.config.digest().hex()[..32]);
     let script = &command.script;
@@ -309,7 +318,7 @@ fn a_carrier_is_imported_before_the_image_and_removed_after_it() {
     // Every layer is unpacked: there is nothing to carry.
     facts.snapshots.extend(image.image.chain_ids.iter().cloned());
     let staged = image.kept().map(|b| b.digest().clone()).collect();
-    let job = ImportJob { staging: "/s/t", image: &image, staged: &staged, facts: &facts };
+    let job = ImportJob { staging: "/s/t", image: &image, run: "r1", staged: &staged, facts: &facts };
     assert!(!plain().import(&job).script.contains("carrier"));
     facts.names.insert(name, NamedImage { digest: d(A), complete: true, unpacked: true, archive: None });
     assert!(plain().leftovers("/s/t", &facts).unwrap().script.contains("images rm omk.invalid/carrier/"));
@@ -326,7 +335,7 @@ fn an_adoption_comes_before_the_import_and_ends_with_it() {
     assert_eq!(plain().has(&facts, &image, layer), Some(Have::Adopted));
     assert_eq!(plain().has(&facts, &image, &image.root), None, "too small to be worth it");
     let staged: BTreeSet<Digest> = image.blobs[1..].iter().map(|b| b.digest().clone()).collect();
-    let job = ImportJob { staging: "/s/t", image: &image, staged: &staged, facts: &facts };
+    let job = ImportJob { staging: "/s/t", image: &image, run: "r1", staged: &staged, facts: &facts };
     let command = plain().import(&job);
     let (from, to) =
         (command.script.find("IFS=").unwrap(), command.script.find("IFS= read -r index").unwrap());

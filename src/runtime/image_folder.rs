@@ -11,8 +11,8 @@ use super::containerd::{NAME_ANNOTATION, OCI_LAYOUT, index_json, patience};
 use super::sections::{self, PRELUDE, Section, Sections, Staged};
 use super::shell::ONE_AT_A_TIME;
 use super::{
-    ArchivedBlob, Have, ImportFailure, ImportJob, NamedImage, NodeFacts, Readiness, Runtime, RuntimeError,
-    RuntimeImage,
+    ArchivedBlob, Have, ImportFailure, ImportJob, NamedImage, NodeFacts, Readiness, Reversible, Runtime,
+    RuntimeError, RuntimeImage,
 };
 use crate::node::{CommandOutput, RemoteCommand, quote};
 use crate::oci::{Algorithm, Descriptor, Digest, ImageIndex};
@@ -64,6 +64,9 @@ for a in {folder}/*.tar; do
   s "archive $a" tar -tvf "$a"
   s "index $a" index "$a"
 done
+for a in {folder}/.*.bak; do
+  [ -f "$a" ] && s "backup $a" true
+done
 s staged staged {staging}
 s staging-space space {staging}
 s runtime-space space {folder}
@@ -97,6 +100,9 @@ s runtime-space space {folder}
                 names.insert(name, NamedImage { digest, complete: true, unpacked: true, archive });
             }
         }
+        // What runs have kept is there, but nothing is taken out of it: it goes when its run is undone or old.
+        let kept = all.each("backup").filter(|(path, _)| !path.chars().any(char::is_control));
+        archives.extend(kept.map(|(path, _)| (path.to_owned(), BTreeMap::new())));
         let Staged { blobs: staged, partial, partials, .. } =
             all.get("staged").map(|s| sections::staged(&s.lines)).unwrap_or_default();
         Ok(NodeFacts {
@@ -187,6 +193,18 @@ s runtime-space space {folder}
                 )
             })
             .collect();
+        let target_path = format!("{}/{name}", self.folder);
+        let old = job.facts.names.values().find(|n| n.archive.as_ref() == Some(&target_path));
+        let keep = match old {
+            Some(old) if old.digest == *job.image.root.digest() => String::new(),
+            None if !job.facts.archives.contains_key(&target_path) => String::new(),
+            _ => {
+                let bak = quote(&self.kept(job.run, &name));
+                format!(
+                    "rm -f {bak}; ln {target} {bak} 2>/dev/null || cp -p {target} {bak} || {{ rm -f {bak}; fail \"cannot keep the old archive\"; }}\n"
+                )
+            }
+        };
         let kinds = [Algorithm::Sha256, Algorithm::Sha512].map(|a| a.as_str()).join(" ");
         let script = format!(
             r#"set -u
@@ -219,7 +237,7 @@ rm -f "$part"
 tar -cf "$part" -T import/all || fail "cannot write $part"
 tar -cf - -T import/all | cmp -s - "$part" || fail "$part differs from what was staged; is the disk full or failing?"
 sync "$part" 2>/dev/null || sync
-mv -f "$part" {target} || fail "cannot put the archive in place"
+{keep}mv -f "$part" {target} || fail "cannot put the archive in place"
 sync {folder} 2>/dev/null || sync
 rm -rf import index.json oci-layout
 echo ==imported
@@ -254,6 +272,10 @@ echo ==imported
     fn leftovers(&self, _: &str, _: &NodeFacts) -> Option<RemoteCommand> {
         None
     }
+
+    fn reversible(&self) -> Option<&dyn Reversible> {
+        Some(self)
+    }
 }
 
 /// An archive that has the blob, with the right size.
@@ -286,6 +308,9 @@ fn parse_index(section: &Section<'_>) -> Vec<(String, Digest)> {
     });
     named.take(10_000).collect()
 }
+
+#[path = "image_folder_undo.rs"]
+mod undo;
 
 #[cfg(test)]
 #[path = "image_folder_tests.rs"]

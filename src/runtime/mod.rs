@@ -20,6 +20,7 @@ mod detect;
 mod evidence;
 mod image_folder;
 pub mod kubelet;
+pub mod reversible;
 mod sections;
 mod shell;
 
@@ -29,6 +30,7 @@ pub use detect::{Detected, RuntimeChoice, detect, parse_detect};
 pub use evidence::{Cri, CriImage, Evidence, Hashes};
 pub use image_folder::ImageFolder;
 pub use kubelet::Kubelet;
+pub use reversible::Reversible;
 pub use shell::{check_staging, discard, parse_discard};
 
 /// Where blobs wait on a node when the inventory does not say.
@@ -281,6 +283,8 @@ pub struct ImportJob<'a> {
     /// The image. Every blob must be staged or be something that the runtime [has](Runtime::has): containerd up to
     /// 1.7 leaves names on broken content otherwise.
     pub image: &'a RuntimeImage,
+    /// The run, under whose name it is kept what the import replaces: see [`Reversible::backup`].
+    pub run: &'a str,
     /// What is complete in staging now.
     pub staged: &'a BTreeSet<Digest>,
     /// What the node had when it was probed.
@@ -381,6 +385,11 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// When the command could not do its work; a blob that cannot be read is none.
     fn parse_hash(&self, _: &[&Descriptor], _: &CommandOutput) -> Result<Hashes, RuntimeError> {
         Ok(Hashes::new())
+    }
+
+    /// How its imports are undone; `None` where they cannot be, and runs are not recorded then.
+    fn reversible(&self) -> Option<&dyn Reversible> {
+        None
     }
 }
 

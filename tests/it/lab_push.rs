@@ -16,6 +16,8 @@ use crate::images::noise;
 use crate::lab::Lab;
 use crate::push::{Ssh, bundled};
 
+mod undo;
+
 /// A layer that can be unpacked: one file.
 fn layer(name: &str, bytes: &[u8]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());

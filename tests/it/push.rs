@@ -29,6 +29,7 @@ use crate::images;
 
 mod proof;
 mod two_runs;
+mod undo;
 
 const PLATFORM: &str = "linux/amd64";
 

@@ -9,17 +9,20 @@ use super::nodes::{Chosen, NodeArgs};
 use super::output::{self, OutputFormat};
 use super::proof::{ProofArgs, Way, code};
 use super::{CliError, Context, Outcome, exit};
+use crate::push::plan::KEEP_RUNS;
 use crate::push::{Push, PushError, PushOptions};
 use crate::store::BlobSource;
 
 mod report;
 mod transfer;
+mod undo;
 
 use report::{tell_plan, tell_report};
 use transfer::TransferArgs;
 
 /// Arguments of `omk preheat`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "\
 Examples:
   omk preheat web.bundle.tar --nodes nodes.yaml
@@ -28,10 +31,15 @@ Examples:
   omk preheat web.bundle.tar --node root@10.0.0.11 --node admin@10.0.0.12:2222
   omk preheat web.bundle.tar --nodes nodes.yaml --background --bandwidth 50MB/s
   omk preheat web.bundle.tar --nodes nodes.yaml --pin --report preheat.html
+  omk preheat web.bundle.tar --nodes nodes.yaml --atomic --prune
+  omk preheat rollback --last --nodes nodes.yaml
 
-An interrupted run goes on where it stopped when the same command is run again.
+An interrupted run goes on where it stopped when the same command is run again. Every run that changes a node has an id and is on
+record there; `omk preheat rollback` undoes it.
 Exit codes: 0 every node is ready, 4 some are not, 5 none is, 6 the bundle is damaged and no node was changed.")]
 pub struct PreheatArgs {
+    #[command(subcommand)]
+    command: Option<undo::Command>,
     #[command(flatten)]
     bundle: BundleArgs,
     #[command(flatten)]
@@ -49,9 +57,30 @@ pub struct PreheatArgs {
     /// Go on although a disk seems too small, or so full that kubelet would remove images: what images unpack to is an estimate
     #[arg(long)]
     ignore_disk: bool,
+    #[command(flatten)]
+    reversal: ReversalArgs,
+}
+
+/// What becomes of a node when something fails, and of what earlier runs brought.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Undoing")]
+struct ReversalArgs {
+    /// Put a node that does not become ready back as it was before this run
+    #[arg(long)]
+    atomic: bool,
+    /// When a node is ready, remove the images that earlier runs of omk added to it and that this bundle does not want; never
+    /// what others put there, moved, pinned, or use in a container
+    #[arg(long)]
+    prune: bool,
+    /// Runs that can be undone on a node, the newest ones: what names pointed at before them is kept, which takes disk
+    #[arg(long, value_name = "N", default_value_t = KEEP_RUNS, value_parser = clap::value_parser!(u16).range(0..=32))]
+    keep_runs: u16,
 }
 
 pub(super) async fn run(args: PreheatArgs, context: Context) -> Outcome {
+    if let Some(command) = args.command {
+        return undo::run(command, context).await;
+    }
     let Chosen { nodes, targets, connector, reached } = args.nodes.choose(&context)?;
     let bundle = Arc::new(args.bundle.open_named(&context).await?);
     let (pin, deep) = (args.proof.pin, args.proof.deep);
@@ -62,7 +91,15 @@ pub(super) async fn run(args: PreheatArgs, context: Context) -> Outcome {
         source: Arc::clone(&bundle) as Arc<dyn BlobSource>,
         targets,
         connector,
-        options: PushOptions { ignore_disk: args.ignore_disk, pin, deep, ..args.transfer.options()? },
+        options: PushOptions {
+            ignore_disk: args.ignore_disk,
+            pin,
+            deep,
+            atomic: args.reversal.atomic,
+            prune: args.reversal.prune,
+            keep_runs: Some(args.reversal.keep_runs),
+            ..args.transfer.options()?
+        },
         namespace: Some(args.nodes.namespace),
         parallel: usize::from(args.nodes.parallel),
         lanes: usize::from(args.transfer.streams),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::cli::output::{self, say, warn};
 use crate::cli::proof::cell;
+use crate::push::journal::Kept;
 use crate::push::{CheckKind, DiskNeed, NodePlan, NodeReport, NodeResult, PushPlan, PushReport, Refused};
 
 /// `order`: the nodes as the inventory has them; the plan keeps those that are refused apart.
@@ -21,6 +22,18 @@ pub(super) fn tell_plan(plan: &PushPlan, order: &[String]) {
         .flat_map(|n| n.images.iter().filter(|i| i.ready).map(|i| (n.node.as_str(), i.note.as_deref())));
     notes(images).iter().for_each(|n| warn(n));
     collected(&plan.nodes).iter().for_each(|n| warn(n));
+    for node in &plan.nodes {
+        for gone in &node.prune {
+            warn(&format!("{}: {} would be removed (--prune)", node.node, gone.name));
+        }
+        spared(&node.node, &node.spared);
+    }
+}
+
+fn spared(node: &str, spared: &[Kept]) {
+    for kept in spared {
+        warn(&format!("{node}: {} is not in the bundle, but left: {}", kept.name, kept.reason));
+    }
 }
 
 /// Where room is needed, now and afterwards.
@@ -118,6 +131,16 @@ pub(super) fn tell_report(report: &PushReport) {
         .iter()
         .flat_map(|n| n.images.iter().filter(|i| i.ready).map(|i| (n.node.as_str(), i.reason.as_deref())));
     notes(images).iter().for_each(|n| warn(n));
+    for node in &report.nodes {
+        if !node.pruned.is_empty() {
+            warn(&format!("{}: removed (--prune): {}", node.node, node.pruned.join(", ")));
+        }
+        spared(&node.node, &node.spared);
+    }
+    if report.nodes.iter().any(|n| n.recorded) {
+        let run = &report.run_id;
+        say(&format!("\nrun {run}; `omk preheat rollback --run {run}` undoes it"));
+    }
 }
 
 fn report_table(report: &PushReport) -> String {
@@ -201,6 +224,8 @@ mod tests {
             bytes_resumed: resumed,
             skipped: Vec::new(),
             disk: Vec::new(),
+            prune: Vec::new(),
+            spared: Vec::new(),
         }
     }
 

@@ -1,0 +1,109 @@
+//! What undoing a run takes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::RunRecord;
+use crate::oci::Digest;
+use crate::runtime::reversible::{Changes, Restore, Reversible};
+
+/// A slot that is left as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Kept {
+    /// The name, or the path of the archive.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What is left to be done for a run to be undone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Undo {
+    /// To be done. Empty when it was done.
+    pub changes: Changes,
+    /// Slots that are not the run's any more: somebody else set them. Undone nevertheless.
+    pub kept: Vec<Kept>,
+    /// Slots that would have to be put back and cannot be, now or ever.
+    pub stuck: Vec<Kept>,
+    /// Slots that get, or have got, what they had.
+    pub restored: usize,
+    /// Slots that are, or were, removed.
+    pub removed: usize,
+}
+
+/// What has to be done so that the slots of the record are as they were before the run, given what they have now and which
+/// contents containers use. Doing it and asking again finds nothing left to do.
+pub fn undo(
+    record: &RunRecord,
+    now: &BTreeMap<String, Option<Digest>>,
+    used: &BTreeSet<Digest>,
+    runtime: &dyn Reversible,
+) -> Undo {
+    let mut undo = Undo::default();
+    let mut over: Vec<String> = Vec::new();
+    let keep = |name: &String, reason: &str| Kept { name: name.clone(), reason: reason.to_owned() };
+    for change in &record.slots {
+        let current = now.get(&change.name);
+        let ours = current.is_some_and(|d| d.as_ref() == Some(&change.digest));
+        let own = |b: &&String| runtime.backup_of(b) == Some(&record.run);
+        let backup = change.backup.as_ref().filter(own).filter(|b| now.contains_key(*b));
+        match (&change.before, current) {
+            (None, None) => undo.removed += 1,
+            (None, Some(_)) if ours && used.contains(&change.digest) => {
+                undo.stuck.push(keep(
+                    &change.name,
+                    "a container uses it; stop that, then run the same command again",
+                ));
+                continue;
+            }
+            (None, Some(_)) if ours => {
+                undo.removed += 1;
+                undo.changes.remove.push(change.name.clone());
+            }
+            (Some(before), Some(d)) if *d == before.digest => undo.restored += 1,
+            // Gone: either the runtime removed it, or undoing stopped between two steps.
+            (Some(before), current) if ours || current.is_none() => match backup {
+                Some(backup) => {
+                    undo.restored += 1;
+                    undo.changes.restore.push(Restore {
+                        slot: change.name.clone(),
+                        backup: backup.clone(),
+                        labels: before.labels.clone(),
+                    });
+                }
+                None => {
+                    undo.stuck
+                        .push(keep(&change.name, "what it had before is not kept any more on the node"));
+                    continue;
+                }
+            },
+            (_, Some(Some(other))) => {
+                undo.kept.push(keep(&change.name, &format!("somebody moved it since, to {other}")));
+            }
+            (_, _) => undo.kept.push(keep(&change.name, "somebody replaced it since")),
+        }
+        over.extend(backup.cloned());
+    }
+    let going: BTreeSet<&String> =
+        undo.changes.remove.iter().chain(undo.changes.restore.iter().map(|r| &r.slot)).collect();
+    // A derived name stays as long as anything else has its image.
+    let lonely = |digest: &Digest| {
+        !now.iter().any(|(slot, d)| {
+            d.as_ref() == Some(digest)
+                && !going.contains(slot)
+                && !runtime.derived(slot)
+                && runtime.backup_of(slot) != Some(&record.run)
+        })
+    };
+    let touched: BTreeSet<&Digest> = record.slots.iter().map(|c| &c.digest).collect();
+    let derived = record.derived.iter().filter(|c| c.before.is_none() && touched.contains(&c.digest));
+    let gone: Vec<String> = derived
+        .filter(|c| now.get(&c.name).is_some_and(|d| d.as_ref() == Some(&c.digest)))
+        .filter(|c| lonely(&c.digest) && !used.contains(&c.digest))
+        .map(|c| c.name.clone())
+        .collect();
+    undo.changes.remove.extend(gone);
+    undo.changes.remove.extend(over);
+    undo
+}

@@ -1,0 +1,90 @@
+//! Runs into image folders are undone: real commands, real files.
+
+use omk::push::journal::RunState;
+use omk::push::{UndoState, Which};
+
+use super::*;
+
+/// Every file of a node's image folder, hidden ones too, by what is in it.
+fn contents(world: &World) -> BTreeMap<PathBuf, Digest> {
+    world
+        .archives("n1")
+        .into_iter()
+        .map(|p| (p.clone(), Digest::sha256(&std::fs::read(p).unwrap())))
+        .collect()
+}
+
+fn records(world: &World) -> PathBuf {
+    world.staging("n1").with_file_name("runs")
+}
+
+#[tokio::test]
+async fn archives_come_back_as_they_were() {
+    let mut world = World::new();
+    assert!(world.run(&["n1"]).await.all_ready());
+    // Somebody else's, as far as omk knows.
+    std::fs::remove_dir_all(records(&world)).unwrap();
+    let before = contents(&world);
+    world.images = vec![
+        bundled(&world.store, "lab.example/a:1", &[&images::noise(7, 30_000)]),
+        bundled(&world.store, "lab.example/c:1", &[&images::noise(8, 30_000)]),
+    ];
+
+    // Stopped while the first import runs: what it did is undone before the command ends.
+    let stopped = CancellationToken::new();
+    let here = Here {
+        faults: [("n1".to_owned(), Fault::CancelAtImport(stopped.clone()))].into(),
+        ..Here::default()
+    };
+    let mut atomic = world.push(&["n1"], here);
+    (atomic.cancel, atomic.options.atomic) = (stopped, true);
+    let node = atomic.run().await.unwrap().nodes.remove(0);
+    assert_eq!((node.state, node.undone.map(|u| u.state)), (NodeResult::Failed, Some(UndoState::Undone)));
+    assert_eq!(contents(&world), before);
+
+    let report = world.run(&["n1"]).await;
+    assert!(report.all_ready() && report.nodes[0].recorded, "{report:#?}");
+    let again = world.run(&["n1"]).await;
+    assert!(!again.nodes[0].recorded, "nothing was done");
+    let asking = world.push(&["n1"], Here::default());
+    let node = asking.history().await.remove(0);
+    let states: Vec<RunState> = node.runs.iter().map(|r| r.state).collect();
+    assert_eq!((states, node.backups), (vec![RunState::Committed, RunState::Undone], 1), "{node:#?}");
+
+    let undone = asking.rollback(&Which::Last, false).await.unwrap();
+    assert_eq!((&undone.run, undone.nodes[0].undo.state), (&report.run_id, UndoState::Undone));
+    assert_eq!((undone.nodes[0].undo.restored, undone.nodes[0].undo.removed), (1, 1));
+    assert_eq!(contents(&world), before);
+    assert!(files(&records(&world)).iter().all(|f| f.ends_with(".json")), "nothing half-written is left");
+}
+
+#[tokio::test]
+async fn an_interrupted_run_is_told_and_can_be_undone() {
+    let world = World::new();
+    // As a sender leaves a node that is killed once its first import is through.
+    let report = world.run(&["n1"]).await;
+    let record = records(&world).join(format!("{}.json", report.run_id));
+    let text = std::fs::read_to_string(&record).unwrap();
+    assert!(text.contains(r#""version":1"#), "{text}");
+    std::fs::write(&record, text.replace(r#""state":"committed""#, r#""state":"started""#)).unwrap();
+    let asking = world.push(&["n1"], Here::default());
+    let run = asking.history().await.remove(0).runs.remove(0);
+    assert!(run.interrupted && run.whole, "{run:#?}");
+    std::fs::remove_file(&world.archives("n1")[0]).unwrap();
+    assert!(!asking.history().await[0].runs[0].whole);
+    let undone = asking.rollback(&Which::Run(report.run_id), false).await.unwrap();
+    assert_eq!(undone.nodes[0].undo.state, UndoState::Undone);
+    assert!(world.archives("n1").is_empty());
+    assert_eq!(asking.history().await[0].runs[0].state, RunState::Undone);
+}
+
+#[tokio::test]
+async fn without_a_record_nothing_is_changed() {
+    let world = World::new();
+    std::fs::create_dir_all(records(&world).parent().unwrap()).unwrap();
+    std::fs::write(records(&world), "in the way").unwrap();
+    let report = world.run(&["n1"]).await;
+    let why = report.nodes[0].error.as_deref().unwrap();
+    assert!(why.starts_with("writing the record of this run failed"), "{why}");
+    assert!(world.archives("n1").is_empty());
+}
