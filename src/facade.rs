@@ -7,7 +7,6 @@
 //! A registry, a chart and two nodes behind SSH, all in this process; with real ones, the inventory and `known_hosts` are your own:
 //!
 //! ```
-//! use std::path::PathBuf;
 //! use std::sync::Arc;
 //!
 //! use omk::cache::{GcOptions, ImageCache};
@@ -31,7 +30,7 @@
 //!     .told(Arc::clone(&events) as Events, CancellationToken::new());
 //!
 //! // Which images does the manifest need?
-//! let inputs = Inputs { paths: vec![PathBuf::from(folder.join("backup.yaml"))], ..Inputs::default() };
+//! let inputs = Inputs { paths: vec![folder.join("backup.yaml")], ..Inputs::default() };
 //! let images = omk.discover(&inputs, &Scope::default())?.images();
 //! assert_eq!(images.len(), 1);
 //!

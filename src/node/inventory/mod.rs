@@ -28,16 +28,19 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
 use super::Secret;
-use super::ssh::route::{Route, Said, Why, settle};
+use super::ssh::route::Route;
 use super::ssh_config::{SshConfig, Who};
 use crate::oci::Platform;
-use crate::yaml;
 
 mod ansible;
+mod convert;
+mod form;
 mod kubectl;
 mod range;
 mod select;
 
+use convert::{clip, convert, readable_by_others};
+use form::{Form, foreign, form, inline, ssh_config_like};
 pub use select::{NoSuchNode, select};
 
 /// An inventory is refused when it is larger, in bytes.
@@ -404,77 +407,6 @@ impl Inventory {
     }
 }
 
-/// What an inventory is written in.
-enum Form {
-    Own,
-    Ansible,
-    Kubectl(Result<Vec<RawNode>, String>),
-}
-
-/// Told by what is in it. What could be anything is taken for omk's own, whose errors say what is expected.
-fn form(text: &str) -> Form {
-    if let Some(nodes) = kubectl::read(text) {
-        return Form::Kubectl(nodes);
-    }
-    let limits = yaml::Limits { max_nodes: 500_000, max_depth: 64, ..yaml::Limits::default() };
-    match yaml::parse_one(text, &limits) {
-        Ok(root) if root.get("nodes").is_some() || root.get("defaults").is_some() => Form::Own,
-        Ok(root) if ansible::is_yaml(&root) => Form::Ansible,
-        Ok(root) if root.as_map().is_some() || root.is_null() => Form::Own,
-        _ if text.lines().any(ansible_line) => Form::Ansible,
-        _ => Form::Own,
-    }
-}
-
-/// A section, or a host with variables.
-fn ansible_line(line: &str) -> bool {
-    let line = line.split('#').next().unwrap_or_default().trim();
-    let section = line.strip_prefix('[').and_then(|l| l.strip_suffix(']'));
-    section.is_some_and(|name| !name.is_empty() && !name.contains([',', ' '])) || line.contains(" ansible_")
-}
-
-/// Blocks of `ssh_config`, and nothing that only Ansible writes.
-fn ssh_config_like(text: &str) -> bool {
-    let block = |line: &str| {
-        let line = line.trim_start();
-        line.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("host"))
-            && line[4..].starts_with([' ', '\t', '='])
-            && !line.contains("ansible_")
-    };
-    text.lines().any(block) && !text.lines().any(ansible_line)
-}
-
-/// Nodes of an inventory that omk's own rules for names and logins were not made for.
-fn foreign(nodes: Vec<RawNode>, fallback: &Fallback) -> RawInventory {
-    let mut nodes = nodes;
-    for node in &mut nodes {
-        // An IPv6 address is a name for others.
-        node.name = node.name.replace([':', '%'], "-");
-        node.login.clone_from(&fallback.login);
-    }
-    RawInventory { defaults: RawDefaults::default(), nodes }
-}
-
-/// `[USER@]HOST[:PORT]`; what is wrong with it is told when it is checked.
-fn inline(text: &str) -> RawNode {
-    if text == "local" {
-        return RawNode { local: true, ..RawNode::named("local".into()) };
-    }
-    let (user, place) = match text.rsplit_once('@') {
-        Some((user, place)) => (Some(user.to_owned()), place),
-        None => (None, text),
-    };
-    let (host, port) = match place.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') || host.ends_with(']') => match port.parse() {
-            Ok(port) if port > 0 => (host, Some(Port(port))),
-            _ => (place, None),
-        },
-        _ => (place, None),
-    };
-    let name = host.trim_matches(['[', ']']).to_owned();
-    RawNode { host: Some(host.to_owned()), port, user, ..RawNode::named(name) }
-}
-
 /// A TCP port.
 #[derive(Debug, Clone, Copy)]
 struct Port(u16);
@@ -518,174 +450,6 @@ fn reword(text: &str) -> String {
         ("expected a string", "expected text: put it in quotes"),
     ];
     WORDS.iter().fold(text.to_owned(), |text, (theirs, ours)| text.replacen(theirs, ours, 1))
-}
-
-fn convert(
-    raw: RawNode,
-    defaults: &RawDefaults,
-    path: &Path,
-    fallback: &Fallback,
-    who: &Who,
-    warnings: &mut Vec<String>,
-) -> Result<Node, String> {
-    let name_byte = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-    if raw.name.is_empty() || raw.name.len() > 253 || !raw.name.bytes().all(name_byte) {
-        return Err("a name has 1 to 253 letters, digits, '.', '_' or '-'".to_owned());
-    }
-    let either = |own: &Option<String>, default: &Option<String>| own.clone().or_else(|| default.clone());
-    let local = raw.local || raw.host.as_deref() == Some("local");
-    let (address, route) = if local {
-        if raw.local && raw.host.is_some() {
-            return Err("local: true and host exclude each other".to_owned());
-        }
-        (Address::Local, Route::default())
-    } else {
-        reach(&raw, defaults, path, fallback, who, warnings)?
-    };
-    let platform = either(&raw.platform, &defaults.platform);
-    let platform = platform.map(|p| p.parse::<Platform>().map_err(|e| e.to_string())).transpose()?;
-    Ok(Node {
-        address,
-        route,
-        runtime: either(&raw.runtime, &defaults.runtime),
-        image_folder: absolute("image_folder", either(&raw.image_folder, &defaults.image_folder))?,
-        staging: absolute("staging", either(&raw.staging, &defaults.staging))?,
-        platform,
-        name: raw.name,
-        sudo_password: raw.sudo_password.or_else(|| defaults.sudo_password.clone()),
-        groups: raw.groups,
-        labels: raw.labels,
-    })
-}
-
-/// Brings what the inventory says about a host together with what `ssh_config` does. The inventory wins.
-fn reach(
-    raw: &RawNode,
-    defaults: &RawDefaults,
-    path: &Path,
-    fallback: &Fallback,
-    who: &Who,
-    warnings: &mut Vec<String>,
-) -> Result<(Address, Route), String> {
-    let home = fallback.home.as_deref();
-    let either = |own: &Option<String>, default: &Option<String>| own.clone().or_else(|| default.clone());
-    let typed = raw.host.as_deref().ok_or("host is missing (or say local: true)")?;
-    host(typed)?;
-    let typed = typed.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(typed).to_owned();
-    let here = path.display().to_string();
-    let mut given = Vec::new();
-    let mut say =
-        |keyword: &str, value: String, from: &str| given.push((keyword.to_owned(), value, from.to_owned()));
-    if let Some(Port(port)) = raw.port.or(defaults.port) {
-        say("port", port.to_string(), &here);
-    }
-    let odd = |user: &str| {
-        let odd = |c: char| c.is_control() || c.is_whitespace();
-        user.is_empty() || user.len() > 255 || user.starts_with('-') || user.contains(odd)
-    };
-    match either(&raw.user, &defaults.user) {
-        Some(user) if odd(&user) => return Err(format!("{:?} is no login name", clip(&user))),
-        Some(user) => say("user", user, &here),
-        None => {
-            if let Some(user) = &fallback.user {
-                say("user", user.clone(), "--user");
-            }
-        }
-    }
-    if let Some(jump) = either(&raw.proxy_jump, &defaults.proxy_jump) {
-        say("proxyjump", jump, &here);
-    }
-    for (keyword, value) in &raw.ssh_options {
-        say(keyword, value.clone(), &here);
-    }
-    let login = raw.login.clone().map(|user| (user, "the name of who runs omk".to_owned()));
-    let none = SshConfig::none();
-    let config = fallback.ssh_config.as_deref().unwrap_or(&none);
-    let settled = settle(&Said { host: typed, given, login }, config, who)?;
-    warnings.extend(settled.warnings);
-    let user = settled.user.ok_or("user is missing, here and in defaults; --user names one for all")?;
-    if odd(&user) {
-        return Err(format!("{:?} is no login name", clip(&user)));
-    }
-    let mut route = settled.route;
-    let identity = match either(&raw.identity, &defaults.identity) {
-        Some(file) => Some((expand("identity", &file, path, home)?, here.as_str())),
-        None => fallback.identity.clone().map(|file| (file, "--identity")),
-    };
-    if let Some((file, from)) = &identity {
-        let value = file.display().to_string();
-        route.why.insert(0, Why { what: "key", value, from: (*from).to_owned() });
-    }
-    let password_file = match (&raw.password, either(&raw.password_file, &defaults.password_file)) {
-        (None, Some(file)) => Some(expand("password_file", &file, path, home)?),
-        _ => None,
-    };
-    route.password = match (&raw.password, password_file) {
-        (Some(password), _) => Some(password.clone()),
-        (None, Some(file)) => {
-            if readable_by_others(&file) {
-                warnings.push(format!(
-                    "{} holds a password and other users can read it: chmod 600 {0}",
-                    file.display()
-                ));
-            }
-            Some(Secret::from_file(&file)?)
-        }
-        (None, None) => defaults.password.clone(),
-    };
-    let identity = identity.map(|(file, _)| file);
-    Ok((Address::Ssh { host: settled.host, port: settled.port, user, identity }, route))
-}
-
-fn host(text: &str) -> Result<String, String> {
-    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-    if bare.parse::<std::net::IpAddr>().is_ok() {
-        return Ok(bare.to_owned());
-    }
-    // Everything that a resolver, a zone (`fe80::1%eth0`) or an SSH alias needs; nothing that could be taken as an
-    // option, a known_hosts pattern or a second field.
-    let byte = |b: u8| b.is_ascii_alphanumeric() || b".-_:%".contains(&b);
-    if bare.is_empty() || bare.len() > 253 || bare.starts_with('-') || !bare.bytes().all(byte) {
-        return Err(format!("{:?} is no host: write a name or an IP address", clip(text)));
-    }
-    if bare.contains(':') && !bare.contains('%') {
-        return Err(format!("{:?} is no host: the port has its own field, port", clip(text)));
-    }
-    Ok(bare.to_ascii_lowercase())
-}
-
-fn absolute(field: &str, value: Option<String>) -> Result<Option<String>, String> {
-    value.map(|v| super::check_remote_path(&v).map(|()| v).map_err(|e| format!("{field}: {e}"))).transpose()
-}
-
-fn expand(field: &str, text: &str, inventory: &Path, home: Option<&Path>) -> Result<PathBuf, String> {
-    if let Some(rest) = text.strip_prefix('~') {
-        let Some(home) = home else { return Err(format!("{text}: no home folder is known: set HOME")) };
-        return match rest.strip_prefix('/') {
-            Some(rest) => Ok(home.join(rest)),
-            None if rest.is_empty() => Ok(home.to_owned()),
-            None => Err(format!("{}: only ~/ is understood, not other users' folders", clip(text))),
-        };
-    }
-    if text.is_empty() {
-        return Err(format!("{field} is empty: name a file or leave it out"));
-    }
-    Ok(inventory.parent().unwrap_or(Path::new("")).join(text))
-}
-
-#[cfg(unix)]
-fn readable_by_others(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o044 != 0)
-}
-
-#[cfg(not(unix))]
-fn readable_by_others(_: &Path) -> bool {
-    false
-}
-
-fn clip(text: &str) -> String {
-    text.chars().take(80).collect()
 }
 
 #[cfg(test)]
