@@ -899,42 +899,126 @@ complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l repair -d 'Mend what is wrong: send what lacks or is damaged, name and (with --pin) pin images again'
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l base-name -d 'The repository of images that another tool named by a tag only, such as quay.io/acme/web' -r
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), what `kubectl get nodes -o json` prints, or an ssh_config' -r -F
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l node -d 'A node without an inventory, also a host of ~/.ssh/config; may be given more than once; `local` is this machine' -r
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l limit -d 'Only these nodes: names, groups, KEY=VALUE for a label; * stands for any characters, !PATTERN takes nodes away' -r
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l user -d 'Login name where the inventory names none' -r
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l identity -d 'Private key file where the inventory names none' -r -F
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l known-hosts -d 'Trust the host keys of this file instead of those that `ssh` trusts' -r -F
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l host-keys -d 'What happens when no key is recorded for a host: refuse it, or record the key that it presents' -r -f -a "strict\t'Refuse them'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l base-name -d 'The repository of images that another tool named by a tag only, such as quay.io/acme/web' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), what `kubectl get nodes -o json` prints, or an ssh_config' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l node -d 'A node without an inventory, also a host of ~/.ssh/config; may be given more than once; `local` is this machine' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l limit -d 'Only these nodes: names, groups, KEY=VALUE for a label; * stands for any characters, !PATTERN takes nodes away' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l user -d 'Login name where the inventory names none' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l identity -d 'Private key file where the inventory names none' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l known-hosts -d 'Trust the host keys of this file instead of those that `ssh` trusts' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l host-keys -d 'What happens when no key is recorded for a host: refuse it, or record the key that it presents' -r -f -a "strict\t'Refuse them'
 accept-new\t'Record the key in known_hosts; a key that changed is refused all the same'"
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l ssh-config -d 'Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither' -r -F
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l parallel -d 'Nodes at the same time' -r
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l streams -d 'Blobs at the same time to one node: more than one pays on links with latency' -r
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l bandwidth -d 'Send no more than this to all nodes together: 20MB/s, 2.5MiB/s, 200Mbit/s' -r
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l node-bandwidth -d 'Send no more than this to any one node' -r
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l report -d 'Also write the report as a page (HTML): every node, image and check, with times and versions' -r -F
-complete -c omk -n "__fish_omk_using_subcommand preheat" -s o -l output -d 'How the plan or report is printed' -r -f -a "table\t'For people'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l ssh-config -d 'Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l parallel -d 'Nodes at the same time' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l streams -d 'Blobs at the same time to one node: more than one pays on links with latency' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l bandwidth -d 'Send no more than this to all nodes together: 20MB/s, 2.5MiB/s, 200Mbit/s' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l node-bandwidth -d 'Send no more than this to any one node' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l report -d 'Also write the report as a page (HTML): every node, image and check, with times and versions' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -s o -l output -d 'How the plan or report is printed' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'"
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l keep-runs -d 'Runs that can be undone on a node, the newest ones: what names pointed at before them is kept, which takes disk' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l ask-sudo-password -d 'Ask once, on the terminal, for the password that sudo wants'
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l background -d 'For nodes in use: commands there run with the least priority, one blob at a time is sent, and no more than 20 MB/s to a node unless a rate is given. What containerd does itself, such as unpacking, runs as it always does'
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l fast-import -d 'Send layers as zstd, packed here once for all nodes: containerd unpacks them in less time. Digests stay what they are and images run; but the layers are not kept on the node: `ctr images check` calls such an image incomplete, and it cannot be exported or pushed from that node. Only for containerd; others get what they always get'
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l pin -d 'Keep kubelet\'s garbage collection away from every image (label io.cri-containerd.pinned, which containerd heeds from 1.7 on); a proof that changes nothing says which images are not pinned'
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l deep -d 'Hash what the nodes store, with the least priority there: metadata alone shows no flipped bit'
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l dry-run -d 'Ask the nodes what they have and say what would be done; changes nothing'
-complete -c omk -n "__fish_omk_using_subcommand preheat" -l ignore-disk -d 'Go on although a disk seems too small, or so full that kubelet would remove images: what images unpack to is an estimate'
-complete -c omk -n "__fish_omk_using_subcommand preheat" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c omk -n "__fish_omk_using_subcommand preheat" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l ask-sudo-password -d 'Ask once, on the terminal, for the password that sudo wants'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l background -d 'For nodes in use: commands there run with the least priority, one blob at a time is sent, and no more than 20 MB/s to a node unless a rate is given. What containerd does itself, such as unpacking, runs as it always does'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l fast-import -d 'Send layers as zstd, packed here once for all nodes: containerd unpacks them in less time. Digests stay what they are and images run; but the layers are not kept on the node: `ctr images check` calls such an image incomplete, and it cannot be exported or pushed from that node. Only for containerd; others get what they always get'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l pin -d 'Keep kubelet\'s garbage collection away from every image (label io.cri-containerd.pinned, which containerd heeds from 1.7 on); a proof that changes nothing says which images are not pinned'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l deep -d 'Hash what the nodes store, with the least priority there: metadata alone shows no flipped bit'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l dry-run -d 'Ask the nodes what they have and say what would be done; changes nothing'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l ignore-disk -d 'Go on although a disk seems too small, or so full that kubelet would remove images: what images unpack to is an estimate'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l atomic -d 'Put a node that does not become ready back as it was before this run'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l prune -d 'When a node is ready, remove the images that earlier runs of omk added to it and that this bundle does not want; never what others put there, moved, pinned, or use in a container'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -a "rollback" -d 'Put nodes back as they were before a run: names and labels, and what was added is removed'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -a "status" -d 'Say where each node stands: its last run, what is half-done and how to go on, what waits in staging'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -a "history" -d 'List the runs that nodes have on record'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l run -d 'The run, as its report and `omk preheat history` name it' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), what `kubectl get nodes -o json` prints, or an ssh_config' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l node -d 'A node without an inventory, also a host of ~/.ssh/config; may be given more than once; `local` is this machine' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l limit -d 'Only these nodes: names, groups, KEY=VALUE for a label; * stands for any characters, !PATTERN takes nodes away' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l user -d 'Login name where the inventory names none' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l identity -d 'Private key file where the inventory names none' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l known-hosts -d 'Trust the host keys of this file instead of those that `ssh` trusts' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l host-keys -d 'What happens when no key is recorded for a host: refuse it, or record the key that it presents' -r -f -a "strict\t'Refuse them'
+accept-new\t'Record the key in known_hosts; a key that changed is refused all the same'"
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l ssh-config -d 'Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l parallel -d 'Nodes at the same time' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l last -d 'The newest run that the nodes have on record; every node has to answer'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l dry-run -d 'Say what would be done; changes nothing'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l ask-sudo-password -d 'Ask once, on the terminal, for the password that sudo wants'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), what `kubectl get nodes -o json` prints, or an ssh_config' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l node -d 'A node without an inventory, also a host of ~/.ssh/config; may be given more than once; `local` is this machine' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l limit -d 'Only these nodes: names, groups, KEY=VALUE for a label; * stands for any characters, !PATTERN takes nodes away' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l user -d 'Login name where the inventory names none' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l identity -d 'Private key file where the inventory names none' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l known-hosts -d 'Trust the host keys of this file instead of those that `ssh` trusts' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l host-keys -d 'What happens when no key is recorded for a host: refuse it, or record the key that it presents' -r -f -a "strict\t'Refuse them'
+accept-new\t'Record the key in known_hosts; a key that changed is refused all the same'"
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l ssh-config -d 'Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l parallel -d 'Nodes at the same time' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l ask-sudo-password -d 'Ask once, on the terminal, for the password that sudo wants'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -s V -l version -d 'Print version'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l nodes -d 'The inventory: omk\'s own, Ansible\'s (INI or YAML), what `kubectl get nodes -o json` prints, or an ssh_config' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l node -d 'A node without an inventory, also a host of ~/.ssh/config; may be given more than once; `local` is this machine' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l limit -d 'Only these nodes: names, groups, KEY=VALUE for a label; * stands for any characters, !PATTERN takes nodes away' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l user -d 'Login name where the inventory names none' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l identity -d 'Private key file where the inventory names none' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l known-hosts -d 'Trust the host keys of this file instead of those that `ssh` trusts' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l host-keys -d 'What happens when no key is recorded for a host: refuse it, or record the key that it presents' -r -f -a "strict\t'Refuse them'
+accept-new\t'Record the key in known_hosts; a key that changed is refused all the same'"
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l ssh-config -d 'Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l parallel -d 'Nodes at the same time' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
+json\t'For programs; the schema only grows'"
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+bar\t'Bars'
+plain\t'Plain lines'
+json\t'One JSON object a line'
+none\t'Warnings only'"
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l ask-sudo-password -d 'Ask once, on the terminal, for the password that sudo wants'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand demo" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 bar\t'Bars'
 plain\t'Plain lines'
