@@ -779,7 +779,7 @@ complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
-complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s, cri-o, docker, podman or image-folder' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l parallel -d 'Nodes at the same time' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
@@ -805,7 +805,7 @@ complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
-complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s, cri-o, docker, podman or image-folder' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l parallel -d 'Nodes at the same time' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
@@ -831,7 +831,7 @@ complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
-complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s, cri-o, docker, podman or image-folder' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l parallel -d 'Nodes at the same time' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
@@ -856,7 +856,7 @@ complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
-complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s, cri-o, docker, podman or image-folder' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l parallel -d 'Nodes at the same time' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -s o -l output -d 'The file to write' -r -F
@@ -882,7 +882,7 @@ complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
-complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s, cri-o, docker, podman or image-folder' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l parallel -d 'Nodes at the same time' -r
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l report -d 'Also write the report as a page (HTML): every node, image and check, with times and versions' -r -F
@@ -912,7 +912,7 @@ complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_sub
 complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
-complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s, cri-o, docker, podman or image-folder' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l parallel -d 'Nodes at the same time' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l streams -d 'Blobs at the same time to one node: more than one pays on links with latency' -r
@@ -954,7 +954,7 @@ complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcomm
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
-complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s, cri-o, docker, podman or image-folder' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l parallel -d 'Nodes at the same time' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
@@ -981,7 +981,7 @@ complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcomm
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
-complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s, cri-o, docker, podman or image-folder' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l parallel -d 'Nodes at the same time' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
@@ -1006,7 +1006,7 @@ complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcomm
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
-complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder' -r
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l runtime -d 'The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s, cri-o, docker, podman or image-folder' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l namespace -d 'containerd\'s namespace; kubelet looks into no other' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l parallel -d 'Nodes at the same time' -r
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'

@@ -54,8 +54,8 @@ pub struct NodeArgs {
     /// Ask once, on the terminal, for the password that sudo wants
     #[arg(long, conflicts_with = "sudo_password_file")]
     ask_sudo_password: bool,
-    /// The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s, canonical-k8s
-    /// or image-folder
+    /// The runtime of nodes for which the inventory names none: auto, containerd, k3s, rke2, microk8s,
+    /// canonical-k8s, cri-o, docker, podman or image-folder
     #[arg(long, value_name = "RUNTIME", default_value = "auto")]
     runtime: String,
     /// containerd's namespace; kubelet looks into no other

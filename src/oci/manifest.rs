@@ -123,19 +123,24 @@ impl ImageConfig {
             .then(|| Platform::new(&self.os, &self.architecture, self.variant.as_deref()))
     }
 
-    /// The chain ID of all layers (image-spec, "Layer ChainID"): the key of the snapshot that containerd unpacks
-    /// the image to. `None` for an image without layers.
+    /// [`chain_ids`] of its layers.
     pub fn chain_ids(&self) -> Vec<Digest> {
-        let mut chain: Vec<Digest> = Vec::with_capacity(self.rootfs.diff_ids.len());
-        for diff in &self.rootfs.diff_ids {
-            let next = match chain.last() {
-                None => diff.clone(),
-                Some(parent) => Digest::sha256(format!("{parent} {diff}").as_bytes()),
-            };
-            chain.push(next);
-        }
-        chain
+        chain_ids(&self.rootfs.diff_ids)
     }
+}
+
+/// The chain ID of each layer with all below it (image-spec, "Layer ChainID"), lowest first: the keys of the snapshots that
+/// runtimes unpack the image to.
+pub fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
+    let mut chain: Vec<Digest> = Vec::with_capacity(diff_ids.len());
+    for diff in diff_ids {
+        let next = match chain.last() {
+            None => diff.clone(),
+            Some(parent) => Digest::sha256(format!("{parent} {diff}").as_bytes()),
+        };
+        chain.push(next);
+    }
+    chain
 }
 
 #[derive(Deserialize)]

@@ -13,6 +13,8 @@ mod reference;
 
 pub use descriptor::Descriptor;
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
-pub use manifest::{ImageConfig, ImageIndex, ImageManifest, MAX_MANIFEST_BYTES, Manifest, ManifestError};
+pub use manifest::{
+    ImageConfig, ImageIndex, ImageManifest, MAX_MANIFEST_BYTES, Manifest, ManifestError, chain_ids,
+};
 pub use platform::{Platform, PlatformError};
 pub use reference::{ImageRef, ReferenceError};

@@ -87,6 +87,16 @@ pub(super) struct Witness<'a> {
 impl Witness<'_> {
     /// Every check of one image, in the order in which reports have them.
     pub(super) fn checks(&self, image: &RuntimeImage) -> Vec<Check> {
+        if self.runtime.vouches() {
+            let (verdict, text) = match self.runtime.readiness(self.facts, image) {
+                Readiness::Ready(_) => {
+                    (Verdict::Weak, "the runtime says so of the image as a whole".to_owned())
+                }
+                Readiness::Missing(why) => (Verdict::Failed, why),
+            };
+            let kinds = [CheckKind::Digest, CheckKind::Blobs, CheckKind::Unpacked];
+            return kinds.map(|kind| Check::new(kind, verdict, text.clone())).into();
+        }
         let mut checks =
             vec![self.digest(&image.names, image.root.digest()), self.blobs(image), self.unpacked(image)];
         checks.extend(self.evidence.map(|e| self.cri(image, e)));

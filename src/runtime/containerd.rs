@@ -287,6 +287,7 @@ s kubelet kubelet
             elsewhere: others.iter().filter_map(|l| l.trim().parse().ok()).collect(),
             snapshots: parse_snapshots(&snapshots.lines),
             names,
+            aliases: BTreeMap::new(),
             archives: BTreeMap::new(),
             staged,
             partial,
@@ -307,16 +308,8 @@ s kubelet kubelet
         if adopt::can(facts, image, blob) {
             return Some(Have::Adopted);
         }
-        if !(facts.discards_layers || image.carrier.is_some()) || facts.distrusted.contains(blob.digest()) {
-            return None;
-        }
-        let (layers, chain) = (image.layers(), &image.image.chain_ids);
-        let mut places = layers.iter().enumerate().filter(|(_, l)| l.digest() == blob.digest()).peekable();
-        places.peek()?;
-        // A layer that an image has twice must be unpacked in both places.
-        places
-            .all(|(i, _)| chain.get(i).is_some_and(|c| facts.snapshots.contains(c)))
-            .then_some(Have::Unpacked)
+        let without = facts.discards_layers || image.carrier.is_some();
+        (without && image.unpacked(facts, blob)).then_some(Have::Unpacked)
     }
 
     fn readiness(&self, facts: &NodeFacts, image: &RuntimeImage) -> Readiness {
@@ -548,7 +541,7 @@ fn discards_layers(names: &BTreeMap<String, NamedImage>, ls: &[&str], check: &[&
 }
 
 /// Measured: 295 MB of gzip'd layers of real images unpack to 895 MB.
-fn unpacked_size(layer: &Descriptor) -> u64 {
+pub(super) fn unpacked_size(layer: &Descriptor) -> u64 {
     let packed = ["gzip", "zstd"].iter().any(|c| layer.media_type().ends_with(c));
     if packed { layer.size().saturating_mul(3) } else { layer.size() }
 }

@@ -2,7 +2,10 @@
 
 use std::str::FromStr;
 
-use super::{Containerd, Flavor, ImageFolder, K3S_IMAGES, Runtime, RuntimeError, sections};
+use super::{
+    Containerd, ContainersStorage, Docker, Flavor, ImageFolder, K3S_IMAGES, Runtime, RuntimeError,
+    StorageUser, sections,
+};
 use crate::node::{CommandOutput, RemoteCommand, quote};
 
 /// What the inventory or the command line says about a node's runtime.
@@ -13,6 +16,10 @@ pub enum RuntimeChoice {
     Auto,
     /// containerd in one of its packagings.
     Containerd(Flavor),
+    /// The storage of CRI-O or Podman.
+    Storage(StorageUser),
+    /// Docker.
+    Docker,
     /// Archives in a folder; `None`: [`K3S_IMAGES`].
     ImageFolder(Option<String>),
 }
@@ -28,6 +35,9 @@ impl FromStr for RuntimeChoice {
             "rke2" => Self::Containerd(Flavor::Rke2),
             "microk8s" => Self::Containerd(Flavor::MicroK8s),
             "canonical-k8s" => Self::Containerd(Flavor::CanonicalK8s { socket: DEFAULT_SOCKET.to_owned() }),
+            "cri-o" | "crio" => Self::Storage(StorageUser::Crio),
+            "podman" => Self::Storage(StorageUser::Podman),
+            "docker" => Self::Docker,
             "image-folder" => Self::ImageFolder(None),
             other => return Err(RuntimeError::Unknown(other.chars().take(80).collect())),
         })
@@ -47,6 +57,10 @@ pub struct Detected {
 }
 
 /// The command that decides, where the choice alone does not.
+///
+/// What kubelet asks comes first: k3s and its kin, which bring their own containerd, then CRI-O and `cri-dockerd` by their
+/// sockets. Docker runs beside a containerd of its own; where that one's CRI is switched off, as Docker's package has it, and no
+/// kubelet is there, the images are meant for Docker. Podman is on many machines beside what matters, and comes last.
 pub fn detect(choice: &RuntimeChoice) -> Option<RemoteCommand> {
     match choice {
         RuntimeChoice::Auto => Some(RemoteCommand::root(format!(
@@ -57,12 +71,19 @@ elif [ -S /run/k3s/containerd/containerd.sock ] && have k3s; then echo ==runtime
 elif [ -S /var/snap/microk8s/common/run/containerd.sock ] && have microk8s; then echo ==runtime microk8s
 elif [ -x /snap/k8s/current/bin/ctr ] && [ -S {CANONICAL_SOCKET} ]; then echo ==runtime canonical-k8s {CANONICAL_SOCKET}
 elif [ -x /snap/k8s/current/bin/ctr ] && [ -S {DEFAULT_SOCKET} ]; then echo ==runtime canonical-k8s {DEFAULT_SOCKET}
+elif [ -S /run/crio/crio.sock ]; then echo ==runtime cri-o
+elif [ -S /run/cri-dockerd.sock ] && have docker; then echo ==runtime docker
+elif [ -S /run/docker.sock ] && have docker && [ ! -d /var/lib/kubelet ] &&
+  grep -q '^[[:space:]]*disabled_plugins.*cri' /etc/containerd/config.toml 2>/dev/null; then echo ==runtime docker
 elif [ -S {DEFAULT_SOCKET} ] || have ctr || have containerd; then echo ==runtime containerd
+elif [ -S /run/docker.sock ] && have docker; then echo ==runtime docker
+elif have crio; then echo ==runtime cri-o
 elif [ -d {K3S_IMAGES} ]; then echo ==runtime image-folder
+elif have podman; then echo ==runtime podman
 else echo ==runtime none
 fi"#
         ))),
-        RuntimeChoice::Containerd(_) => None,
+        RuntimeChoice::Containerd(_) | RuntimeChoice::Storage(_) | RuntimeChoice::Docker => None,
         RuntimeChoice::ImageFolder(folder) => {
             let folder = quote(folder.as_deref().unwrap_or(K3S_IMAGES));
             Some(RemoteCommand::user(format!(
@@ -98,8 +119,11 @@ pub fn parse_detect(
         let runtime = Containerd::new(flavor.clone());
         Box::new(namespace.into_iter().fold(runtime, Containerd::in_namespace))
     };
+    let storage = |user| -> Box<dyn Runtime> { Box::new(ContainersStorage::new(user)) };
     match choice {
         RuntimeChoice::Containerd(flavor) => Ok(Detected { runtime: containerd(flavor), staging: None }),
+        RuntimeChoice::Storage(user) => Ok(Detected { runtime: storage(*user), staging: None }),
+        RuntimeChoice::Docker => Ok(Detected { runtime: Box::new(Docker), staging: None }),
         RuntimeChoice::ImageFolder(folder) => {
             let folder = folder.clone().unwrap_or_else(|| K3S_IMAGES.to_owned());
             sections::check_folder(&folder)?;
@@ -110,21 +134,23 @@ pub fn parse_detect(
         }
         RuntimeChoice::Auto => {
             let found = said("==runtime").ok_or_else(|| silent("looking for a container runtime"))?;
-            let flavor = match found.split_once(' ').map_or((found.as_str(), ""), |(w, a)| (w, a)) {
+            let runtime = match found.split_once(' ').map_or((found.as_str(), ""), |(w, a)| (w, a)) {
                 ("none", _) => return Err(RuntimeError::NoRuntime),
                 ("image-folder", _) => {
                     let runtime = Box::new(ImageFolder::new(K3S_IMAGES, true));
                     return Ok(Detected { runtime, staging: None });
                 }
                 ("canonical-k8s", socket) if [DEFAULT_SOCKET, CANONICAL_SOCKET].contains(&socket) => {
-                    Flavor::CanonicalK8s { socket: socket.to_owned() }
+                    containerd(&Flavor::CanonicalK8s { socket: socket.to_owned() })
                 }
                 (word, _) => match word.parse()? {
-                    RuntimeChoice::Containerd(flavor) => flavor,
+                    RuntimeChoice::Containerd(flavor) => containerd(&flavor),
+                    RuntimeChoice::Storage(user) => storage(user),
+                    RuntimeChoice::Docker => Box::new(Docker),
                     _ => return Err(RuntimeError::Unknown(word.to_owned())),
                 },
             };
-            Ok(Detected { runtime: containerd(&flavor), staging: None })
+            Ok(Detected { runtime, staging: None })
         }
     }
 }
@@ -145,6 +171,9 @@ mod tests {
             ("==runtime rke2\n", "RKE2's containerd"),
             ("==runtime microk8s\n", "MicroK8s' containerd"),
             ("==runtime canonical-k8s /run/containerd/containerd.sock\n", "Canonical Kubernetes' containerd"),
+            ("==runtime cri-o\n", "CRI-O"),
+            ("==runtime docker\n", "Docker"),
+            ("==runtime podman\n", "Podman"),
             ("==runtime image-folder\n", "image folder /var/lib/rancher/k3s/agent/images"),
         ] {
             let found = parse_detect(&RuntimeChoice::Auto, None, Some(&says(answer))).unwrap();

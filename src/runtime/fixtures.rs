@@ -50,22 +50,5 @@ pub(crate) fn image(store: &MemoryStore, name: &str, layers: &[&str]) -> Runtime
 
 /// A node with nothing on it but space.
 pub(crate) fn empty_node() -> NodeFacts {
-    NodeFacts {
-        platform: Platform::linux_amd64(),
-        runtime: "containerd 1.7".to_owned(),
-        content: Default::default(),
-        elsewhere: Default::default(),
-        adopting: false,
-        kubelet: None,
-        snapshots: Default::default(),
-        names: Default::default(),
-        archives: Default::default(),
-        staged: Default::default(),
-        partial: 0,
-        partials: Default::default(),
-        discards_layers: false,
-        distrusted: Default::default(),
-        runtime_disk: None,
-        staging_disk: None,
-    }
+    NodeFacts { runtime: "containerd 1.7".to_owned(), ..NodeFacts::empty(Platform::linux_amd64()) }
 }

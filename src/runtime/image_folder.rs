@@ -112,6 +112,7 @@ s runtime-space space {folder}
             elsewhere: BTreeSet::new(),
             snapshots: BTreeSet::new(),
             names,
+            aliases: BTreeMap::new(),
             archives,
             staged,
             partial,

@@ -17,21 +17,25 @@ use crate::oci::{Descriptor, Digest, Platform};
 pub mod carrier;
 mod containerd;
 mod detect;
+mod docker;
 mod evidence;
 mod image_folder;
 pub mod kubelet;
 pub mod reversible;
 mod sections;
 mod shell;
+mod storage;
 
 pub use carrier::{Carrier, Packed};
 pub use containerd::{Containerd, Flavor};
 pub use detect::{Detected, RuntimeChoice, detect, parse_detect};
+pub use docker::Docker;
 pub use evidence::{Cri, CriImage, Evidence, Hashes};
 pub use image_folder::ImageFolder;
 pub use kubelet::Kubelet;
 pub use reversible::Reversible;
 pub use shell::{check_staging, discard, parse_discard};
+pub use storage::{ContainersStorage, StorageUser};
 
 /// Where blobs wait on a node when the inventory does not say.
 pub const DEFAULT_STAGING: &str = "/var/lib/omk/staging";
@@ -71,12 +75,14 @@ pub enum RuntimeError {
     },
     /// Nothing was found.
     #[error(
-        "no container runtime was found on the node (looked for containerd, k3s, RKE2, MicroK8s, Canonical Kubernetes); \
-         install one, or name it in the inventory (runtime:)"
+        "no container runtime was found on the node (looked for containerd, k3s, RKE2, MicroK8s, Canonical \
+         Kubernetes, CRI-O, Docker, Podman, an image folder of k3s); install one, or name it in the inventory (runtime:)"
     )]
     NoRuntime,
     /// A word that names no runtime.
-    #[error("{0:?} is no runtime: use auto, containerd, k3s, rke2, microk8s, canonical-k8s or image-folder")]
+    #[error(
+        "{0:?} is no runtime: use auto, containerd, k3s, rke2, microk8s, canonical-k8s, cri-o, docker, podman or image-folder"
+    )]
     Unknown(String),
     /// A folder that must not be used for staging.
     #[error("{0:?} cannot be used for staging: give an absolute path of at least two parts without '..'")]
@@ -118,6 +124,16 @@ pub struct RuntimeImage {
 }
 
 impl RuntimeImage {
+    /// Whether a blob is a layer that is unpacked wherever the image has it.
+    pub(crate) fn unpacked(&self, facts: &NodeFacts, blob: &Descriptor) -> bool {
+        let chain = &self.image.chain_ids;
+        let mut places =
+            self.layers().iter().enumerate().filter(|(_, l)| l.digest() == blob.digest()).peekable();
+        !facts.distrusted.contains(blob.digest())
+            && places.peek().is_some()
+            && places.all(|(i, _)| chain.get(i).is_some_and(|c| facts.snapshots.contains(c)))
+    }
+
     /// For messages: the first name.
     pub fn label(&self) -> &str {
         self.names.first().map_or("an image without a name", String::as_str)
@@ -139,6 +155,8 @@ pub struct NodeFacts {
     pub snapshots: BTreeSet<Digest>,
     /// Every name that the runtime knows.
     pub names: BTreeMap<String, NamedImage>,
+    /// Other digests of what a name points at, for runtimes that know an image by several (its index, manifest, config).
+    pub aliases: BTreeMap<Digest, BTreeSet<Digest>>,
     /// Archives in an image folder by path, with the blobs in each.
     pub archives: BTreeMap<String, BTreeMap<Digest, ArchivedBlob>>,
     /// Complete blobs in staging and their sizes in bytes.
@@ -163,6 +181,34 @@ pub struct NodeFacts {
 }
 
 impl NodeFacts {
+    /// A node with nothing on it.
+    pub fn empty(platform: Platform) -> Self {
+        Self {
+            platform,
+            runtime: String::new(),
+            content: BTreeSet::new(),
+            elsewhere: BTreeSet::new(),
+            snapshots: BTreeSet::new(),
+            names: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            archives: BTreeMap::new(),
+            staged: BTreeMap::new(),
+            partial: 0,
+            partials: BTreeMap::new(),
+            discards_layers: false,
+            adopting: false,
+            distrusted: BTreeSet::new(),
+            kubelet: None,
+            runtime_disk: None,
+            staging_disk: None,
+        }
+    }
+
+    /// Whether a name points at what has this digest.
+    pub(crate) fn points(&self, named: &NamedImage, digest: &Digest) -> bool {
+        named.digest == *digest || self.aliases.get(&named.digest).is_some_and(|a| a.contains(digest))
+    }
+
     /// Forgets that staging, archives and other namespaces have these blobs, and that a snapshot stands for them: what is named there can
     /// still have flipped bits. They are sent again; archives that need them are not ready any more, and are written
     /// anew.
@@ -348,6 +394,12 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// Whether the import of this blob takes it over from another namespace.
     fn adopts(&self, facts: &NodeFacts, image: &RuntimeImage, blob: &Descriptor) -> bool {
         self.has(facts, image, blob) == Some(Have::Adopted)
+    }
+
+    /// Whether it can only be asked about an image as a whole: it lists neither blobs nor digests of manifests, and
+    /// [`Runtime::readiness`] is all the proof there is.
+    fn vouches(&self) -> bool {
+        false
     }
 
     /// Whether an import needs all blobs of an image at hand, also those that the import before it took.
