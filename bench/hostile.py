@@ -162,6 +162,55 @@ template("many defines", "".join(f'{{{{ define "a{i}" }}}}{{{{ end }}}}' for i i
 template("many variables", "".join(f"{{{{ $a{i} := 1 }}}}" for i in range(100_000)))
 template("deep values", loop('{{ $x = dict "a" $x }}', "dict", 10000) + "{{ mustToJson $x }}")
 
+# Functions that grow what they are given, and values that hold themselves.
+template("nindent too far", '{{ nindent 1000000000 "x" }}')
+template("indent of many lines", '{{ indent 100000 (repeat 100000 "\\n") | len }}')
+template("nindent in a loop", loop('{{ $x = nindent 1000 $x }}', '"x\\n"', 100000))
+template("printf with a width", '{{ printf "%999999999d" 1 }}')
+template("printf with a width of an argument", '{{ printf "%*d" 999999999 1 }}', ends=False)
+template("printf with a precision", '{{ printf "%.999999999f" 1.5 }}')
+template("substr in a loop", '{{ $x := repeat 4000000 "x" }}{{ range until 1000000 }}{{ $y := substr 0 -1 $x }}{{ end }}')
+template("trunc and abbrev in a loop", '{{ $x := repeat 4000000 "é" }}{{ range until 1000000 }}{{ $y := trunc 3999999 $x | abbrev 3999998 }}{{ end }}')
+template("upper, title, swapcase, initials", '{{ $x := repeat 2000000 "x " }}{{ range until 100000 }}{{ $y := upper $x }}{{ $y = title $x }}{{ $y = swapcase $x }}{{ $y = initials $x }}{{ end }}')
+template("camelcase, kebabcase, snakecase", '{{ $x := repeat 2000000 "xY" }}{{ range until 100000 }}{{ $y := camelcase $x }}{{ $y = kebabcase $x }}{{ $y = snakecase $x }}{{ end }}')
+template("wrap and shuffle in a loop", '{{ $x := repeat 2000000 "x " }}{{ range until 100000 }}{{ $y := wrap 1 $x }}{{ $y = shuffle $x }}{{ end }}')
+template("contains in a loop", '{{ $x := repeat 4000000 "a" }}{{ $y := print (repeat 2000000 "a") "b" }}{{ range until 1000000 }}{{ contains $y $x }}{{ hasSuffix $y $x }}{{ end }}')
+template("checksums in a loop", '{{ $x := repeat 4000000 "a" }}{{ range until 1000000 }}{{ $y := adler32sum $x }}{{ $y = sha1sum $x }}{{ $y = sha512sum $x }}{{ end }}')
+template("b32enc of b32enc", loop("{{ $x = b32enc $x }}", '"x"', 1000))
+template("urlquery of urlquery", loop("{{ $x = urlquery $x }}", '"%"', 1000))
+template("html of html", loop("{{ $x = html $x }}", '"&"', 1000))
+template("plural, atoi and float64 of much", '{{ atoi (repeat 4000000 "9") }}{{ float64 (repeat 4000000 "9") }}{{ int64 (print (repeat 4000000 "0") "1") }}', ends=False)
+template("toDecimal in a loop", '{{ $x := repeat 4000000 "7" }}{{ range until 1000000 }}{{ $y := toDecimal $x }}{{ end }}')
+template("fromJson of long numbers", '{{ fromJson (print "{\\"a\\":1" (repeat 4000000 "0") "}") | toJson | len }}', ends=False)
+template("fromYaml of a long number", '{{ fromYaml (print "a: 1" (repeat 4000000 "0")) | toYaml | len }}', ends=False)
+template("fromYaml of merges", '{{ range until 1000 }}{{ $y := fromYaml "a: &a {x: 1}\\nb: {<<: *a}" }}{{ $y = fromYaml (print "a: &a [" (repeat 100000 "1,") "]\\nb: [*a,*a,*a,*a,*a,*a,*a]") }}{{ end }}')
+template("a map within itself", '{{ $d := dict }}{{ $_ := set $d "a" $d }}{{ $_ := set $d "b" $d }}{{ toYaml $d }}')
+template("a map within itself, merged", '{{ $d := dict }}{{ $_ := set $d "a" $d }}{{ $_ := mergeOverwrite $d $d (deepCopy $d) }}{{ $d | len }}')
+template("values within themselves", '{{ $_ := set .Values "a" .Values }}{{ $_ := set .Values "b" $ }}{{ . | toString | len }}')
+template("values within themselves, tpl", '{{ $_ := set .Values "a" $ }}{{ tpl "{{ .Values.a.Values | toJson }}" . }}')
+template("keys, values and pick of many", '{{ $d := dict }}{{ range $i := until 100000 }}{{ $_ := set $d (toString $i) $i }}{{ end }}{{ range until 100000 }}{{ $y := keys $d }}{{ $y = values $d }}{{ $y = omit $d "1" }}{{ end }}')
+template("dig in a loop", '{{ $d := dict "a" (dict "b" 1) }}{{ range until 100000 }}{{ range until 1000 }}{{ $y := dig "a" "b" 1 $d }}{{ end }}{{ end }}')
+template("range over a number", '{{ range 2000000000 }}{{ end }}')
+template("seq up and down", '{{ range until 1000 }}{{ $y := seq 1 99999 }}{{ $y = seq 99999 -1 1 }}{{ end }}')
+template("reverse, rest and initial", '{{ $l := until 99999 }}{{ range until 1000000 }}{{ $y := reverse $l }}{{ $y = rest $l }}{{ $y = initial $l }}{{ end }}')
+template("prepend and without", '{{ $l := until 99999 }}{{ range until 1000000 }}{{ $y := prepend $l 1 }}{{ $y = without $l 1 2 3 }}{{ $y = compact $l }}{{ end }}')
+template("join and split", '{{ $l := until 99999 }}{{ range until 1000000 }}{{ $y := join "," $l | splitList "," }}{{ end }}')
+template("eq of long texts", '{{ $x := repeat 4000000 "a" }}{{ $y := repeat 4000000 "a" }}{{ range until 1000000 }}{{ eq $x $y }}{{ end }}')
+template("lookup, now and uuidv4 in a loop", '{{ range until 100000 }}{{ range until 1000 }}{{ $y := lookup "v1" "Pod" "a" "b" }}{{ $y = now }}{{ $y = uuidv4 }}{{ end }}{{ end }}')
+template("define upon define in tpl", '{{ range $i := until 1000000 }}{{ $y := tpl (printf "{{ define \\"d%d\\" }}{{ add 1 2 }}{{ end }}" $i) $ }}{{ end }}')
+template("regexReplaceAll of nothing", '{{ $x := repeat 1000000 "x" }}{{ range until 100 }}{{ $x = regexReplaceAll "" $x "yyyyyyyy" }}{{ end }}')
+template("regexQuoteMeta in a loop", loop("{{ $x = regexQuoteMeta $x }}", '"."', 1000))
+template("regexMatch of a counted pattern", '{{ regexMatch "(((a{10}){10}){10}){10}" (repeat 1000000 "a") }}')
+template("a pattern of Files.Glob", '{{ .Files.Glob (print (repeat 20000 "{a,") "b" (repeat 20000 "}")) }}', **{"a": "x"})
+case("a long .helmignore", files(**{".helmignore": "".join(f"*a*b*c*{i}*\n" for i in range(20_000)), **{f"f{i}": "" for i in range(2_000)}}))
+case("a star after the other in .helmignore", files(**{".helmignore": "*a" * 5_000 + "b\n", "a" * 200: ""}), ends=False)
+case("many dependencies in Chart.yaml", files(**{"Chart.yaml": CHART + "dependencies:\n" + "".join(f"- {{name: a, alias: a{i}, version: 1.0.0}}\n" for i in range(10_000)), "charts/a/Chart.yaml": CHART.replace("name: x", "name: a"), "charts/a/values.yaml": "a: {b: {c: [1,2,3]}}\n" * 1 + "".join(f"k{i}: 1\n" for i in range(500))}))
+case("dependencies within dependencies", files(**{"charts/a/" * n + "Chart.yaml": CHART.replace("name: x", "name: a") for n in range(1, 30)}))
+case("global values for many", files(**{"values.yaml": "global:\n" + "".join(f"  k{i}: {{a: 1}}\n" for i in range(5_000)), **{f"charts/a{i}/Chart.yaml": CHART.replace("name: x", f"name: a{i}") for i in range(1_000)}}))
+case("a long line of -s", files(**{"templates/t.yaml": "a: 1"}), ("-s", "templates/" + "*a" * 5_000 + "b"))
+case("--set of a long text", files(**{"templates/t.yaml": "a: {{ .Values.a | len }}"}), ("--set-string", "a=" + "x" * 100_000), ends=False)
+case("--name-template that does not end", files(), ("--name-template", '{{ range until 99999 }}{{ range until 99999 }}{{ end }}{{ end }}'))
+
 # What is slow on purpose.
 for f in ['bcrypt "x"', 'htpasswd "a" "b"', 'derivePassword 1 "long" "p" "u" "s"', 'genPrivateKey "rsa"', 'genPrivateKey "dsa"', 'genCA "x" 1', 'genPrivateKey "ecdsa"', 'genSelfSignedCert "x" nil nil 1']:
     template(f.split()[0] + " " + f.split()[1].strip('"') + " in a loop", f"{{{{ range until 100000 }}}}{{{{ $x := {f} }}}}{{{{ end }}}}")
@@ -295,10 +344,11 @@ case("--set too deep", files(), ("--set", ".".join("a" * 40) + "=1"))
 case("--set-json too deep", files(), ("--set-json", "a=" + "[" * 60_000))
 
 
-def run(name, make, args, ends, at):
+def run(what, make, args, ends, at):
     os.makedirs(at, exist_ok=True)
     path = make(at)
-    command = [OMK, "chart", "template", "r", path, *(a.replace("{at}", at) for a in args)]
+    name = [] if "--name-template" in args else ["r"]
+    command = [OMK, "chart", "template", *name, path, *(a.replace("{at}", at) for a in args)]
     # Asked of time(1): what wait4 tells a process that is large itself is at least its own size.
     command = ["/usr/bin/time", "-q", "-o", at + ".time", "-f", "%e %U %S %M", *command]
     with open(at + ".out", "wb") as out, open(at + ".err", "wb") as err:
@@ -323,7 +373,7 @@ def run(name, make, args, ends, at):
         wrong.append("no error" if ends else "an error")
     said = said if code else f"{os.path.getsize(at + '.out')} bytes of manifests {said}"
     said = said[:110] + ("..." + said[-60:] if len(said) > 175 else said[110:])
-    print(f"| {name} | {said.replace('|', '/')} | {seconds:.2f} | {cpu:.2f} | {mib:.0f} | {', '.join(wrong)} |", flush=True)
+    print(f"| {what} | {said.replace('|', '/')} | {seconds:.2f} | {cpu:.2f} | {mib:.0f} | {', '.join(wrong)} |", flush=True)
     return not wrong
 
 

@@ -1201,7 +1201,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__chart__subcmd__template)
-            opts="-f -n -a -g -s -l -h --values --set --set-string --set-json --set-file --set-literal --skip-schema-validation --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --generate-name --name-template --include-crds --show-only --output-dir --release-name --repo --version --devel --dependency-update --offline --username --password --password-stdin --ca-file --plain-http --create-namespace --description --disable-openapi-validation --force --force-conflicts --force-replace --labels --replace --rollback-on-failure --atomic --server-side --take-ownership --timeout --wait --wait-for-jobs --hide-notes --render-subchart-notes --skip-crds --debug --dry-run --validate --post-renderer --post-renderer-args --enable-dns --verify --keyring --insecure-skip-tls-verify --pass-credentials --cert-file --key-file --progress --help"
+            opts="-f -n -a -g -s -l -h --values --set --set-string --set-json --set-file --set-literal --skip-schema-validation --namespace --kube-version --api-versions --no-hooks --skip-tests --is-upgrade --generate-name --name-template --include-crds --show-only --output-dir --release-name --repo --version --devel --dependency-update --offline --username --password --password-stdin --ca-file --plain-http --registry-config --create-namespace --description --disable-openapi-validation --force --force-conflicts --force-replace --labels --replace --rollback-on-failure --atomic --server-side --take-ownership --timeout --wait --wait-for-jobs --hide-notes --render-subchart-notes --skip-crds --debug --burst-limit --color --content-cache --kube-apiserver --kube-as-group --kube-as-user --kube-ca-file --kube-context --kube-insecure-skip-tls-verify --kube-tls-server-name --kube-token --kubeconfig --qps --repository-cache --repository-config --dry-run --validate --post-renderer --post-renderer-args --enable-dns --verify --keyring --insecure-skip-tls-verify --pass-credentials --cert-file --key-file --progress --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1291,6 +1291,10 @@ _omk() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --registry-config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --description)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1312,6 +1316,62 @@ _omk() {
                     return 0
                     ;;
                 --wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --burst-limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --content-cache)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kube-apiserver)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kube-as-group)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kube-as-user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kube-ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kube-context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kube-tls-server-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kube-token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --qps)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --repository-cache)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --repository-config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -405,11 +405,26 @@ complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l username -d 'Log in at the repository or registry with this name' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l password -d 'Password for --username; other users of the machine can read it, --password-stdin is better' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l ca-file -d 'Trust the certificates in this PEM file beside the system\'s' -r -F
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l registry-config -d 'File with logins at registries, as `helm registry login` writes it' -r -F
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l description -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s l -l labels -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l server-side -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l timeout -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l wait -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l burst-limit -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l color -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l content-cache -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l kube-apiserver -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l kube-as-group -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l kube-as-user -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l kube-ca-file -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l kube-context -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l kube-tls-server-name -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l kube-token -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l kubeconfig -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l qps -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l repository-cache -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l repository-config -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l dry-run -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l post-renderer -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l post-renderer-args -r
@@ -447,6 +462,7 @@ complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l render-subchart-notes
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l skip-crds
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l debug
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l kube-insecure-skip-tls-verify
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l validate
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l enable-dns
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l verify

@@ -11,6 +11,8 @@ while IFS=$'\t' read -r golden chart args; do
     fi
     rm -f err
 done <cases.tsv
+# The flags that omk has to know.
+"$helm" template --help | grep -oE '^ +(-[a-zA-Z], )?--[a-z0-9-]+' | sed 's/.*--//' >helm-flags.txt
 # One template a line, and what helm makes of it: its output, or why it fails.
 chart=$(mktemp -d)
 trap 'rm -rf "$chart"' EXIT
@@ -22,3 +24,10 @@ while IFS= read -r line; do
     printf '== %s\n' "$line"
     "$helm" template rel "$chart" 2>&1 | grep -v -e '^---$' -e '^# Source' -e '^Use --debug' -e '^$' || true
 done <snippets/cases.txt >snippets/golden.txt
+# One setting a line, and the values that helm makes of it.
+rm "$chart"/values.yaml
+printf '{{ .Values | toJson }}' >"$chart/templates/t.txt"
+while IFS=$'\t' read -r flag setting; do
+    printf '== %s\t%s\n' "$flag" "$setting"
+    "$helm" template rel "$chart" "$flag" "$setting" 2>&1 | grep -v -e '^---$' -e '^# Source' -e '^Use --debug' -e '^$' || true
+done <snippets/settings.txt >snippets/settings-golden.txt

@@ -33,7 +33,7 @@ pub enum ChartError {
         reason: String,
     },
     /// A file of the chart is no YAML, or not what it should be.
-    #[error("{chart}: cannot load {file}: {source}")]
+    #[error("{chart}: {}", cannot_load(file, source))]
     Yaml {
         /// The chart's name or place.
         chart: String,
@@ -75,18 +75,29 @@ pub enum ChartError {
     /// The chart could not be had.
     #[error(transparent)]
     Fetch(Box<super::fetch::FetchError>),
+    /// The template that gives the name of the release fails.
+    #[error("{0}")]
+    NameTemplate(String),
     /// Helm takes no such name for a release.
     #[error(
-        "release name {0:?}: invalid release name, must match regex \
+        "release name check failed: release name {0:?}: invalid release name, must match regex \
          ^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$ and the length must not be longer than 53"
     )]
     ReleaseName(String),
-    /// A `--set` expression or values file that cannot be used.
-    #[error("cannot use values {name}: {reason}")]
+    /// A values file that cannot be used.
+    #[error("failed to parse {name}: {reason}")]
     Values {
-        /// The file or expression.
+        /// The file.
         name: String,
         /// What is wrong.
+        reason: String,
+    },
+    /// A value given on the command line that cannot be used. Worded as Helm does.
+    #[error("failed parsing {flag} data{reason}")]
+    Setting {
+        /// The flag, such as `--set`.
+        flag: &'static str,
+        /// What follows: the reason and the expression.
         reason: String,
     },
     /// Values do not meet a `values.schema.json`; what is wrong, a line each.
@@ -109,7 +120,7 @@ pub enum ChartError {
     #[error("{}", helm_message(.0))]
     Template(#[from] TemplateError),
     /// What a template printed is no YAML.
-    #[error("YAML parse error on {template}: {source}")]
+    #[error("YAML parse error on {template}: {}", source.upstream())]
     Output {
         /// The template.
         template: String,
@@ -139,9 +150,15 @@ impl From<super::fetch::FetchError> for ChartError {
 fn inner(error: &ChartError) -> String {
     match error {
         ChartError::Invalid { reason, .. } | ChartError::NotAChart { reason, .. } => reason.clone(),
-        ChartError::Yaml { file, source, .. } => format!("cannot load {file}: {source}"),
+        ChartError::Yaml { file, source, .. } => cannot_load(file, source),
         other => other.to_string(),
     }
+}
+
+/// Without the chart's place.
+pub(crate) fn cannot_load(file: &str, source: &YamlError) -> String {
+    let document = if file == "values.yaml" { "cannot unmarshal yaml document: " } else { "" };
+    format!("cannot load {file}: {document}{}", source.upstream())
 }
 
 fn helm_message(e: &TemplateError) -> String {

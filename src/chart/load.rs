@@ -10,7 +10,7 @@ use flate2::bufread::GzDecoder;
 use super::ignore::Rules;
 use super::metadata::{Metadata, dependencies};
 use super::values::{self, Tree};
-use super::{Chart, ChartError, ChartFile};
+use super::{Chart, ChartError, ChartFile, decode};
 use crate::template::semver_order;
 use crate::yaml::{self, Limits};
 
@@ -93,7 +93,13 @@ struct Walk<'a> {
 
 pub(super) fn folder(root: &Path, left: &mut Left) -> Result<Vec<ChartFile>, ChartError> {
     if !root.join("Chart.yaml").is_file() {
-        return Err(ChartError::NotAChart { path: root.into(), reason: "Chart.yaml file is missing".into() });
+        let file = root.join("Chart.yaml");
+        let reason = format!(
+            "unable to detect chart at {}: open {}: no such file or directory",
+            file.display(),
+            file.display()
+        );
+        return Err(ChartError::NotAChart { path: root.into(), reason });
     }
     let ignore = root.join(".helmignore");
     let text =
@@ -171,7 +177,7 @@ pub(super) fn unpack(
     left: &mut Left,
 ) -> Result<Vec<ChartFile>, ChartError> {
     if !data.fill_buf().map_err(io(path))?.starts_with(&[0x1f, 0x8b]) {
-        let reason = "it does not appear to be a gzipped archive";
+        let reason = "gzip: invalid header: it does not appear to be a gzipped archive";
         return Err(ChartError::NotAChart { path: path.into(), reason: reason.into() });
     }
     // More than allowed, to tell too large from just fitting, and for what a tar has beside the files.
@@ -254,6 +260,17 @@ fn parse(chart: &str, file: &ChartFile) -> Result<yaml::Node, ChartError> {
     })
 }
 
+/// [`parse`] of what has to be of a type.
+fn parse_as(want: &decode::Want, chart: &str, file: &ChartFile) -> Result<yaml::Node, ChartError> {
+    let node = parse(chart, file)?;
+    decode::check(&node, want).map_err(|source| ChartError::Yaml {
+        chart: chart.to_owned(),
+        file: file.name.clone(),
+        source,
+    })?;
+    Ok(node)
+}
+
 fn build(
     place: &str,
     path: &Path,
@@ -267,7 +284,7 @@ fn build(
     let Some(chart_yaml) = files.iter().find(|f| f.name == "Chart.yaml") else {
         return Err(ChartError::NotAChart { path: path.into(), reason: "Chart.yaml file is missing".into() });
     };
-    let mut metadata = Metadata::read(&parse(place, chart_yaml)?);
+    let mut metadata = Metadata::read(&parse_as(&decode::CHART, place, chart_yaml)?);
     if metadata.api_version.is_empty() {
         metadata.api_version = "v1".into();
     }
@@ -295,7 +312,7 @@ fn build(
             "values.schema.json" => chart.schema = Some(file.data.to_vec()),
             "requirements.yaml" | "requirements.lock" => {
                 if file.name == "requirements.yaml" {
-                    chart.metadata.read_requirements(&parse(place, &file)?);
+                    chart.metadata.read_requirements(&parse_as(&decode::CHART, place, &file)?);
                 }
                 if file.name == "requirements.lock" {
                     chart.lock = dependencies(&parse(place, &file)?);
@@ -320,9 +337,18 @@ fn build(
         }
         let sub_place = format!("{place}/charts/{group}");
         let sub_path = path.join("charts").join(&group);
+        let parent = chart.metadata.name.clone();
+        let wrap = |source: ChartError| ChartError::Subchart {
+            name: group.clone(),
+            parent,
+            source: Box::new(source),
+        };
         let inner = if group.ends_with(".tgz") {
             match files.first() {
-                Some(f) if f.name == group => unpack(&sub_path, f.data.as_slice(), left)?,
+                Some(f) if f.name == group => match unpack(&sub_path, f.data.as_slice(), left) {
+                    Err(e @ ChartError::NotAChart { .. }) => return Err(wrap(e)),
+                    files => files?,
+                },
                 _ => {
                     let reason = format!("charts/{group} is a folder, but named as an archive");
                     return Err(ChartError::Invalid { chart: place.to_owned(), reason });
@@ -335,12 +361,6 @@ fn build(
                 Some(ChartFile { name, data: f.data })
             };
             files.into_iter().filter_map(strip).collect()
-        };
-        let parent = chart.metadata.name.clone();
-        let wrap = |source: ChartError| ChartError::Subchart {
-            name: group.clone(),
-            parent,
-            source: Box::new(source),
         };
         if inner.is_empty() {
             // A stray file in charts/.
@@ -358,6 +378,13 @@ fn check(place: &str, m: &Metadata) -> Result<(), ChartError> {
         chart: place.to_owned(),
         reason: format!("validation: {reason}"),
     };
+    if !matches!(m.api_version.as_str(), "v1" | "v2") {
+        // Helm knows of a third version, but does not load it here.
+        let reason =
+            if m.api_version == "v3" { "invalid chart apiVersion" } else { "unsupported chart version" };
+        let reason = format!("{reason}: {:?}, where v1 and v2 are known", m.api_version);
+        return Err(ChartError::Invalid { chart: place.to_owned(), reason });
+    }
     if m.name.is_empty() {
         return Err(invalid("chart.metadata.name is required"));
     }
@@ -375,6 +402,11 @@ fn check(place: &str, m: &Metadata) -> Result<(), ChartError> {
     }
     if !matches!(m.chart_type.as_str(), "" | "application" | "library") {
         return Err(invalid("chart.metadata.type must be application or library"));
+    }
+    for (name, holed) in [("maintainers", m.null_maintainer), ("dependencies", m.null_dependency)] {
+        if holed {
+            return Err(invalid(&format!("{name} must not contain empty or null nodes")));
+        }
     }
     let mut keys = HashSet::new();
     for dep in &m.dependencies {

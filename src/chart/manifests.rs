@@ -1,8 +1,8 @@
 //! From rendered files to documents: split, told apart from hooks, and sorted by kind.
 
-use super::ChartError;
 use super::ignore::matches;
-use crate::yaml::{self, Limits, Node};
+use super::{ChartError, decode, metadata};
+use crate::yaml::{self, Limits};
 
 /// The order in which Helm installs kinds; others come after them, by name.
 const INSTALL_ORDER: [&str; 38] = [
@@ -177,18 +177,11 @@ struct Head {
 fn head(source: &str, text: &str) -> Result<Head, ChartError> {
     let limits = Limits { allow_duplicate_keys: true, max_nodes: MAX_NODES, ..Limits::default() };
     let node = yaml::parse_one(text, &limits)
-        .map_err(|source_error| ChartError::Output { template: source.to_owned(), source: source_error })?;
-    if !node.is_null() && node.as_map().is_none() {
-        let reason = "the document is not a mapping".to_owned();
-        return Err(ChartError::Output {
-            template: source.to_owned(),
-            source: yaml::YamlError { line: node.line, column: node.column, reason },
-        });
-    }
-    let kind = node.get("kind").and_then(Node::as_str).unwrap_or_default().to_owned();
+        .and_then(|node| decode::check(&node, &decode::HEAD).map(|()| node))
+        .map_err(|error| ChartError::Output { template: source.to_owned(), source: error })?;
     let annotations = node.get("metadata").and_then(|m| m.get("annotations"));
-    let hooks = annotations.and_then(|a| a.get("helm.sh/hook")).and_then(Node::as_str).map(str::to_owned);
-    Ok(Head { kind, hooks })
+    let hooks = annotations.and_then(|a| a.get("helm.sh/hook")).map(|hook| metadata::text(Some(hook)));
+    Ok(Head { kind: metadata::text(node.get("kind")), hooks })
 }
 
 /// Sorts rendered files (name and text) into documents.

@@ -28,6 +28,10 @@ pub struct Metadata {
     pub dependencies: Vec<Dependency>,
     /// `annotations`.
     pub annotations: std::collections::BTreeMap<String, String>,
+    /// Whether one of the dependencies is null.
+    pub(crate) null_dependency: bool,
+    /// Whether one of the maintainers is null.
+    pub(crate) null_maintainer: bool,
     /// The remaining fields, by their name in Go.
     pub(crate) other: Vec<(&'static str, V)>,
 }
@@ -54,7 +58,7 @@ pub struct Dependency {
 }
 
 /// A scalar as Go's JSON decoder puts it into a string field.
-fn text(node: Option<&Node>) -> String {
+pub(super) fn text(node: Option<&Node>) -> String {
     match node.map(|n| &n.value) {
         Some(Value::Str(s)) => s.clone(),
         Some(Value::Int(i)) => i.to_string(),
@@ -67,6 +71,10 @@ fn text(node: Option<&Node>) -> String {
 
 fn texts(node: Option<&Node>) -> Vec<String> {
     node.and_then(Node::as_seq).unwrap_or_default().iter().map(|n| text(Some(n))).collect()
+}
+
+fn holds_null(node: &Node, key: &str) -> bool {
+    node.get(key).and_then(Node::as_seq).unwrap_or_default().iter().any(Node::is_null)
 }
 
 impl Metadata {
@@ -98,6 +106,8 @@ impl Metadata {
             chart_type: text(node.get("type")),
             deprecated: node.get("deprecated").and_then(Node::as_bool).unwrap_or(false),
             dependencies: dependencies(node),
+            null_dependency: holds_null(node, "dependencies"),
+            null_maintainer: holds_null(node, "maintainers"),
             annotations: node
                 .get("annotations")
                 .and_then(Node::as_map)
@@ -122,6 +132,7 @@ impl Metadata {
     /// Takes the dependencies of a `requirements.yaml`.
     pub(crate) fn read_requirements(&mut self, node: &Node) {
         self.dependencies = dependencies(node);
+        self.null_dependency = holds_null(node, "dependencies");
     }
 
     /// Whether the chart only holds definitions for others.

@@ -8,6 +8,7 @@
 //! Nothing here talks to a cluster: `lookup` finds nothing and capabilities are those of Helm's own default.
 
 mod capabilities;
+mod decode;
 mod dependencies;
 mod error;
 mod every;

@@ -76,13 +76,15 @@ impl Env for System {
 ///
 /// # Errors
 ///
-/// [`ChartError::Template`] for a template that fails.
+/// [`ChartError::NameTemplate`] for a template that fails.
 pub fn release_name(template: &str) -> Result<String, ChartError> {
     let name = "name-template";
     on_large_stack(name, || {
         let mut engine = Engine::new(Arc::new(System), Limits::default());
-        engine.add(name, template)?;
-        Ok(engine.render(name, &crate::template::value::nil())?)
+        // A template on its own: Helm does not put the message of Go into words of its own here.
+        let plain = |e: TemplateError| ChartError::NameTemplate(e.in_go());
+        engine.add(name, template).map_err(plain)?;
+        engine.render(name, &crate::template::value::nil()).map_err(plain)
     })
 }
 
@@ -146,7 +148,10 @@ fn render_here(chart: &Chart, options: &RenderOptions, env: Arc<dyn Env>) -> Res
         return Err(ChartError::ReleaseName(options.release_name.clone()));
     }
     let Tree::Object(user) = options.values.merge()? else {
-        return Err(ChartError::Values { name: "values".into(), reason: "they are not a mapping".into() });
+        return Err(ChartError::Values {
+            name: "the values".into(),
+            reason: "they are not a mapping".into(),
+        });
     };
     let mut chart = chart.clone();
     dependencies::process(&mut chart, &user)?;

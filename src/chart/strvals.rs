@@ -12,9 +12,37 @@ const MAX_FILLED: usize = 1 << 20;
 
 type Table = Map<String, Tree>;
 
+/// What values are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum As {
+    /// What they look like: `--set`.
+    Typed,
+    /// Text: `--set-string`.
+    Text,
+    /// JSON: `--set-json`.
+    Json,
+}
+
+/// Why reading stops.
+#[derive(Debug)]
+enum Stop {
+    /// The expression is at its end, where more was due or not: Helm takes what it has by then.
+    End,
+    /// It cannot be used.
+    Wrong(String),
+}
+
+impl From<String> for Stop {
+    fn from(reason: String) -> Self {
+        Self::Wrong(reason)
+    }
+}
+
+type Outcome<T> = Result<T, Stop>;
+
 struct Parser<'a> {
-    chars: std::iter::Peekable<std::str::Chars<'a>>,
-    strings: bool,
+    rest: &'a str,
+    values: As,
     filled: usize,
 }
 
@@ -24,33 +52,39 @@ struct Parser<'a> {
 ///
 /// With what is wrong in Helm's words.
 pub(crate) fn parse(text: &str, dest: &mut Tree, strings: bool) -> Result<(), String> {
-    let mut p = Parser { chars: text.chars().peekable(), strings, filled: 0 };
+    apply(text, dest, if strings { As::Text } else { As::Typed })
+}
+
+fn apply(text: &str, dest: &mut Tree, values: As) -> Result<(), String> {
+    let mut p = Parser { rest: text, values, filled: 0 };
     let Tree::Object(table) = dest else { return Err("values are not a mapping".into()) };
-    while p.chars.peek().is_some() {
-        p.key(table, 0)?;
+    loop {
+        match p.key(table, 0) {
+            Ok(()) => {}
+            Err(Stop::End) => return Ok(()),
+            Err(Stop::Wrong(reason)) => return Err(reason),
+        }
     }
+}
+
+/// Applies `key=json,key=json` or a whole JSON object.
+pub(crate) fn parse_json(text: &str, dest: &mut Tree) -> Result<(), String> {
+    if !text.trim_start().starts_with('{') {
+        return apply(text, dest, As::Json);
+    }
+    let tree = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    super::values::overlay(dest, floats(tree));
     Ok(())
 }
 
-/// Applies `key=json` or a whole JSON object.
-pub(crate) fn parse_json(text: &str, dest: &mut Tree) -> Result<(), String> {
-    if text.trim_start().starts_with('{') {
-        let tree = serde_json::from_str(text).map_err(|e| e.to_string())?;
-        super::values::overlay(dest, floats(tree));
-        return Ok(());
-    }
-    let (key, value) = text.split_once('=').ok_or_else(|| format!("key {text:?} has no value"))?;
-    let value = if value.trim().is_empty() {
-        Tree::Null
-    } else {
-        serde_json::from_str(value).map_err(|e| format!("{e}; give one --set-json for each key"))?
-    };
-    place(key, floats(value), dest)
-}
-
-/// Sets `key` to a text that is taken as it stands.
+/// Sets `key` to a text that is taken as it stands, for `--set-file`.
 pub(crate) fn assign(key: &str, value: &str, dest: &mut Tree) -> Result<(), String> {
     place(key, Tree::String(value.to_owned()), dest)
+}
+
+/// The same for `--set-literal`, in whose keys a backslash is one.
+pub(crate) fn assign_literal(key: &str, value: &str, dest: &mut Tree) -> Result<(), String> {
+    assign(&key.replace('\\', "\\\\"), value, dest)
 }
 
 /// JSON numbers are floats in Go.
@@ -79,23 +113,35 @@ fn place(key: &str, value: Tree, dest: &mut Tree) -> Result<(), String> {
     Ok(())
 }
 
+/// Go's words for a value of another type than is needed.
+fn not_a(value: &Tree, wanted: &str) -> Stop {
+    let is = super::schema::go_type(value);
+    Stop::Wrong(format!("unable to parse key: interface conversion: interface {{}} is {is}, not {wanted}"))
+}
+
 impl Parser<'_> {
+    fn next(&mut self) -> Option<char> {
+        let c = self.rest.chars().next()?;
+        self.rest = &self.rest[c.len_utf8()..];
+        Some(c)
+    }
+
     /// Text up to one of `stop`, and which one that was; none at the end.
     fn until(&mut self, stop: &[char]) -> (String, Option<char>) {
         let mut out = String::new();
-        while let Some(c) = self.chars.next() {
+        while let Some(c) = self.next() {
             if stop.contains(&c) {
                 return (out, Some(c));
             }
             match c {
-                '\\' => out.extend(self.chars.next()),
+                '\\' => out.extend(self.next()),
                 c => out.push(c),
             }
         }
         (out, None)
     }
 
-    fn key(&mut self, table: &mut Table, depth: usize) -> Result<(), String> {
+    fn key(&mut self, table: &mut Table, depth: usize) -> Outcome<()> {
         let (key, last) = self.until(&['=', '[', ',', '.']);
         let mut set = |value: Tree| {
             if !key.is_empty() {
@@ -103,87 +149,99 @@ impl Parser<'_> {
             }
         };
         match last {
-            None if key.is_empty() => Ok(()),
-            None => Err(format!("key {key:?} has no value")),
+            None if key.is_empty() => Err(Stop::End),
+            None => Err(Stop::Wrong(format!("key {key:?} has no value"))),
             Some(',') => {
                 set(Tree::String(String::new()));
-                Err(format!("key {key:?} has no value (cannot end with ,)"))
+                Err(Stop::Wrong(format!("key {key:?} has no value (cannot end with ,)")))
             }
             Some('=') => {
-                let value = self.value()?;
+                let (value, then) = self.value()?;
                 set(value);
-                Ok(())
+                then
             }
             Some('[') => {
                 let index = self.index()?;
                 let mut list = match table.get(&key) {
                     None | Some(Tree::Null) => Vec::new(),
                     Some(Tree::Array(a)) => a.clone(),
-                    Some(_) => return Err(format!("unable to parse key: {key:?} is not a list")),
+                    Some(other) => return Err(not_a(other, "[]interface {}")),
                 };
-                self.item(&mut list, index, depth)?;
+                let done = self.item(&mut list, index, depth);
                 if !key.is_empty() {
                     table.insert(key, Tree::Array(list));
                 }
-                Ok(())
+                done
             }
             Some(_) => {
                 if depth >= MAX_NESTED {
-                    return Err(format!(
+                    return Err(Stop::Wrong(format!(
                         "value name nested level is greater than maximum supported nested level of {MAX_NESTED}"
-                    ));
+                    )));
                 }
                 let mut inner = match table.get(&key) {
                     None => Map::new(),
                     Some(Tree::Object(m)) => m.clone(),
-                    Some(_) => return Err(format!("unable to parse key: {key:?} is not a mapping")),
+                    Some(other) => return Err(not_a(other, "map[string]interface {}")),
                 };
-                self.key(&mut inner, depth + 1)?;
-                if inner.is_empty() {
-                    return Err(format!("key map {key:?} has no value"));
+                let done = self.key(&mut inner, depth + 1);
+                if inner.is_empty() && done.is_ok() {
+                    return Err(Stop::Wrong(format!("key map {key:?} has no value")));
                 }
-                if !key.is_empty() {
+                if !inner.is_empty() && !key.is_empty() {
                     table.insert(key, Tree::Object(inner));
                 }
-                Ok(())
+                done
             }
         }
     }
 
-    fn index(&mut self) -> Result<usize, String> {
+    fn index(&mut self) -> Outcome<usize> {
         let (text, last) = self.until(&[']']);
         if last.is_none() {
-            return Err("error parsing index: EOF".into());
+            return Err(Stop::End);
         }
-        if text.starts_with('-') {
-            return Err(format!("negative {text} index not allowed"));
+        let digits = text.strip_prefix(['+', '-']).unwrap_or(&text);
+        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            let reason = format!("error parsing index: strconv.Atoi: parsing {text:?}: invalid syntax");
+            return Err(Stop::Wrong(reason));
         }
-        let index: usize = text.parse().map_err(|_| format!("error parsing index: {text:?} is no number"))?;
-        if index > MAX_INDEX {
-            return Err(format!("index of {index} is greater than maximum supported index of {MAX_INDEX}"));
+        let Ok(index) = text.parse::<i64>() else {
+            let reason = format!("error parsing index: strconv.Atoi: parsing {text:?}: value out of range");
+            return Err(Stop::Wrong(reason));
+        };
+        match usize::try_from(index) {
+            Err(_) => Err(Stop::Wrong(format!("negative {index} index not allowed"))),
+            Ok(i) if i > MAX_INDEX => Err(Stop::Wrong(format!(
+                "index of {index} is greater than maximum supported index of {MAX_INDEX}"
+            ))),
+            Ok(i) => Ok(i),
         }
-        Ok(index)
     }
 
-    fn item(&mut self, list: &mut Vec<Tree>, index: usize, depth: usize) -> Result<(), String> {
+    fn item(&mut self, list: &mut Vec<Tree>, index: usize, depth: usize) -> Outcome<()> {
         let (rest, last) = self.until(&['[', '.', '=']);
         if !rest.is_empty() {
-            return Err(format!("unexpected data at end of array index: {rest:?}"));
+            // As Go prints its runes.
+            let runes: Vec<String> = rest.chars().map(|c| format!("'{c}'")).collect();
+            let reason = format!("unexpected data at end of array index: [{}]", runes.join(" "));
+            return Err(Stop::Wrong(reason));
         }
         if depth >= MAX_NESTED {
-            return Err(format!("lists are nested deeper than {MAX_NESTED} levels"));
+            return Err(Stop::Wrong(format!("lists are nested deeper than {MAX_NESTED} levels")));
         }
         let old = list.get(index).cloned();
-        let value = match last {
+        let (value, then) = match last {
             Some('=') => self.value()?,
             Some('[') => {
                 let next = self.index()?;
                 let mut inner = match old {
+                    None | Some(Tree::Null) => Vec::new(),
                     Some(Tree::Array(a)) => a,
-                    _ => Vec::new(),
+                    Some(other) => return Err(not_a(&other, "[]interface {}")),
                 };
                 self.item(&mut inner, next, depth + 1)?;
-                Tree::Array(inner)
+                (Tree::Array(inner), Ok(()))
             }
             Some(_) => {
                 let mut inner = match old {
@@ -191,47 +249,80 @@ impl Parser<'_> {
                     _ => Map::new(),
                 };
                 self.key(&mut inner, depth + 1)?;
-                Tree::Object(inner)
+                (Tree::Object(inner), Ok(()))
             }
-            None => return Err("unexpected end after array index".into()),
+            None => return Err(Stop::End),
         };
         if list.len() <= index {
             self.filled += index - list.len();
             if self.filled > MAX_FILLED {
-                return Err(format!("lists would be filled up with more than {MAX_FILLED} empty elements"));
+                let reason = format!("lists would be filled up with more than {MAX_FILLED} empty elements");
+                return Err(Stop::Wrong(reason));
             }
             list.resize(index + 1, Tree::Null);
         }
         list[index] = value;
-        Ok(())
+        then
     }
 
-    fn value(&mut self) -> Result<Tree, String> {
-        if self.chars.peek() != Some(&'{') {
-            let (text, _) = self.until(&[',']);
-            return Ok(self.typed(text));
+    /// A value, and whether the expression ends where it should begin.
+    fn value(&mut self) -> Outcome<(Tree, Outcome<()>)> {
+        if self.values == As::Json {
+            return Ok((self.json()?, Ok(())));
         }
-        self.chars.next();
+        if self.rest.is_empty() {
+            return Ok((Tree::String(String::new()), Err(Stop::End)));
+        }
+        if !self.rest.starts_with('{') {
+            let (text, _) = self.until(&[',']);
+            return Ok((self.typed(text), Ok(())));
+        }
+        self.next();
         let mut list = Vec::new();
         loop {
             let (text, last) = self.until(&[',', '}']);
             match last {
-                None => return Err("list must terminate with '}'".into()),
+                None => return Err(Stop::Wrong("list must terminate with '}'".into())),
                 Some('}') => {
                     // `{}` is a list with one empty string, as in Helm.
                     list.push(self.typed(text));
-                    if self.chars.peek() == Some(&',') {
-                        self.chars.next();
+                    if self.rest.starts_with(',') {
+                        self.next();
                     }
-                    return Ok(Tree::Array(list));
+                    return Ok((Tree::Array(list), Ok(())));
                 }
                 Some(_) => list.push(self.typed(text)),
             }
         }
     }
 
+    fn json(&mut self) -> Outcome<Tree> {
+        if self.blank() {
+            return Ok(Tree::Null);
+        }
+        let mut stream = serde_json::Deserializer::from_str(self.rest).into_iter::<Tree>();
+        let value = match stream.next() {
+            Some(Ok(value)) => value,
+            Some(Err(e)) => return Err(Stop::Wrong(e.to_string())),
+            None => return Err(Stop::Wrong("there is no JSON".into())),
+        };
+        self.rest = &self.rest[stream.byte_offset()..];
+        self.blank();
+        Ok(floats(value))
+    }
+
+    /// Takes blanks and a comma after them; whether nothing else stands before the next key.
+    fn blank(&mut self) -> bool {
+        self.rest = self.rest.trim_start();
+        let comma = self.rest.starts_with(',');
+        if comma {
+            self.next();
+        }
+        comma || self.rest.is_empty()
+    }
+
     fn typed(&self, text: String) -> Tree {
-        if self.strings {
+        if self.values == As::Text {
             return Tree::String(text);
         }
         match text.to_lowercase().as_str() {
@@ -268,10 +359,29 @@ mod tests {
             ("a[0].b=1,a[0].c=2,a[1][0]=z", json!({"a":[{"b":1,"c":2},["z"]]})),
             ("a\\.b=x\\,y", json!({"a.b":"x,y"})),
             ("a=007,b=0", json!({"a":"007","b":0})),
+            // At the end of an expression Helm takes what it has.
+            ("a[0].b=", json!({"a":[]})),
+            ("a[0].b=,c=1", json!({"a":[{"b":""}],"c":1})),
+            ("a[0]", json!({"a":[]})),
+            ("a[0", json!({})),
+            ("a.", json!({})),
+            ("a[0]=", json!({"a":[""]})),
+            ("a={x}y=1,", json!({"a":["x"],"y":1})),
         ] {
             assert_eq!(set(text).unwrap(), want, "{text}");
         }
-        for bad in ["a", "a,b=1", "a[x]=1", "a[-1]=1", "a={x", "a[70000]=1"] {
+        for bad in [
+            "a",
+            "a,b=1",
+            "a[x]=1",
+            "a[-1]=1",
+            "a={x",
+            "a[70000]=1",
+            "a=1,,b=2",
+            ".=1",
+            "a..b=1",
+            "a=1,a.b=2",
+        ] {
             assert!(set(bad).is_err(), "{bad}");
         }
         let many: Vec<String> = (0..20).map(|i| format!("a{i}[65536]=1")).collect();
@@ -279,6 +389,16 @@ mod tests {
         let mut t = json!({"a":{"b":1}});
         parse_json("a.c=[1,{\"x\":2}]", &mut t).unwrap();
         assert_eq!(t, json!({"a":{"b":1,"c":[1.0,{"x":2.0}]}}));
+        parse_json("b=1,c= ,d[1]={\"x\":[]} ,e=\"y\"", &mut t).unwrap();
+        assert_eq!(
+            (&t["b"], &t["c"], &t["d"], &t["e"]),
+            (&json!(1.0), &json!(null), &json!([null, {"x":[]}]), &json!("y"))
+        );
+        for bad in ["b=1 x", "b={\"c\":1}{\"d\":2}", "b=nul", "b"] {
+            assert!(parse_json(bad, &mut t).is_err(), "{bad}");
+        }
+        assign_literal("l\\.f", "x\\y", &mut t).unwrap();
+        assert_eq!(t["l\\"]["f"], "x\\y");
         assign("k.f", "a,b=c\n", &mut t).unwrap();
         assert_eq!(t["k"]["f"], "a,b=c\n");
     }

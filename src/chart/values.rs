@@ -5,7 +5,7 @@ use std::sync::Arc;
 use minijinja::value::Value as V;
 use serde_json::Map;
 
-use super::{Chart, ChartError, strvals};
+use super::{Chart, ChartError, decode, strvals};
 use crate::template::value::{Dict, List, nil};
 use crate::yaml::{self, Limits, YamlError};
 
@@ -73,18 +73,29 @@ impl ValuesInput {
     pub fn merge(&self) -> Result<Tree, ChartError> {
         let mut base = Tree::Object(Map::new());
         for (name, text) in &self.files {
-            let tree = read_file(text)
-                .map_err(|e| ChartError::Values { name: name.clone(), reason: e.to_string() })?;
+            let tree = read_file(text).map_err(|e| {
+                let reason = format!("cannot unmarshal yaml document: {}", e.upstream());
+                ChartError::Values { name: name.clone(), reason }
+            })?;
             overlay(&mut base, tree);
         }
         for setting in &self.settings {
-            let (name, result) = match setting {
-                Setting::Json(s) => (s, strvals::parse_json(s, &mut base)),
-                Setting::Set(s) => (s, strvals::parse(s, &mut base, false)),
-                Setting::SetString(s) => (s, strvals::parse(s, &mut base, true)),
-                Setting::File(k, v) | Setting::Literal(k, v) => (k, strvals::assign(k, v, &mut base)),
+            let (flag, expression, result) = match setting {
+                Setting::Json(s) => ("--set-json", s, strvals::parse_json(s, &mut base)),
+                Setting::Set(s) => ("--set", s, strvals::parse(s, &mut base, false)),
+                Setting::SetString(s) => ("--set-string", s, strvals::parse(s, &mut base, true)),
+                Setting::File(k, v) => ("--set-file", k, strvals::assign(k, v, &mut base)),
+                Setting::Literal(k, v) => ("--set-literal", k, strvals::assign_literal(k, v, &mut base)),
             };
-            result.map_err(|reason| ChartError::Values { name: name.clone(), reason })?;
+            result.map_err(|reason| {
+                // Of JSON Helm shows only the expression.
+                let whole = if expression.trim_start().starts_with('{') { " JSON:" } else { "" };
+                let reason = match setting {
+                    Setting::Json(_) => format!("{whole} {expression}: {reason}"),
+                    _ => format!(": {reason}, in {expression:?}"),
+                };
+                ChartError::Setting { flag, reason }
+            })?;
         }
         Ok(base)
     }
@@ -96,10 +107,7 @@ pub(crate) fn read_file(text: &str) -> Result<Tree, YamlError> {
     let mut out = Tree::Object(Map::new());
     for doc in yaml::parse_stream(text, &limits) {
         let node = doc.result?;
-        if node.as_map().is_none() {
-            let reason = "values must be a mapping".into();
-            return Err(YamlError { line: node.line, column: node.column, reason });
-        }
+        decode::check(&node, &decode::VALUES)?;
         overlay(&mut out, from_node(&node)?);
     }
     Ok(out)

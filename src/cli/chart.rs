@@ -62,7 +62,9 @@ impl RenderArgs {
         let kube_version = match &self.kube_version {
             None => KubeVersion::default(),
             Some(text) => KubeVersion::parse(text).ok_or_else(|| {
-                CliError::usage(format!("invalid kube version {text:?}; write 1.30 or v1.30.2"))
+                CliError::usage(format!(
+                    "invalid kube version '{text}': could not parse {text:?} as version; write 1.30 or v1.30.2"
+                ))
             })?,
         };
         Ok(RenderOptions {

@@ -146,6 +146,10 @@ fn step(rt: &Runtime, site: &Site, receiver: &Value, name: &Arc<str>, dynamic: b
         if let Some(result) = (r.methods)(r, name, &[]) {
             return made(rt, site, r, name, result).map_err(|error| method_failed(rt, site, name, error));
         }
+        if r.type_name == FILES_TYPE {
+            // A map of byte slices in Go: what it lacks is an empty one.
+            return Ok(Value::from_bytes(Vec::new()));
+        }
     }
     if as_list(receiver).is_some_and(|l| l.type_name == VERSION_SET) && &**name == "Has" {
         check::strings(rt, site, name, 1, &[])?;
@@ -399,7 +403,7 @@ fn template(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value
 }
 
 fn print(rt: &Runtime, out: &mut Output<'_>, value: &Value) -> Result<(), Error> {
-    if let Some(s) = value.as_str() {
+    if let Some(s) = fmt::as_text(value) {
         return out.write_str(s).map_err(Error::from);
     }
     if value.as_object().is_some() {

@@ -4,7 +4,9 @@ use minijinja::value::{Value, ValueKind};
 
 use super::bounds::MAX_TEXT;
 use super::bytes::{stray, to_bytes};
-use super::value::{MAX_VALUE_DEPTH, Record, as_bool, as_dict, as_float, as_int, as_list, is_nil, type_name};
+use super::value::{
+    MAX_VALUE_DEPTH, Map, Record, as_bool, as_dict, as_files, as_float, as_int, as_list, is_nil, type_name,
+};
 use crate::yaml::shortest_float;
 
 /// `%v` of a float: shortest form, exponent from 1e21 on when printed as part of a value, from 1e6 on for `%g`.
@@ -23,10 +25,28 @@ pub(crate) fn print(out: &mut String, v: &Value) {
     print_at(out, v, 0);
 }
 
+/// A string; minijinja takes bytes for one too.
+pub(crate) fn as_text(v: &Value) -> Option<&str> {
+    v.as_str().filter(|_| v.kind() != ValueKind::Bytes)
+}
+
+fn print_map(out: &mut String, entries: &Map, depth: usize) {
+    out.push_str("map[");
+    for (i, (k, v)) in entries.iter().enumerate() {
+        if i > 0 {
+            out.push(' ');
+        }
+        out.push_str(k);
+        out.push(':');
+        print_at(out, v, depth + 1);
+    }
+    out.push(']');
+}
+
 fn print_at(out: &mut String, v: &Value, depth: usize) {
     if depth > MAX_VALUE_DEPTH {
         out.push_str("...");
-    } else if let Some(s) = v.as_str() {
+    } else if let Some(s) = as_text(v) {
         out.push_str(s);
     } else if is_nil(v) {
         out.push_str("<nil>");
@@ -40,16 +60,9 @@ fn print_at(out: &mut String, v: &Value, depth: usize) {
     } else if let Some(b) = as_bool(v) {
         out.push_str(if b { "true" } else { "false" });
     } else if let Some(d) = as_dict(v) {
-        out.push_str("map[");
-        for (i, (k, v)) in d.entries().iter().enumerate() {
-            if i > 0 {
-                out.push(' ');
-            }
-            out.push_str(k);
-            out.push(':');
-            print_at(out, v, depth + 1);
-        }
-        out.push(']');
+        print_map(out, &d.entries(), depth);
+    } else if let Some(files) = as_files(v) {
+        print_map(out, files, depth);
     } else if let Some(l) = as_list(v) {
         out.push('[');
         for (i, v) in l.items.iter().enumerate() {
@@ -243,7 +256,7 @@ fn one(out: &mut String, spec: &Spec, verb: char, v: &Value, depth: usize) {
     if let Some(f) = as_float(v) {
         return floating(out, spec, verb, f, v);
     }
-    let text = v.as_str().map(str::to_owned).or_else(|| {
+    let text = as_text(v).map(str::to_owned).or_else(|| {
         let r = v.downcast_object_ref::<Record>()?;
         r.text.clone()
     });

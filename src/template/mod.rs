@@ -41,6 +41,11 @@ pub(crate) fn semver_satisfies(constraint: &str, version: &str) -> bool {
     funcs::satisfies(constraint, version)
 }
 
+/// What Go says is wrong with a regular expression; nothing if it is one.
+pub(crate) fn wrong_pattern(pattern: &str) -> Option<String> {
+    goregex::translate(pattern).err()
+}
+
 /// How two versions stand to each other; none if one of them is no version.
 pub(crate) fn semver_order(a: &str, b: &str) -> Option<std::cmp::Ordering> {
     funcs::semver_order(a, b)

@@ -99,7 +99,9 @@ impl Parser<'_> {
                             self.i += 1;
                             return Ok((nodes, End::Else(pos)));
                         }
-                        "define" => self.define()?,
+                        // Only at the top of a file, as in Go.
+                        "define" if self.depth == 0 => self.define()?,
+                        "define" => return Err(SyntaxError::new(pos, "unexpected <define> in command")),
                         _ => nodes.push(self.action(&word, pos)?),
                     }
                 }

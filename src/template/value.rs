@@ -336,6 +336,11 @@ pub fn type_name(v: &Value) -> &'static str {
     }
 }
 
+/// The entries of `.Files`, which is a map of byte slices in Go.
+pub(crate) fn as_files(v: &Value) -> Option<&Map> {
+    v.downcast_object_ref::<Record>().filter(|r| r.type_name == FILES_TYPE).map(|r| &r.fields)
+}
+
 /// Go's name of the kind of `v`, as `kindOf` prints it.
 pub fn kind_name(v: &Value) -> &'static str {
     if as_dict(v).is_some() {

@@ -75,6 +75,18 @@ impl Node {
         }
     }
 
+    /// What Go's JSON decoder calls the kind of value.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.value {
+            Value::Null => "null",
+            Value::Bool(_) => "bool",
+            Value::Int(_) | Value::UInt(_) | Value::Float(_) => "number",
+            Value::Str(_) => "string",
+            Value::Seq(_) => "array",
+            Value::Map(_) => "object",
+        }
+    }
+
     /// Whether the value is null.
     pub fn is_null(&self) -> bool {
         matches!(self.value, Value::Null)
@@ -103,6 +115,31 @@ pub struct YamlError {
     pub column: u32,
     /// What is wrong, as a lowercase fragment.
     pub reason: String,
+}
+
+impl YamlError {
+    /// As `sigs.k8s.io/yaml` words it, with the exact place in parentheses: go-yaml v2 tells no column, of what the
+    /// scanner meets the line, of what the parser meets the line before, and on the first line none at all.
+    pub fn upstream(&self) -> String {
+        let Self { line, column, reason } = self;
+        if reason.starts_with("error ") {
+            return format!("{reason} (line {line}, column {column})");
+        }
+        let (problem, context) = match reason.find(" while ") {
+            Some(at) => reason.split_at(at),
+            None => (reason.as_str(), ""),
+        };
+        let of_scanner = context.contains("scanning") || context.is_empty();
+        let told = match line.saturating_sub(1) {
+            0 => String::new(),
+            _ if reason.starts_with("unknown anchor") || reason.starts_with("cannot decode") => String::new(),
+            before => format!("line {}: ", if of_scanner { *line } else { before }),
+        };
+        let yaml = if reason.starts_with("json: ") { "" } else { "yaml: " };
+        format!(
+            "error converting YAML to JSON: {yaml}{told}{problem} (line {line}, column {column}{context})"
+        )
+    }
 }
 
 /// Bounds on what one stream may cost. The defaults are far above what real manifests need.

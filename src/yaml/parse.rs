@@ -239,8 +239,8 @@ impl Composer<'_> {
                         self.count(mark, size)?;
                         Ok(node)
                     }
-                    Some(None) => Err(self.error(mark, format!("anchor '{anchor}' contains itself"))),
-                    None => Err(self.error(mark, format!("unknown anchor '{anchor}'"))),
+                    Some(None) => Err(self.error(mark, format!("anchor '{anchor}' value contains itself"))),
+                    None => Err(self.error(mark, format!("unknown anchor '{anchor}' referenced"))),
                 };
             }
             EventData::Scalar { anchor, tag, mut value, plain_implicit, style, .. } => {

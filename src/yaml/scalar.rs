@@ -142,7 +142,8 @@ pub(crate) fn resolve_tagged(tag: &str, text: &str) -> Result<Value, String> {
         _ => Some(Value::Str(text.to_owned())),
     };
     fit.ok_or_else(|| {
-        format!("cannot read {text:?} as {}", short.map_or(tag.to_owned(), |s| format!("!!{s}")))
+        // go-yaml's words.
+        format!("cannot decode !!str `{text}` as a {}", short.map_or(tag.to_owned(), |s| format!("!!{s}")))
     })
 }
 

@@ -7,11 +7,12 @@
 //! - what a schema refers to elsewhere (`$ref` to `https:`) is never fetched: that part lets everything pass, and a
 //!   warning says so. Helm fetches it, and fails without a network;
 //! - a schema whose evaluation would take more than [`cost::MAX_STEPS`] steps for these values is refused before it
-//!   is evaluated (see [`cost`]);
-//! - of a broken schema the reason is told in the words of the crate.
+//!   is evaluated (see [`cost`]).
 //!
 //! The order in which Helm tells several violations is random; here it is by keyword and place.
 
+mod broken;
+mod contains;
 mod cost;
 mod patterns;
 mod refs;
@@ -87,7 +88,7 @@ fn check_one(schema: &[u8], values: &Map<String, Tree>) -> Result<Found, String>
         return Err(format!("schema has more than {MAX_NODES} values"));
     }
     // serde_json stops at 128 levels.
-    let mut schema: Tree = serde_json::from_slice(schema).map_err(|e| format!("schema is not JSON: {e}"))?;
+    let mut schema: Tree = serde_json::from_slice(schema).map_err(|e| broken::not_json(schema, &e))?;
     let remote = refs::cut_remote(&mut schema)?;
     let instance = Tree::Object(values.iter().map(|(k, v)| (k.clone(), whole(v))).collect());
     cost::bound(&schema, &instance)?;
@@ -95,7 +96,7 @@ fn check_one(schema: &[u8], values: &Map<String, Tree>) -> Result<Found, String>
         .offline()
         .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES))
         .build(&schema)
-        .map_err(|e| words::broken(&e))?;
+        .map_err(|e| broken::unusable(&schema, &e))?;
     if validator.is_valid(&instance) {
         return Ok(Found { wrong: String::new(), remote });
     }

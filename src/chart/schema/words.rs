@@ -9,17 +9,12 @@ use indexmap::IndexMap;
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::{JsonType, ValidationError};
 
+use super::contains;
 use super::refs::NAMED;
 use crate::chart::values::Tree;
 
 /// Bytes of a report of one chart; values can be long.
 const MAX_REPORT: usize = 64 << 10;
-
-/// Why a schema cannot be used.
-pub(super) fn broken(error: &ValidationError<'_>) -> String {
-    let reason: String = error.to_string().chars().take(500).collect();
-    format!("schema cannot be used: at '{}': {reason}", error.schema_path().as_str())
-}
 
 /// The report of one chart, a line for each violation.
 pub(super) fn tell(errors: &[ValidationError<'_>], schema: &Tree) -> String {
@@ -51,13 +46,13 @@ pub(in crate::chart) fn go_type(value: &Tree) -> &'static str {
 }
 
 #[derive(Debug)]
-struct Line {
-    rank: u8,
-    at: String,
-    words: String,
-    causes: Vec<Line>,
+pub(super) struct Line {
+    pub(super) rank: u8,
+    pub(super) at: String,
+    pub(super) words: String,
+    pub(super) causes: Vec<Line>,
     /// Only holds several lines together.
-    group: bool,
+    pub(super) group: bool,
 }
 
 impl Line {
@@ -91,7 +86,7 @@ struct Node {
 }
 
 /// `base` is the path to the schema that the errors are below.
-fn tree(errors: &[ValidationError<'_>], base: &str, schema: &Tree) -> Vec<Line> {
+pub(super) fn tree(errors: &[ValidationError<'_>], base: &str, schema: &Tree) -> Vec<Line> {
     let depth = base.matches('/').count();
     let mut root = Node::default();
     for error in errors {
@@ -304,7 +299,7 @@ fn describe(error: &ValidationError<'_>, schema: &Tree) -> (u8, String, Vec<Line
         Kind::Constant { expected_value } => (
             1,
             match &**expected_value {
-                Tree::Array(_) | Tree::Object(_) => "const failed".to_owned(),
+                Tree::Array(_) | Tree::Object(_) => "'const' failed".to_owned(),
                 v => format!("value must be {}", display(v)),
             },
         ),
@@ -337,7 +332,11 @@ fn describe(error: &ValidationError<'_>, schema: &Tree) -> (u8, String, Vec<Line
             causes = vec![Line { rank, at: String::new(), words, causes: inner, group: false }];
             (52, format!("invalid propertyName {}", display(error.instance())))
         }
-        Kind::Contains => (53, "no items match contains schema".to_owned()),
+        Kind::Contains => {
+            let words;
+            (words, causes) = contains::describe(error, schema);
+            (53, words)
+        }
         Kind::Not { .. } => (RANK_NOT, "'not' failed".to_owned()),
         Kind::AnyOf { context } => {
             causes = branches(context);
@@ -378,7 +377,7 @@ fn additional(names: &[String]) -> String {
 fn enumerated(options: &Tree) -> String {
     let Tree::Array(all) = options else { return "enum failed".into() };
     if all.iter().any(|v| v.is_array() || v.is_object()) {
-        return "enum failed".into();
+        return "'enum' failed".into();
     }
     let shown: Vec<String> = all.iter().map(display).collect();
     let one = if all.len() == 1 { "" } else { "one of " };

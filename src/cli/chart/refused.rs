@@ -46,6 +46,8 @@ pub struct HelmArgs {
     skip_crds: bool,
     #[arg(long, hide = true)]
     debug: bool,
+    #[command(flatten)]
+    everywhere: EverywhereArgs,
     // Refused.
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "unset", require_equals = true)]
     dry_run: Option<String>,
@@ -69,6 +71,42 @@ pub struct HelmArgs {
     cert_file: Option<String>,
     #[arg(long, hide = true)]
     key_file: Option<String>,
+}
+
+/// Flags that every command of Helm takes: about a cluster, which rendering does not ask, about colours, and about Helm's own
+/// folders, which omk does not use. Taken, without effect, as `helm template` takes most of them.
+#[derive(Debug, Clone, Default, Args)]
+struct EverywhereArgs {
+    #[arg(long, hide = true)]
+    burst_limit: Option<String>,
+    #[arg(long, hide = true, alias = "colour")]
+    color: Option<String>,
+    #[arg(long, hide = true)]
+    content_cache: Option<String>,
+    #[arg(long, hide = true)]
+    kube_apiserver: Option<String>,
+    #[arg(long, hide = true)]
+    kube_as_group: Vec<String>,
+    #[arg(long, hide = true)]
+    kube_as_user: Option<String>,
+    #[arg(long, hide = true)]
+    kube_ca_file: Option<String>,
+    #[arg(long, hide = true)]
+    kube_context: Option<String>,
+    #[arg(long, hide = true)]
+    kube_insecure_skip_tls_verify: bool,
+    #[arg(long, hide = true)]
+    kube_tls_server_name: Option<String>,
+    #[arg(long, hide = true)]
+    kube_token: Option<String>,
+    #[arg(long, hide = true)]
+    kubeconfig: Option<String>,
+    #[arg(long, hide = true)]
+    qps: Option<String>,
+    #[arg(long, hide = true)]
+    repository_cache: Option<String>,
+    #[arg(long, hide = true)]
+    repository_config: Option<String>,
 }
 
 impl HelmArgs {
@@ -128,5 +166,32 @@ impl HelmArgs {
             Some((_, flag, reason)) => Err(CliError::usage(format!("{flag} is refused: {reason}"))),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory as _};
+
+    /// The list is what `helm template --help` shows, its own flags and those of every command.
+    #[test]
+    fn every_flag_of_helm_template_is_known() {
+        let command = crate::cli::Cli::command();
+        let template = command.find_subcommand("chart").and_then(|c| c.find_subcommand("template"));
+        let known: Vec<&str> = template
+            .into_iter()
+            .flat_map(Command::get_arguments)
+            .chain(command.get_arguments().filter(|a| a.is_global_set()))
+            .flat_map(|a| {
+                a.get_long_and_visible_aliases()
+                    .into_iter()
+                    .flatten()
+                    .chain(a.get_all_aliases().into_iter().flatten())
+            })
+            .collect();
+        let flags = include_str!("../../../tests/fixtures/charts/helm-flags.txt");
+        let missing: Vec<_> =
+            flags.split_whitespace().filter(|f| *f != "help" && !known.contains(f)).collect();
+        assert!(flags.split_whitespace().count() > 60 && missing.is_empty(), "{missing:?}");
     }
 }

@@ -43,6 +43,9 @@ pub struct FetchArgs {
     /// Speak plain HTTP to the registry
     #[arg(long)]
     plain_http: bool,
+    /// File with logins at registries, as `helm registry login` writes it
+    #[arg(long, value_name = "FILE")]
+    registry_config: Option<PathBuf>,
 }
 
 impl FetchArgs {
@@ -90,7 +93,7 @@ impl FetchArgs {
             credentials = credentials.with_login(&source.host(), given.clone());
             login = Some(given);
         }
-        for path in auth_files() {
+        for path in self.registry_config.iter().cloned().chain(auth_files()) {
             credentials = credentials.with_file(path);
         }
         let plain_http = if self.plain_http { vec![source.host()] } else { Vec::new() };

@@ -59,21 +59,24 @@ impl ValueArgs {
         input.settings.extend(self.set.iter().cloned().map(Setting::Set));
         input.settings.extend(self.set_string.iter().cloned().map(Setting::SetString));
         for text in self.set_file.iter().flat_map(|text| pairs(text)) {
-            let (key, path) = pair(&text)?;
+            let (key, path) = pair("--set-file", &text)?;
             input.settings.push(Setting::File(key, read_file(&PathBuf::from(path))?));
         }
         for text in &self.set_literal {
-            let (key, value) = pair(text)?;
+            let (key, value) = pair("--set-literal", text)?;
             input.settings.push(Setting::Literal(key, value));
         }
         Ok(input)
     }
 }
 
-fn pair(text: &str) -> Result<(String, String), CliError> {
+fn pair(flag: &str, text: &str) -> Result<(String, String), CliError> {
     match text.split_once('=') {
         Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
-        None => Err(CliError::usage(format!("{text:?} has no value; write KEY=VALUE"))),
+        None => {
+            let message = format!("failed parsing {flag} data: key {text:?} has no value; write KEY=VALUE");
+            Err(CliError::usage(message))
+        }
     }
 }
 

@@ -10,7 +10,8 @@ use super::super::fmt::{printable, sprintf, to_string};
 use super::super::runtime::Cx;
 use super::super::value::empty_dict;
 use super::super::value::{
-    as_bool, as_dict, as_float, as_int, as_list, deep_copy, deep_equal, is_nil, kind_name, type_name,
+    as_bool, as_dict, as_files, as_float, as_int, as_list, deep_copy, deep_equal, is_nil, kind_name,
+    type_name,
 };
 use super::{Builtin, Outcome, func, nil, str_arg, strval};
 
@@ -241,6 +242,9 @@ fn index(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
                     )));
                 }
             }
+        } else if let Some(files) = as_files(&v) {
+            let empty = || Value::from_bytes(Vec::new());
+            key.as_str().and_then(|k| files.get(k).cloned()).unwrap_or_else(empty)
         } else if let Some(l) = as_list(&v) {
             l.items.get(position(key, l.items.len())?).cloned().unwrap_or_else(nil)
         } else if let Some(s) = v.as_str() {
@@ -271,6 +275,8 @@ fn len(cx: &mut Cx<'_>, a: &[Value]) -> Outcome {
         d.len()
     } else if let Some(l) = as_list(&a[0]) {
         l.items.len()
+    } else if let Some(files) = as_files(&a[0]) {
+        files.len()
     } else if let Some(s) = a[0].as_str() {
         to_bytes(s).len()
     } else if let Some(b) = a[0].as_bytes() {

@@ -154,8 +154,17 @@ fn slice(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
 }
 
 fn chunk(cx: &mut Cx<'_>, a: &[Value]) -> Outcome {
-    let size = usize::try_from(int_arg(a, 0)?).unwrap_or(0).max(1);
+    let size = int_arg(a, 0)?;
     let items = items(&a[1], "chunk")?;
+    let Some(size) = usize::try_from(size).ok().filter(|size| *size > 0) else {
+        // Sprig computes the number of pieces in floats; Go then fails to make a slice, unless that number is zero.
+        #[allow(clippy::cast_precision_loss)]
+        let pieces = ((items.len() as f64 - 1.0) / size as f64).floor() + 1.0;
+        if pieces == 0.0 {
+            return Ok(Value::from_object(List { type_name: "[][]interface {}", items: Vec::new() }));
+        }
+        return Err(FnError::text("runtime error: makeslice: len out of range"));
+    };
     cx.expect_values((items.len() / size).saturating_mul(200))?;
     let chunks = items.chunks(size).map(|c| List::value(c.to_vec())).collect();
     Ok(Value::from_object(List { type_name: "[][]interface {}", items: chunks }))

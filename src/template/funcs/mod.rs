@@ -212,7 +212,7 @@ fn items<'a>(v: &'a Value, verb: &str) -> Result<&'a [Value], FnError> {
 /// Sprig's `strval`.
 fn strval(v: &Value) -> String {
     match v.as_bytes() {
-        Some(b) if v.as_str().is_none() => super::bytes::from_bytes(b),
+        Some(b) if super::fmt::as_text(v).is_none() => super::bytes::from_bytes(b),
         _ => super::fmt::to_string(v),
     }
 }

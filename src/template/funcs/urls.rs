@@ -87,29 +87,67 @@ fn path_escape(s: &str) -> String {
     out
 }
 
-fn unescape(s: &str) -> Option<String> {
+/// Fails with the escape that is none.
+fn unescape(s: &str) -> Result<String, String> {
     let mut out = Vec::new();
     let b = s.as_bytes();
     let mut i = 0;
     while i < b.len() {
         if b[i] == b'%' {
-            out.push(u8::from_str_radix(s.get(i + 1..i + 3)?, 16).ok()?);
+            let digits = b.get(i + 1..i + 3).filter(|d| d.iter().all(u8::is_ascii_hexdigit));
+            let byte =
+                digits.and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 16).ok());
+            let end = (i + 3).min(b.len());
+            out.push(byte.ok_or_else(|| crate::template::bytes::from_bytes(&b[i..end]))?);
             i += 3;
         } else {
             out.push(b[i]);
             i += 1;
         }
     }
-    Some(crate::template::bytes::from_bytes(&out))
+    Ok(crate::template::bytes::from_bytes(&out))
+}
+
+/// What Go's `net/url` refuses of a host.
+fn check_host(host: &str) -> Result<(), String> {
+    let port = match host.strip_prefix('[') {
+        Some(rest) => rest.rsplit_once(']').ok_or("missing ']' in host")?.1,
+        None => host.find(':').map_or("", |i| &host[i..]),
+    };
+    let digits = port.strip_prefix(':').unwrap_or(port);
+    if !port.is_empty() && (digits.len() == port.len() || !digits.bytes().all(|b| b.is_ascii_digit())) {
+        return Err(format!("invalid port {port:?} after host"));
+    }
+    // Only bytes beyond ASCII may be escaped there.
+    let escape =
+        host.find('%').filter(|_| !host.starts_with('[')).map(|i| host.get(i..i + 3).unwrap_or(&host[i..]));
+    if let Some(escape) = escape
+        && escape != "%25"
+        && !escape[1..].starts_with(|c: char| c.to_digit(16).is_some_and(|d| d >= 8))
+    {
+        return Err(format!("invalid URL escape {escape:?}"));
+    }
+    let fits = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "-_.~!$&'()*+,;=:[]<>\"%".contains(c);
+    match host.chars().find(|c| !fits(*c)) {
+        Some(c) => Err(format!("invalid character {:?} in host name", c.to_string())),
+        None => Ok(()),
+    }
 }
 
 fn url_parse(text: &str) -> Outcome {
-    let bad = || FnError::text(format!("unable to parse url: parse {text:?}: invalid URL"));
+    let failed = |why: &str| FnError::text(format!("unable to parse url: parse {text:?}: {why}"));
+    if text.bytes().any(|b| b < 0x20 || b == 0x7f) {
+        return Err(failed("net/url: invalid control character in URL"));
+    }
+    let unescape = |s: &str| unescape(s).map_err(|escape| failed(&format!("invalid URL escape {escape:?}")));
     let (rest, fragment) = text.split_once('#').unwrap_or((text, ""));
     let scheme_end = rest.find(':').filter(|i| {
         rest.starts_with(|c: char| c.is_ascii_alphabetic())
             && rest[..*i].bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
     });
+    if rest.starts_with(':') {
+        return Err(failed("missing protocol scheme"));
+    }
     let (scheme, rest) = scheme_end.map_or(("", rest), |i| (&rest[..i], &rest[i + 1..]));
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (mut userinfo, mut host, mut path, mut opaque) = ("", "", rest, "");
@@ -122,6 +160,13 @@ fn url_parse(text: &str) -> Outcome {
             (userinfo, host) = (user, rest);
         }
     }
+    if scheme.is_empty() && !rest.starts_with('/') && path.split('/').next().is_some_and(|s| s.contains(':'))
+    {
+        return Err(failed("first path segment in URL cannot contain colon"));
+    }
+    check_host(host).map_err(|why| failed(&why))?;
+    // The zone of an address is the one thing that is escaped there.
+    let host = &if host.starts_with('[') { host.replace("%25", "%") } else { host.to_owned() };
     let hostname = match host.strip_prefix('[').and_then(|h| h.split_once(']')) {
         Some((v6, _)) => v6,
         None => host.split(':').next().unwrap_or_default(),
@@ -130,10 +175,10 @@ fn url_parse(text: &str) -> Outcome {
         ("scheme", scheme.to_lowercase()),
         ("host", host.to_owned()),
         ("hostname", hostname.to_owned()),
-        ("path", unescape(path).ok_or_else(bad)?),
+        ("path", unescape(path)?),
         ("query", query.to_owned()),
         ("opaque", opaque.to_owned()),
-        ("fragment", unescape(fragment).ok_or_else(bad)?),
+        ("fragment", unescape(fragment)?),
         ("userinfo", userinfo.to_owned()),
     ];
     let map: Map = fields.into_iter().map(|(k, v)| (Arc::from(k), Value::from(v))).collect();
