@@ -177,6 +177,9 @@ impl Cx<'_> {
 fn bytes_a_step(name: &str, walks: bool) -> usize {
     if ["Yaml", "Toml", "AES", "sortAlpha"].iter().any(|part| name.contains(part)) {
         16
+    } else if ["title", "swapcase", "wrap", "shuffle", "initials"].iter().any(|part| name.contains(part)) {
+        // Character by character.
+        16
     } else if walks || name.ends_with("case") || name.ends_with("sum") {
         64
     } else {

@@ -36,10 +36,12 @@ pub(super) const TABLE: &[Builtin] = &[
     func("title", "s", |_, a| text(words(str_arg(a, 0)?, |c| c.to_uppercase().to_string()))),
     func("untitle", "s", |_, a| text(words(str_arg(a, 0)?, |c| c.to_lowercase().to_string()))),
     func("swapcase", "s", |_, a| {
-        let swap = |c: char| {
-            if c.is_uppercase() { c.to_lowercase().to_string() } else { c.to_uppercase().to_string() }
-        };
-        text(str_arg(a, 0)?.chars().map(swap).collect::<String>())
+        let given = str_arg(a, 0)?;
+        let mut out = String::with_capacity(given.len());
+        for c in given.chars() {
+            if c.is_uppercase() { out.extend(c.to_lowercase()) } else { out.extend(c.to_uppercase()) }
+        }
+        text(out)
     }),
     func("nospace", "s", |_, a| {
         text(str_arg(a, 0)?.chars().filter(|c| !c.is_whitespace()).collect::<String>())
@@ -90,10 +92,16 @@ pub(super) const TABLE: &[Builtin] = &[
     func("shuffle", "s", |cx, a| {
         cx.expect_values(str_arg(a, 0)?.len() * 4)?;
         let mut chars: Vec<char> = str_arg(a, 0)?.chars().collect();
-        for i in (1..chars.len()).rev() {
-            let mut bytes = [0; 8];
-            cx.rt.env.random(&mut bytes);
-            let j = usize::try_from(u64::from_le_bytes(bytes) % (i as u64 + 1)).unwrap_or(0);
+        // The system is asked for many numbers at once, not for each.
+        let mut bytes = vec![0; chars.len().min(1024) * 8];
+        for (n, i) in (1..chars.len()).rev().enumerate() {
+            let at = n % (bytes.len() / 8);
+            if at == 0 {
+                cx.rt.env.random(&mut bytes);
+            }
+            let mut number = [0; 8];
+            number.copy_from_slice(&bytes[at * 8..at * 8 + 8]);
+            let j = usize::try_from(u64::from_le_bytes(number) % (i as u64 + 1)).unwrap_or(0);
             chars.swap(i, j);
         }
         text(chars.into_iter().collect::<String>())
