@@ -94,13 +94,20 @@ pub(super) fn switched_on(
         return out;
     }
     trial.usual = stage.render(&[]).into_iter().collect();
+    // What is there comes first: what brings it is looked for with the renderings that are left.
+    let mut turned_up = Vec::new();
     for round in rounds(stage.offers()) {
         if trial.left == 0 || stage.is_spent() {
             break;
         }
         let found = trial.found(&round);
-        let mut wanted: BTreeSet<News> = News::all(&found).difference(&known).cloned().collect();
+        let wanted: BTreeSet<News> = News::all(&found).difference(&known).cloned().collect();
         known.extend(wanted.iter().cloned());
+        if !wanted.is_empty() {
+            turned_up.push((round, found, wanted));
+        }
+    }
+    for (round, found, mut wanted) in turned_up {
         while let Some(news) = wanted.first().cloned() {
             let (few, brought) = match &round[..] {
                 [_] => (Some(round.clone()), None),

@@ -181,3 +181,32 @@ fn files_of_values_that_a_chart_brings_are_tried() {
     let expected = "quay.io/shop/plugin-s3:1 switched-on the values of ci/s3-values.yaml";
     assert_eq!(told(&found(dir.path(), true)), [expected]);
 }
+
+#[test]
+fn many_switches_leave_renderings_for_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let all = 0..60;
+    let values: String = all.clone().map(|i| format!("p{i}: {{enabled: false}}\n")).collect();
+    let pods: String = all
+        .map(|i| {
+            format!(
+                "{{{{ if .Values.p{i}.enabled }}}}\n---\nkind: Pod\nmetadata: {{name: p{i}}}\nspec:\n  containers:\n  \
+                 - image: {{{{ printf \"shop/p%d:1\" {i} }}}}\n{{{{ end }}}}\n"
+            )
+        })
+        .collect();
+    let gcp = "{{ if eq .Values.flavor \"gcp\" }}\n---\nkind: Pod\nmetadata: {name: g}\nspec:\n  containers:\n  \
+               - image: {{ printf \"shop/%s:1\" .Values.flavor }}\n{{ end }}\n";
+    write(
+        dir.path(),
+        &[
+            ("Chart.yaml", META),
+            ("values.yaml", &format!("flavor: posix\n{values}")),
+            ("templates/a.yaml", &format!("{pods}{gcp}")),
+        ],
+    );
+    let told = told(&found(dir.path(), true));
+    assert_eq!(told.len(), 61, "{told:?}");
+    assert!(told.contains(&"shop/gcp:1 switched-on flavor=gcp".to_owned()), "{told:?}");
+    assert!(told.contains(&"shop/p0:1 switched-on p0.enabled=true".to_owned()), "{told:?}");
+}

@@ -11,6 +11,7 @@
 //! As with Kustomize's default load restrictions a file must lie in the folder of the kustomization that names it or
 //! below; a folder may lie anywhere.
 
+mod add;
 mod error;
 mod file;
 mod generate;

@@ -103,7 +103,7 @@ fn set(place: &mut Tree, value: &Tree, options: &FieldOptions) -> Result<(), Str
     Ok(())
 }
 
-fn text_of(value: &Tree) -> Option<String> {
+pub(super) fn text_of(value: &Tree) -> Option<String> {
     match value {
         Tree::String(s) => Some(s.clone()),
         Tree::Number(n) => Some(n.to_string()),
@@ -115,7 +115,7 @@ fn text_of(value: &Tree) -> Option<String> {
 
 /// A step of a field path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     Field(String),
     /// `[key=value]`
     Item(String, String),
@@ -144,6 +144,16 @@ fn parse(path: &str) -> Result<Vec<Step>, String> {
             }
         }
     }
+    steps(path, words)
+}
+
+/// `spec/containers/[name=a]/image`, `metadata/annotations/a.b\/c`.
+pub(super) fn parse_slashes(path: &str) -> Result<Vec<Step>, String> {
+    let marked = path.replace("\\/", "\0");
+    steps(path, marked.split('/').map(|w| w.replace('\0', "/")).collect())
+}
+
+fn steps(path: &str, mut words: Vec<String>) -> Result<Vec<Step>, String> {
     // `.metadata.name` is `metadata.name`.
     words.retain(|w| !w.is_empty());
     if words.is_empty() || words.len() > 200 {
@@ -163,7 +173,7 @@ fn parse(path: &str) -> Result<Vec<Step>, String> {
 }
 
 /// Visits every place that `path` leads to, making fields on the way if asked to.
-fn walk(value: &mut Tree, path: &[Step], create: bool, found: &mut impl FnMut(&mut Tree)) {
+pub(super) fn walk(value: &mut Tree, path: &[Step], create: bool, found: &mut impl FnMut(&mut Tree)) {
     let Some((step, rest)) = path.split_first() else { return found(value) };
     if create && value.is_null() {
         *value = match step {
@@ -214,6 +224,7 @@ mod tests {
         assert_eq!(parse(r"a.[name=x.y].b\.c/d.*").unwrap(), expected);
         assert_eq!(parse(".a..b"), Ok(vec![field("a"), field("b")]));
         assert!(parse("").is_err() && parse(".").is_err());
+        assert_eq!(parse_slashes(r"a/[name=x.y]/b.c\/d/*").unwrap(), expected);
     }
 
     #[test]

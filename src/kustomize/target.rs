@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::add::{self, ValueAdd};
 use super::file::{self, Configuration, FieldSpec, Kustomization, PatchEntry, ReplacementEntry};
 use super::load::{self, Loader, Resource};
 use super::object::Object;
@@ -408,6 +409,15 @@ impl Target<'_> {
                     metadata::add(objects, field, &pairs, false);
                 }
                 Ok(())
+            }
+            "ValueAddTransformer" => {
+                let mut args: ValueAdd = self.typed(plugin)?;
+                if let Some(path) = args.target_file_path.take() {
+                    let path = self.folder.join(path);
+                    let more: ValueAdd = file::parse(&path, &loader.text(self.folder, &path)?)?;
+                    args.targets.extend(more.targets);
+                }
+                add::apply(objects, &args, self.folder).map_err(|r| self.fail(r))
             }
             // What they change is no image.
             "ReplicaCountTransformer"

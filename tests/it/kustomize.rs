@@ -31,7 +31,7 @@ const OVERLAY: [&str; 11] = [
     "docker.io/prom/exporter:2",
     "docker.io/shop/custom:1",
     "docker.io/shop/data:5",
-    "docker.io/shop/log:4",
+    "docker.io/shop/red/log:4",
     "docker.io/shop/metrics:9",
     "docker.io/shop/reports:1.0",
     "docker.io/shop/runner:7",

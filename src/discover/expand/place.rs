@@ -113,7 +113,7 @@ impl Places {
     }
 }
 
-/// A chart by name and version: unpacked, or packed as `helm pull` names it.
+/// A chart by name and version: unpacked, or packed as `helm pull` names it. Folders may bear the version too.
 fn chart_in(folder: &Path, name: &str, version: &str) -> Option<PathBuf> {
     let simple =
         |n: &str| Path::new(n).components().all(|c| matches!(c, Component::Normal(_))) && !n.is_empty();
@@ -137,7 +137,12 @@ fn chart_in(folder: &Path, name: &str, version: &str) -> Option<PathBuf> {
     let mut best: Option<(String, PathBuf)> = None;
     for entry in fs::read_dir(folder).ok()?.take(MAX_ENTRIES).flatten() {
         let file = entry.file_name().to_string_lossy().into_owned();
-        let Some(found) = file.strip_prefix(&prefix).and_then(|f| f.strip_suffix(".tgz")) else { continue };
+        let Some(rest) = file.strip_prefix(&prefix) else { continue };
+        let found = match rest.strip_suffix(".tgz") {
+            Some(version) => version,
+            None if entry.path().join("Chart.yaml").is_file() => rest,
+            None => continue,
+        };
         if !fits(found) || semver_order(found, found).is_none() {
             continue;
         }
@@ -309,7 +314,10 @@ mod tests {
         assert_eq!(found("1.2.0").as_deref(), Some("web-1.2.0.tgz"));
         assert_eq!(found("1.x").as_deref(), Some("web-1.10.0.tgz"));
         assert_eq!(found("").as_deref(), Some("web-2.0.0.tgz"));
+        fs::create_dir(dir.path().join("web-3.1.0")).unwrap();
         assert_eq!(found("3.x"), None);
+        fs::write(dir.path().join("web-3.1.0/Chart.yaml"), "").unwrap();
+        assert_eq!(found("3.x").as_deref(), Some("web-3.1.0"));
         assert_eq!(chart_in(dir.path(), "../web", ""), None);
     }
 
