@@ -2097,7 +2097,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__node__subcmd__check)
-            opts="-o -h -V --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --output --progress --help --version"
+            opts="-o -h -V --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --ssh --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --output --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2133,6 +2133,10 @@ _omk() {
                     ;;
                 --ssh-config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ssh)
+                    COMPREPLY=($(compgen -W "own system" -- "${cur}"))
                     return 0
                     ;;
                 --passphrase-file)
@@ -2179,7 +2183,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__node__subcmd__inventory)
-            opts="-o -h -V --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --output --progress --help --version"
+            opts="-o -h -V --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --ssh --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --output --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2215,6 +2219,10 @@ _omk() {
                     ;;
                 --ssh-config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ssh)
+                    COMPREPLY=($(compgen -W "own system" -- "${cur}"))
                     return 0
                     ;;
                 --passphrase-file)
@@ -2261,7 +2269,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__node__subcmd__list)
-            opts="-o -h -V --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --why --output --progress --help --version"
+            opts="-o -h -V --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --ssh --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --why --output --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2297,6 +2305,10 @@ _omk() {
                     ;;
                 --ssh-config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ssh)
+                    COMPREPLY=($(compgen -W "own system" -- "${cur}"))
                     return 0
                     ;;
                 --passphrase-file)
@@ -2343,7 +2355,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__node__subcmd__verify)
-            opts="-o -h -V --base-name --lock --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --pin --deep --report --repair --output --progress --help --version"
+            opts="-o -h -V --base-name --lock --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --ssh --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --pin --deep --report --repair --output --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2387,6 +2399,10 @@ _omk() {
                     ;;
                 --ssh-config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ssh)
+                    COMPREPLY=($(compgen -W "own system" -- "${cur}"))
                     return 0
                     ;;
                 --passphrase-file)
@@ -2437,7 +2453,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__preheat)
-            opts="-o -h -V --base-name --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --streams --bandwidth --node-bandwidth --background --fast-import --pin --deep --report --dry-run --output --ignore-disk --atomic --prune --keep-runs --progress --help --version rollback status history"
+            opts="-o -h -V --base-name --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --ssh --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --streams --bandwidth --node-bandwidth --background --fast-import --pin --deep --report --dry-run --output --ignore-disk --atomic --prune --keep-runs --progress --help --version rollback status history"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2477,6 +2493,10 @@ _omk() {
                     ;;
                 --ssh-config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ssh)
+                    COMPREPLY=($(compgen -W "own system" -- "${cur}"))
                     return 0
                     ;;
                 --passphrase-file)
@@ -2543,7 +2563,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__preheat__subcmd__history)
-            opts="-o -h -V --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --output --progress --help --version"
+            opts="-o -h -V --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --ssh --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --output --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2579,6 +2599,10 @@ _omk() {
                     ;;
                 --ssh-config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ssh)
+                    COMPREPLY=($(compgen -W "own system" -- "${cur}"))
                     return 0
                     ;;
                 --passphrase-file)
@@ -2625,7 +2649,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__preheat__subcmd__rollback)
-            opts="-o -h -V --run --last --dry-run --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --output --progress --help --version"
+            opts="-o -h -V --run --last --dry-run --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --ssh --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --output --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2665,6 +2689,10 @@ _omk() {
                     ;;
                 --ssh-config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ssh)
+                    COMPREPLY=($(compgen -W "own system" -- "${cur}"))
                     return 0
                     ;;
                 --passphrase-file)
@@ -2711,7 +2739,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__preheat__subcmd__status)
-            opts="-o -h -V --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --output --progress --help --version"
+            opts="-o -h -V --nodes --node --limit --user --identity --known-hosts --host-keys --ssh-config --ssh --passphrase-file --password-file --sudo-password-file --ask-sudo-password --runtime --namespace --parallel --output --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2747,6 +2775,10 @@ _omk() {
                     ;;
                 --ssh-config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ssh)
+                    COMPREPLY=($(compgen -W "own system" -- "${cur}"))
                     return 0
                     ;;
                 --passphrase-file)

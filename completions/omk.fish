@@ -792,6 +792,8 @@ complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l host-keys -d 'What happens when no key is recorded for a host: refuse it, or record the key that it presents' -r -f -a "strict\t'Refuse them'
 accept-new\t'Record the key in known_hosts; a key that changed is refused all the same'"
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l ssh-config -d 'Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l ssh -d 'Which SSH is used: omk\'s own, or this machine\'s `ssh` program, for Kerberos, FIDO keys and whatever else only it can do. It reads its configuration itself and is never asked for, nor told, a password or passphrase' -r -f -a "own\t'omk itself'
+system\t'The `ssh` program of this machine'"
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from list" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
@@ -818,6 +820,8 @@ complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l host-keys -d 'What happens when no key is recorded for a host: refuse it, or record the key that it presents' -r -f -a "strict\t'Refuse them'
 accept-new\t'Record the key in known_hosts; a key that changed is refused all the same'"
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l ssh-config -d 'Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l ssh -d 'Which SSH is used: omk\'s own, or this machine\'s `ssh` program, for Kerberos, FIDO keys and whatever else only it can do. It reads its configuration itself and is never asked for, nor told, a password or passphrase' -r -f -a "own\t'omk itself'
+system\t'The `ssh` program of this machine'"
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from ls" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
@@ -844,6 +848,8 @@ complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l host-keys -d 'What happens when no key is recorded for a host: refuse it, or record the key that it presents' -r -f -a "strict\t'Refuse them'
 accept-new\t'Record the key in known_hosts; a key that changed is refused all the same'"
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l ssh-config -d 'Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l ssh -d 'Which SSH is used: omk\'s own, or this machine\'s `ssh` program, for Kerberos, FIDO keys and whatever else only it can do. It reads its configuration itself and is never asked for, nor told, a password or passphrase' -r -f -a "own\t'omk itself'
+system\t'The `ssh` program of this machine'"
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from check" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
@@ -869,6 +875,8 @@ complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l host-keys -d 'What happens when no key is recorded for a host: refuse it, or record the key that it presents' -r -f -a "strict\t'Refuse them'
 accept-new\t'Record the key in known_hosts; a key that changed is refused all the same'"
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l ssh-config -d 'Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l ssh -d 'Which SSH is used: omk\'s own, or this machine\'s `ssh` program, for Kerberos, FIDO keys and whatever else only it can do. It reads its configuration itself and is never asked for, nor told, a password or passphrase' -r -f -a "own\t'omk itself'
+system\t'The `ssh` program of this machine'"
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from inventory" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
@@ -895,6 +903,8 @@ complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l host-keys -d 'What happens when no key is recorded for a host: refuse it, or record the key that it presents' -r -f -a "strict\t'Refuse them'
 accept-new\t'Record the key in known_hosts; a key that changed is refused all the same'"
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l ssh-config -d 'Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither' -r -F
+complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l ssh -d 'Which SSH is used: omk\'s own, or this machine\'s `ssh` program, for Kerberos, FIDO keys and whatever else only it can do. It reads its configuration itself and is never asked for, nor told, a password or passphrase' -r -f -a "own\t'omk itself'
+system\t'The `ssh` program of this machine'"
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand node; and __fish_seen_subcommand_from verify" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
@@ -925,6 +935,8 @@ complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_sub
 complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l host-keys -d 'What happens when no key is recorded for a host: refuse it, or record the key that it presents' -r -f -a "strict\t'Refuse them'
 accept-new\t'Record the key in known_hosts; a key that changed is refused all the same'"
 complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l ssh-config -d 'Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l ssh -d 'Which SSH is used: omk\'s own, or this machine\'s `ssh` program, for Kerberos, FIDO keys and whatever else only it can do. It reads its configuration itself and is never asked for, nor told, a password or passphrase' -r -f -a "own\t'omk itself'
+system\t'The `ssh` program of this machine'"
 complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat; and not __fish_seen_subcommand_from rollback status history" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
@@ -967,6 +979,8 @@ complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcomm
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l host-keys -d 'What happens when no key is recorded for a host: refuse it, or record the key that it presents' -r -f -a "strict\t'Refuse them'
 accept-new\t'Record the key in known_hosts; a key that changed is refused all the same'"
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l ssh-config -d 'Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l ssh -d 'Which SSH is used: omk\'s own, or this machine\'s `ssh` program, for Kerberos, FIDO keys and whatever else only it can do. It reads its configuration itself and is never asked for, nor told, a password or passphrase' -r -f -a "own\t'omk itself'
+system\t'The `ssh` program of this machine'"
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from rollback" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
@@ -994,6 +1008,8 @@ complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcomm
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l host-keys -d 'What happens when no key is recorded for a host: refuse it, or record the key that it presents' -r -f -a "strict\t'Refuse them'
 accept-new\t'Record the key in known_hosts; a key that changed is refused all the same'"
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l ssh-config -d 'Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l ssh -d 'Which SSH is used: omk\'s own, or this machine\'s `ssh` program, for Kerberos, FIDO keys and whatever else only it can do. It reads its configuration itself and is never asked for, nor told, a password or passphrase' -r -f -a "own\t'omk itself'
+system\t'The `ssh` program of this machine'"
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from status" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F
@@ -1019,6 +1035,8 @@ complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcomm
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l host-keys -d 'What happens when no key is recorded for a host: refuse it, or record the key that it presents' -r -f -a "strict\t'Refuse them'
 accept-new\t'Record the key in known_hosts; a key that changed is refused all the same'"
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l ssh-config -d 'Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither' -r -F
+complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l ssh -d 'Which SSH is used: omk\'s own, or this machine\'s `ssh` program, for Kerberos, FIDO keys and whatever else only it can do. It reads its configuration itself and is never asked for, nor told, a password or passphrase' -r -f -a "own\t'omk itself'
+system\t'The `ssh` program of this machine'"
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l passphrase-file -d 'The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l password-file -d 'The first line of this file is the login password where the inventory has none; asked for on a terminal otherwise' -r -F
 complete -c omk -n "__fish_omk_using_subcommand preheat; and __fish_seen_subcommand_from history" -l sudo-password-file -d 'The first line of this file is for sudo where the inventory has no sudo_password' -r -F

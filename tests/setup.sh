@@ -4,7 +4,7 @@
 set -euo pipefail
 PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:/usr/sbin:/sbin
 PACKAGES=(containerd runc openssh-server openssh-client sudo docker-registry skopeo umoci podman iproute2 apache2-utils
-  zstd pigz busybox-static openssl python3)
+  zstd pigz busybox-static openssl python3 faketime)
 
 say() { echo "setup.sh: $*" >&2; }
 have() { command -v "$1" >/dev/null; }

@@ -9,7 +9,7 @@ use super::ask::Terminal;
 use super::{CliError, Context};
 use crate::event::Event;
 use crate::node::inventory::{Fallback, select};
-use crate::node::ssh::{Ask, Secrets};
+use crate::node::ssh::{Ask, Secrets, SystemSsh};
 use crate::node::{Inventory, KnownHosts, Node, Secret, SshConfig, SshOptions};
 use crate::push::{Connector, Nodes, Reached, Target};
 use crate::runtime::RuntimeChoice;
@@ -42,6 +42,10 @@ pub struct NodeArgs {
     /// Read this file instead of ~/.ssh/config and /etc/ssh/ssh_config; `none`: read neither
     #[arg(long, value_name = "FILE")]
     ssh_config: Option<PathBuf>,
+    /// Which SSH is used: omk's own, or this machine's `ssh` program, for Kerberos, FIDO keys and whatever else only it can do.
+    /// It reads its configuration itself and is never asked for, nor told, a password or passphrase
+    #[arg(long = "ssh", value_enum, value_name = "WHICH", default_value_t = Ssh::Own)]
+    ssh: Ssh,
     /// The first line of this file opens private keys that have a passphrase; asked for on a terminal otherwise
     #[arg(long, value_name = "FILE", env = "OMK_SSH_PASSPHRASE_FILE")]
     passphrase_file: Option<PathBuf>,
@@ -73,6 +77,15 @@ enum HostKeys {
     Strict,
     /// Record the key in known_hosts; a key that changed is refused all the same
     AcceptNew,
+}
+
+/// Who speaks SSH.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Ssh {
+    /// omk itself
+    Own,
+    /// The `ssh` program of this machine
+    System,
 }
 
 /// containerd's own rule for identifiers.
@@ -109,8 +122,12 @@ impl NodeArgs {
             home: std::env::home_dir(),
             user: self.user.clone(),
             login: env("USER").or_else(|| env("LOGNAME")),
+            login_for_all: self.ssh == Ssh::System,
             identity: self.identity.clone(),
-            ssh_config: Some(Arc::new(self.ssh_config()?)),
+            ssh_config: Some(Arc::new(match self.ssh {
+                Ssh::Own => self.ssh_config()?,
+                Ssh::System => SshConfig::none(),
+            })),
         };
         let mut all = Inventory::named(&self.node, &fallback).or_else(|e| match self.node.is_empty() {
             true => Ok(Inventory::default()),
@@ -164,9 +181,24 @@ impl NodeArgs {
         ssh.only_these_known_hosts = self.known_hosts.is_some();
         ssh.accept_new = self.host_keys == HostKeys::AcceptNew;
         ssh.secrets = Arc::new(Secrets::new(terminal, passphrase, password));
+        ssh.system = self.system()?;
         let connector = Nodes::new(&nodes, ssh);
         let reached = connector.reached();
         Ok(Chosen { nodes, targets, connector: Arc::new(connector), reached })
+    }
+
+    /// The program that speaks SSH, where it is not omk.
+    fn system(&self) -> Result<Option<SystemSsh>, CliError> {
+        if self.ssh == Ssh::Own {
+            return Ok(None);
+        }
+        if self.passphrase_file.is_some() || self.password_file.is_some() {
+            let text = "--ssh system: ssh is told neither passphrases nor passwords by omk";
+            return Err(CliError::usage(text)
+                .with_hint("load the key into the agent or get a ticket first, or leave out --ssh system"));
+        }
+        let (config, known_hosts) = (self.ssh_config.clone(), self.known_hosts.clone());
+        Ok(Some(SystemSsh { config, known_hosts, ..SystemSsh::default() }))
     }
 
     fn ssh_config(&self) -> Result<SshConfig, CliError> {

@@ -85,6 +85,9 @@ pub(super) struct Run<'a> {
     pub(super) status: Option<i32>,
     limit: usize,
     what: String,
+    /// What a shell prints on standard error when the command has ended, followed by its status: where the way there has a
+    /// status of its own.
+    mark: Option<String>,
 }
 
 impl<'a> Run<'a> {
@@ -95,11 +98,22 @@ impl<'a> Run<'a> {
         what: String,
     ) -> (Self, mpsc::UnboundedReceiver<Feed>) {
         let (feed, feeds) = mpsc::unbounded_channel();
-        let run = Self { gate, feed, output: CommandOutput::default(), status: None, limit, what };
+        let (output, status, mark) = (CommandOutput::default(), None, None);
+        let run = Self { gate, feed, output, status, limit, what, mark };
         if run.gate.is_none() {
             run.let_in();
         }
         (run, feeds)
+    }
+
+    /// Only `mark`, a space, the status and a line feed on standard error tell the command's status.
+    pub(super) fn ends_with(&mut self, mark: String) {
+        self.mark = Some(mark);
+    }
+
+    /// Whether the mark of its end is still missing.
+    pub(super) fn unmarked(&self) -> bool {
+        self.mark.is_some()
     }
 
     fn let_in(&self) {
@@ -136,6 +150,7 @@ impl<'a> Run<'a> {
     pub(super) fn stderr(&mut self, data: &[u8]) -> Result<(), NodeError> {
         self.output.stderr.extend_from_slice(data);
         self.pass_gate();
+        self.pass_mark(data.len());
         self.check()
     }
 
@@ -150,6 +165,20 @@ impl<'a> Run<'a> {
             return Err(NodeError::Other(text));
         }
         Ok(())
+    }
+
+    /// Takes the mark of the command's end out of its messages. `new`: bytes that have just come.
+    fn pass_mark(&mut self, new: usize) {
+        let Some(mark) = &self.mark else { return };
+        let stderr = &mut self.output.stderr;
+        let from = stderr.len().saturating_sub(new + mark.len() + 16);
+        let Some(at) = find(&stderr[from..], mark.as_bytes()).map(|at| from + at) else { return };
+        let rest = &stderr[at + mark.len()..];
+        let Some(end) = rest.iter().position(|b| *b == b'\n') else { return };
+        let status = std::str::from_utf8(&rest[..end]).ok().and_then(|s| s.trim().parse().ok());
+        stderr.drain(at..=at + mark.len() + end);
+        self.status = Some(status.unwrap_or(127));
+        self.mark = None;
     }
 
     /// Looks for what sudo says and takes it out of the command's own messages.
@@ -171,6 +200,11 @@ impl<'a> Run<'a> {
             self.gate = None;
             self.let_in();
         }
+    }
+
+    /// What came on standard error.
+    pub(super) fn complained(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
     }
 
     /// After the last output.

@@ -13,6 +13,7 @@ mod hold;
 pub mod inventory;
 pub mod known_hosts;
 mod local;
+mod process;
 mod secret;
 mod sftp;
 pub mod ssh;

@@ -30,6 +30,10 @@ use crate::store::{BlobSource, Pace, StoreError};
 /// Attempts in a row that bring nothing further before a node is given up.
 pub(super) const ATTEMPTS: u32 = 3;
 
+/// Pause before a runtime that went away is asked again, in milliseconds: systemd waits five seconds before it starts
+/// containerd again (`RestartSec` of its unit).
+const RESTART_MS: u64 = 5500;
+
 /// A node as the push sees it.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -308,7 +312,9 @@ impl Push {
                 Err(fault) => fault,
             };
             tries += 1;
-            if !fault.passing || tries >= ATTEMPTS || !self.pause(target, &fault, tries).await {
+            // A runtime that does not run when a run begins is somebody's to start.
+            let passing = fault.passing && !fault.restarting;
+            if !passing || tries >= ATTEMPTS || !self.pause(target, &fault, tries).await {
                 break Ready::Fault(fault);
             }
         };
@@ -357,7 +363,7 @@ impl Push {
             };
             tries = if tally.progress() > before { 1 } else { tries + 1 };
             if !fault.passing || tries >= ATTEMPTS || !self.pause(target, &fault, tries).await {
-                break Err(fault);
+                break Err(fault.given_up(tries));
             }
         };
         let outcome = outcome.map_err(|fault| match run.preflight.damaged() {
@@ -372,7 +378,7 @@ impl Push {
 
     /// Waits before another attempt; false when the run was cancelled.
     pub(super) async fn pause(&self, target: &Target, fault: &Fault, tries: u32) -> bool {
-        let delay_ms = 500u64 << tries.min(4);
+        let delay_ms = if fault.restarting { RESTART_MS } else { 500u64 << tries.min(4) };
         let (what, reason) = (target.name.clone(), fault.reason.clone());
         self.events.emit(Event::Retry { what, reason, delay_ms });
         tokio::select! {

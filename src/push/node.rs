@@ -31,11 +31,22 @@ pub(super) struct Fault {
     pub(super) refused: bool,
     /// Connecting again can help.
     pub(super) passing: bool,
+    /// Where that is because the runtime was there before: it takes a while to come back.
+    pub(super) restarting: bool,
 }
 
 impl Fault {
     pub(super) fn lasting(reason: impl ToString) -> Self {
-        Self { reason: reason.to_string(), refused: false, passing: false }
+        Self { reason: reason.to_string(), refused: false, passing: false, restarting: false }
+    }
+
+    /// Nothing more is tried in this run.
+    pub(super) fn given_up(self, tries: u32) -> Self {
+        if !self.passing {
+            return self;
+        }
+        let again = "what has arrived stays on the node, run the same command again to go on";
+        Self { reason: format!("{}; given up after {tries} attempts, {again}", self.reason), ..self }
     }
 
     pub(super) fn cancelled() -> Self {
@@ -76,9 +87,11 @@ impl From<StoreError> for Fault {
     }
 }
 
+/// A runtime that does not answer may be starting again: after an update, or after it was killed.
 impl From<RuntimeError> for Fault {
     fn from(error: RuntimeError) -> Self {
-        Self::lasting(error)
+        let restarting = matches!(error, RuntimeError::NotRunning { .. });
+        Self { passing: restarting, restarting, ..Self::lasting(error) }
     }
 }
 

@@ -411,7 +411,8 @@ fi
         };
         let missing: Vec<Option<Digest>> = stderr.lines().filter_map(missing).collect();
         let lost = adopt::lost(&output.text());
-        let content_missing = !missing.is_empty() || !lost.is_empty() || output.status == MOVED;
+        let content_missing =
+            !missing.is_empty() || !lost.is_empty() || output.status == MOVED || interrupted(&stderr);
         let mut reason = output.complaint();
         if reason.contains("no space left on device") {
             reason += "; make room on the node's disk";
@@ -580,6 +581,17 @@ fn parse_images(ls: &[&str], check: &[&str]) -> BTreeMap<String, NamedImage> {
         }
     }
     names
+}
+
+/// Whether containerd went away while it was at work, in words of gRPC and of 1.6, 1.7 and 2.1: it may be back by now.
+fn interrupted(stderr: &str) -> bool {
+    let words = [
+        "transport is closing",
+        "error reading from server: EOF",
+        "connection error: desc = ",
+        "code = Unavailable",
+    ];
+    words.iter().any(|w| stderr.contains(w))
 }
 
 /// How a script ends whose import failed: `t` is the status of tar, `c` that of ctr.

@@ -343,7 +343,8 @@ pub struct ImportJob<'a> {
 pub struct ImportFailure {
     /// In the runtime's words.
     pub reason: String,
-    /// It missed content that the node seemed to have: probing, sending and importing again can help.
+    /// It missed content that the node seemed to have, or the runtime went away: probing, sending and importing again can
+    /// help.
     pub content_missing: bool,
     /// Blobs that turned out to be damaged on the node and are not to be taken from there again.
     pub damaged: Vec<Digest>,

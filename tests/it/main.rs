@@ -22,6 +22,7 @@ mod house;
 mod images;
 mod kustomize;
 mod lab;
+mod lab_faults;
 mod lab_itself;
 mod lab_main_job;
 mod lab_proof;

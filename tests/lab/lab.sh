@@ -127,7 +127,7 @@ E
 # Starts pid 1 of the node (node.sh) in new namespaces and gives it a network card.
 # The network namespace has no name, so it ends with pid 1, and the veth pair with it.
 node_start() {
-  local i=$1 dir; dir=$(dir_of "$i")
+  local i=$1 dir mac; dir=$(dir_of "$i")
   ! alive "$dir/pid" || { echo "node$i is up already"; return; }
   [ -d "$dir/etc" ] || node_files "$i"
   rm -f "$dir/pid"
@@ -137,7 +137,9 @@ node_start() {
   setsid unshare --mount --uts --ipc --net --pid --fork --kill-child \
     bash "$HERE/node.sh" boot "$dir" "$TAG-node$i" "${OMK_LAB_CTD:-}" "$disk" </dev/null >"$dir/init.log" 2>&1 &
   until_true 10 test -s "$dir/pid" || { cat "$dir/init.log" >&2; die "node$i: no pid 1"; }
-  ip link add "${TAG}v$i" type veth peer name eth0 netns "$(<"$dir/pid")"
+  # A node keeps its address on the link when it restarts, or its neighbours would not find it for a while.
+  mac=$(printf '02:00:6f:6d:%02x:%02x' $((i / 256)) $((i % 256)))
+  ip link add "${TAG}v$i" type veth peer name eth0 address "$mac" netns "$(<"$dir/pid")"
   ip link set "${TAG}v$i" master "$BRIDGE" up
   in_net "$i" sh -ec "ip link set lo up; ip addr add $(address "$i")/24 dev eth0; ip link set eth0 up"
 }

@@ -86,7 +86,8 @@ fn reach(
     for (keyword, value) in &raw.ssh_options {
         say(keyword, value.clone(), &here);
     }
-    let login = raw.login.clone().map(|user| (user, "the name of who runs omk".to_owned()));
+    let usual = || fallback.login.clone().filter(|_| fallback.login_for_all);
+    let login = raw.login.clone().or_else(usual).map(|user| (user, "the name of who runs omk".to_owned()));
     let none = SshConfig::none();
     let config = fallback.ssh_config.as_deref().unwrap_or(&none);
     let settled = settle(&Said { host: typed, given, login }, config, who)?;

@@ -264,6 +264,8 @@ pub struct Fallback {
     /// Login name where an inventory of another tool names none and `user` is not given: that of whoever runs omk, as with
     /// `ssh`.
     pub login: Option<String>,
+    /// Whether `login` is also for inventories of omk's own.
+    pub login_for_all: bool,
     /// Private key file.
     pub identity: Option<PathBuf>,
     /// What `ssh` would be told about a host.

@@ -139,6 +139,7 @@ fn a_readable_file_with_a_password_gets_a_warning() {
 fn with_config(text: &str, config: &str) -> Result<Inventory, InventoryError> {
     let config = SshConfig::parse(config, Path::new("cfg"), Some(Path::new("/home/u"))).unwrap();
     let fallback = Fallback {
+        login_for_all: false,
         home: Some("/home/u".into()),
         login: Some("me".into()),
         ssh_config: Some(Arc::new(config)),

@@ -25,7 +25,7 @@ use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::hold::{self, KEEP_DAYS};
-use super::ssh::Connection;
+use super::ssh::{Connection, Refusal, SftpChannel};
 use super::{NodeError, NodeSession, RemoteCommand, SshSession, check_remote_path, quote};
 use crate::oci::{Descriptor, Digest};
 use crate::store::{BlobSource, BlobStore, ByteStream, Ingest, StoreError};
@@ -41,6 +41,8 @@ const LARGEST: usize = 255 << 10;
 const SMALLEST: usize = 32 << 10;
 /// Reads of one blob that are on the way at once.
 const READS: usize = 16;
+/// How often a channel is asked for that the server refuses because there are too many.
+const BUSY_TRIES: u32 = 20;
 
 /// The SFTP channels of a connection that wait for work.
 pub(crate) struct Pool {
@@ -172,12 +174,34 @@ impl Lease {
 
 impl Sftp {
     async fn open(connection: &Arc<Connection>) -> Result<Self, NodeError> {
-        let (stream, channel) = connection.sftp_stream().await?;
+        let mut tries = 0;
+        loop {
+            let channel = connection.sftp_stream().await?;
+            let said = channel.said.clone();
+            if let Some(sftp) = Self::greet(connection, channel).await {
+                return Ok(sftp);
+            }
+            match connection.sftp_refusal(said).await {
+                Refusal::Busy if tries < BUSY_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(u64::from(tries.min(10)) * 50)).await;
+                }
+                Refusal::Busy => {
+                    let text = format!("{} refuses another channel: raise MaxSessions", connection.address);
+                    return Err(NodeError::Other(text));
+                }
+                Refusal::Never(error) => return Err(error),
+            }
+        }
+    }
+
+    /// `None`: the server does not speak.
+    async fn greet(connection: &Arc<Connection>, channel: SftpChannel) -> Option<Self> {
+        let SftpChannel { stream, permit, .. } = channel;
         // Every wait is bounded where it is awaited; this one would count from queueing, which on a slow link is
         // long before a write's turn comes.
         let config = Config { request_timeout_secs: 24 * 60 * 60, ..Config::default() };
         let raw = RawSftpSession::new_with_config(stream, config);
-        let lost = || NodeError::Lost(format!("opening SFTP on {}", connection.address));
         let greeting = tokio::time::timeout(connection.options.connect_timeout, async {
             let version = raw.init().await?;
             let limits = match version.extensions.contains_key("limits@openssh.com") {
@@ -186,17 +210,17 @@ impl Sftp {
             };
             Ok::<_, SftpError>((version, limits))
         });
-        let (version, limits) = greeting.await.map_err(|_| lost())?.map_err(|_| lost())?;
+        let (version, limits) = greeting.await.ok()?.ok()?;
         // OpenSSH before 8.5 does not tell its limits; they were the same.
         let openssh = version.extensions.keys().any(|k| k.ends_with("@openssh.com"));
         let told = limits.and_then(|l| usize::try_from(l.max_write_len).ok()).filter(|&l| l > 0);
         let piece = told.unwrap_or(if openssh { LARGEST } else { SMALLEST }).min(LARGEST);
-        Ok(Self {
+        Some(Self {
             fsync: version.extensions.contains_key("fsync@openssh.com"),
             posix_rename: version.extensions.contains_key("posix-rename@openssh.com"),
             raw,
             piece,
-            _channel: channel,
+            _channel: permit,
         })
     }
 }
@@ -227,7 +251,11 @@ impl Connection {
                 StoreError::Remote(format!("cannot {what} on {}: {text}", self.address))
             }
             other => {
-                let reason = format!("cannot {what}: {other}");
+                // russh-sftp says no more about the end of a channel than which of its own parts ended.
+                let reason = match other {
+                    SftpError::Timeout => format!("no answer to: {what}"),
+                    _ => format!("it ended before the answer to: {what}"),
+                };
                 StoreError::Lost { store: self.store_label(), reason }
             }
         }

@@ -7,7 +7,7 @@ use russh::client::Msg;
 use russh::{ChannelMsg, ChannelWriteHalf, Sig};
 use tokio::sync::mpsc;
 
-use super::Connection;
+use super::{Connection, Wire};
 use crate::node::command::{Clock, Feed, Run, Wrap, summary};
 use crate::node::{CommandOutput, NodeError};
 
@@ -20,8 +20,18 @@ impl Connection {
         patience: Option<Duration>,
     ) -> Result<CommandOutput, NodeError> {
         let what = format!("running `{}` on {}", summary(script), self.address);
+        let handle = match &self.wire {
+            Wire::Own { handle, .. } => handle,
+            Wire::System(master) => {
+                let _turn = tokio::select! {
+                    turn = self.turn(&what) => turn?,
+                    () = self.cancel.cancelled() => return Err(NodeError::Cancelled),
+                };
+                return master.exec(self, (wrap, script), stdin, patience, what).await;
+            }
+        };
         let (line, gate) = wrap.line(script)?;
-        let opening = self.channel(&what);
+        let opening = self.channel(handle, &what);
         let (channel, _permit) = tokio::select! {
             opened = opening => opened?,
             () = self.cancel.cancelled() => return Err(NodeError::Cancelled),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use russh::ChannelMsg;
 use tokio_util::sync::CancellationToken;
 
-use super::Connection;
+use super::{Connection, Wire};
 use crate::node::NodeError;
 use crate::node::command::Wrap;
 use crate::node::hold::{self, Answer, Holder};
@@ -20,7 +20,17 @@ impl Connection {
         }
         let what = format!("locking the staging folder on {}", self.address);
         let (line, _) = Wrap::User.line(&hold::script(root, holder, true))?;
-        let (channel, permit) = self.channel(&what).await?;
+        let handle = match &self.wire {
+            Wire::Own { handle, .. } => handle,
+            Wire::System(master) => {
+                let permit = self.turn(&what).await?;
+                if let Some(end) = master.hold(self, &line, &what, permit).await? {
+                    *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(end.drop_guard());
+                }
+                return Ok(());
+            }
+        };
+        let (channel, permit) = self.channel(handle, &what).await?;
         let (mut read, write) = channel.split();
         write.exec(true, line).await.map_err(|_| NodeError::Lost(what.clone()))?;
         let (mut said, mut complaint) = (Vec::new(), Vec::new());

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use russh::client::{Handle, Msg};
-use russh::{Channel, ChannelMsg, ChannelStream};
+use russh::{Channel, ChannelMsg};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -28,10 +29,13 @@ mod keys;
 mod prompt;
 pub mod route;
 mod stream;
+mod system;
+mod system_said;
 
 pub use ask::{Ask, Secrets};
 use connect::{Client, Link, Target};
 pub use route::Route;
+pub use system::SystemSsh;
 
 /// Connections to one host that log in at the same time: what OpenSSH's `MaxStartups` allows where it was set very low.
 const STARTUPS: usize = 3;
@@ -44,6 +48,9 @@ const CHANNELS: usize = 8;
 pub struct SshOptions {
     /// Which host keys are trusted.
     pub known_hosts: Arc<KnownHosts>,
+    /// The system's own `ssh` instead of omk's SSH. Of the other options it takes no heed of `known_hosts`, `secrets`, `home`,
+    /// `agent` and `connect_timeout`: those are its own business.
+    pub system: Option<SystemSsh>,
     /// Whether files that `ssh_config` names for single hosts are left aside.
     pub only_these_known_hosts: bool,
     /// Whether the key of a host of which nothing is recorded is recorded and trusted from then on.
@@ -85,6 +92,7 @@ impl SshOptions {
     pub fn new(known_hosts: Arc<KnownHosts>) -> Self {
         Self {
             known_hosts,
+            system: None,
             only_these_known_hosts: false,
             accept_new: false,
             secrets: Arc::default(),
@@ -148,10 +156,38 @@ impl SshOptions {
 #[derive(Clone)]
 pub struct SshSession(pub(super) Arc<Connection>);
 
+/// What carries the commands.
+enum Wire {
+    Own {
+        handle: Handle<Client>,
+        /// The hosts on the way, the first one first.
+        through: Vec<Handle<Client>>,
+    },
+    System(system::Master),
+}
+
+/// A channel as bytes.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
+/// An SFTP channel whose server has not been heard yet.
+pub(crate) struct SftpChannel {
+    pub(crate) stream: Box<dyn Duplex>,
+    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) said: Option<stream::Complaint>,
+}
+
+/// What a server that does not greet means by it.
+pub(crate) enum Refusal {
+    /// There are too many channels.
+    Busy,
+    /// It will not.
+    Never(NodeError),
+}
+
 pub(crate) struct Connection {
-    handle: Handle<Client>,
-    /// The hosts on the way, the first one first.
-    through: Vec<Handle<Client>>,
+    wire: Wire,
     how: String,
     /// `host:port`, for messages.
     pub(crate) address: String,
@@ -188,7 +224,6 @@ impl SshSession {
         let Address::Ssh { host, port, user, identity } = &node.address else {
             return Err(NodeError::Other(format!("{} is this machine, not reached over SSH", node.name)));
         };
-        let address = node.address.to_string();
         let target = Target {
             host,
             port: *port,
@@ -197,11 +232,20 @@ impl SshSession {
             route: &node.route,
             jump: false,
         };
+        let dial = || async {
+            if let Some(system) = &options.system {
+                let system::Reached { master, user, address, how } =
+                    system::connect(node, system, options).await?;
+                return Ok((Wire::System(master), user, address, how));
+            }
+            let Link { handle, through, how } = connect::dial(target, options).await?;
+            Ok((Wire::Own { handle, through }, user.clone(), node.address.to_string(), how))
+        };
         let mut attempt = 0;
-        let Link { handle, through, how } = loop {
+        let (wire, user, address, how) = loop {
             attempt += 1;
             let failed = tokio::select! {
-                result = connect::dial(target, options) => match result {
+                result = dial() => match result {
                     Ok(link) => break link,
                     Err(e) => e,
                 },
@@ -212,7 +256,7 @@ impl SshSession {
                 return Err(match failed {
                     NodeError::Lost(reason) => {
                         let reason = format!("the server dropped {attempt} connections, last while {reason}");
-                        NodeError::Connect { address, reason }
+                        NodeError::Connect { address: node.address.to_string(), reason }
                     }
                     other => other,
                 });
@@ -221,7 +265,7 @@ impl SshSession {
             let base = 200u64 << attempt.min(5);
             let delay_ms = fastrand::u64(base / 2..=base);
             events.emit(Event::Retry {
-                what: format!("connect to {address}"),
+                what: format!("connect to {}", node.address),
                 reason: failed.to_string(),
                 delay_ms,
             });
@@ -231,11 +275,10 @@ impl SshSession {
             }
         };
         Ok(Self(Arc::new(Connection {
-            handle,
-            through,
+            wire,
             how,
             address,
-            user: user.clone(),
+            user,
             sudo_password: node.sudo_password.clone(),
             options: options.clone(),
             lineage: options.lineage(node),
@@ -255,13 +298,16 @@ impl SshSession {
 
 impl Connection {
     /// A channel; waits while too many are open, here or by the server's lower `MaxSessions`.
-    async fn channel(&self, what: &str) -> Result<(Channel<Msg>, OwnedSemaphorePermit), NodeError> {
+    async fn channel(
+        &self,
+        handle: &Handle<Client>,
+        what: &str,
+    ) -> Result<(Channel<Msg>, OwnedSemaphorePermit), NodeError> {
         let lost = |_| NodeError::Lost(format!("{what} on {}", self.address));
-        let permit = Arc::clone(&self.channels).acquire_owned().await.map_err(|e| lost(e.to_string()))?;
+        let permit = self.turn(what).await?;
         let mut tries = 0u32;
         loop {
-            let opening =
-                tokio::time::timeout(self.options.connect_timeout, self.handle.channel_open_session());
+            let opening = tokio::time::timeout(self.options.connect_timeout, handle.channel_open_session());
             match opening.await {
                 Ok(Ok(channel)) => return Ok((channel, permit)),
                 Ok(Err(russh::Error::ChannelOpenFailure(reason))) if tries >= 20 => {
@@ -285,9 +331,41 @@ impl Connection {
         }
     }
 
+    /// Waits while too many channels are open.
+    async fn turn(&self, what: &str) -> Result<OwnedSemaphorePermit, NodeError> {
+        let turn = Arc::clone(&self.channels).acquire_owned().await;
+        turn.map_err(|_| NodeError::Lost(format!("{what} on {}", self.address)))
+    }
+
+    /// What it means that the SFTP server of a channel does not greet.
+    pub(crate) async fn sftp_refusal(&self, said: Option<stream::Complaint>) -> Refusal {
+        let Some(said) = said else {
+            return Refusal::Never(NodeError::Lost(format!("opening SFTP on {}", self.address)));
+        };
+        let said = said.whole().await;
+        match said {
+            said if system_said::too_many(&said) => Refusal::Busy,
+            said if said.contains("subsystem request failed") => Refusal::Never(self.no_sftp()),
+            _ => Refusal::Never(NodeError::Lost(format!("opening SFTP on {}", self.address))),
+        }
+    }
+
+    fn no_sftp(&self) -> NodeError {
+        let text = format!("{} offers no SFTP: enable `Subsystem sftp` in its sshd_config", self.address);
+        NodeError::Other(text)
+    }
+
     /// A channel that speaks SFTP.
-    pub(crate) async fn sftp_stream(&self) -> Result<(ChannelStream<Msg>, OwnedSemaphorePermit), NodeError> {
-        let (mut channel, permit) = self.channel("opening SFTP").await?;
+    pub(crate) async fn sftp_stream(&self) -> Result<SftpChannel, NodeError> {
+        let handle = match &self.wire {
+            Wire::Own { handle, .. } => handle,
+            Wire::System(master) => {
+                let permit = self.turn("opening SFTP").await?;
+                let (stream, said) = master.sftp()?;
+                return Ok(SftpChannel { stream: Box::new(stream), permit, said: Some(said) });
+            }
+        };
+        let (mut channel, permit) = self.channel(handle, "opening SFTP").await?;
         let asked = async {
             channel.request_subsystem(true, "sftp").await.ok()?;
             loop {
@@ -299,12 +377,9 @@ impl Connection {
             }
         };
         match tokio::time::timeout(self.options.connect_timeout, asked).await {
-            Ok(Some(true)) => Ok((channel.into_stream(), permit)),
+            Ok(Some(true)) => Ok(SftpChannel { stream: Box::new(channel.into_stream()), permit, said: None }),
             Ok(None) => Err(NodeError::Lost(format!("opening SFTP on {}", self.address))),
-            Ok(Some(false)) | Err(_) => Err(NodeError::Other(format!(
-                "{} offers no SFTP: enable `Subsystem sftp` in its sshd_config",
-                self.address
-            ))),
+            Ok(Some(false)) | Err(_) => Err(self.no_sftp()),
         }
     }
 
@@ -349,9 +424,13 @@ impl NodeSession for SshSession {
 
     async fn close(&self) {
         drop(self.0.held.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let goodbye = self.0.handle.disconnect(russh::Disconnect::ByApplication, "", "");
+        let (handle, through) = match &self.0.wire {
+            Wire::Own { handle, through } => (handle, through),
+            Wire::System(master) => return master.close().await,
+        };
+        let goodbye = handle.disconnect(russh::Disconnect::ByApplication, "", "");
         let _ = tokio::time::timeout(Duration::from_secs(2), goodbye).await;
-        for jump in self.0.through.iter().rev() {
+        for jump in through.iter().rev() {
             let goodbye = jump.disconnect(russh::Disconnect::ByApplication, "", "");
             let _ = tokio::time::timeout(Duration::from_secs(1), goodbye).await;
         }

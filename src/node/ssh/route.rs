@@ -48,6 +48,8 @@ pub struct Route {
     pub without: Without,
     /// For `password` and for a question for one; asked for where it is missing.
     pub password: Option<Secret>,
+    /// What the inventory says: keywords of `ssh_config` with their values.
+    pub given: Vec<(String, String)>,
     /// What was settled and by whom, for people.
     pub why: Vec<Why>,
 }
@@ -218,6 +220,7 @@ fn hop(
     }
     route.alias = (said.host != host).then(|| said.host.clone());
     route.host_key_alias = alias;
+    route.given = said.given.iter().map(|(keyword, value, _)| (keyword.clone(), value.clone())).collect();
     route.why = why;
     Ok(Settled { host, port, user: login, route, warnings })
 }

@@ -1,14 +1,16 @@
-//! `ProxyCommand`: a command whose input and output are the connection.
+//! Commands whose input and output are a connection: `ProxyCommand`, and what the system's `ssh` carries.
 
 use std::io;
 use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio_util::sync::CancellationToken;
 
 /// The end of what the command complains about, in bytes.
 const MAX_COMPLAINT: usize = 2000;
@@ -20,13 +22,40 @@ pub(super) struct CommandStream {
     child: Child,
 }
 
-/// What a command wrote to its standard error, last line.
-#[derive(Clone, Default)]
-pub(super) struct Complaint(Arc<Mutex<Vec<u8>>>);
+/// The end of what a command wrote to its standard error.
+#[derive(Clone)]
+pub(crate) struct Complaint {
+    said: Arc<Mutex<Vec<u8>>>,
+    whole: CancellationToken,
+}
 
 impl Complaint {
+    /// Reads it for as long as anything comes.
+    pub(super) fn of(mut errors: ChildStderr) -> Self {
+        let complaint = Self { said: Arc::default(), whole: CancellationToken::new() };
+        let kept = complaint.clone();
+        tokio::spawn(async move {
+            let mut buffer = [0; 1024];
+            while let Ok(count @ 1..) = errors.read(&mut buffer).await {
+                let mut said = kept.said.lock().unwrap_or_else(PoisonError::into_inner);
+                said.extend_from_slice(&buffer[..count]);
+                let over = said.len().saturating_sub(MAX_COMPLAINT);
+                said.drain(..over);
+            }
+            kept.whole.cancel();
+        });
+        complaint
+    }
+
+    /// All of it, once the command has ended or closed it; what there is after a second.
+    pub(super) async fn whole(&self) -> String {
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.whole.cancelled()).await;
+        String::from_utf8_lossy(&self.said.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+
+    /// The last line so far.
     pub(super) fn line(&self) -> Option<String> {
-        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(&said);
         let line = text.lines().rev().map(str::trim).find(|l| !l.is_empty())?;
         Some(line.chars().filter(|c| !c.is_control()).take(300).collect())
@@ -37,25 +66,18 @@ impl Complaint {
 pub(super) fn start(command: &str) -> io::Result<(CommandStream, Complaint)> {
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(format!("exec {command}"));
-    shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    spawn(shell)
+}
+
+pub(super) fn spawn(mut command: Command) -> io::Result<(CommandStream, Complaint)> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // Its own group, so that Ctrl-C reaches omk alone, which still has to say goodbye through it.
-    shell.process_group(0).kill_on_drop(true);
-    let mut child = shell.spawn()?;
+    command.process_group(0).kill_on_drop(true);
+    let mut child = command.spawn()?;
     let piped = || io::Error::other("started without pipes");
     let input = child.stdin.take().ok_or_else(piped)?;
     let output = child.stdout.take().ok_or_else(piped)?;
-    let mut errors = child.stderr.take().ok_or_else(piped)?;
-    let complaint = Complaint::default();
-    let kept = complaint.clone();
-    tokio::spawn(async move {
-        let mut buffer = [0; 1024];
-        while let Ok(count @ 1..) = errors.read(&mut buffer).await {
-            let mut said = kept.0.lock().unwrap_or_else(PoisonError::into_inner);
-            said.extend_from_slice(&buffer[..count]);
-            let over = said.len().saturating_sub(MAX_COMPLAINT);
-            said.drain(..over);
-        }
-    });
+    let complaint = Complaint::of(child.stderr.take().ok_or_else(piped)?);
     Ok((CommandStream { input, output, child }, complaint))
 }
 

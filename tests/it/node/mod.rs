@@ -9,6 +9,7 @@ use std::time::Duration;
 use omk::demo::sshd;
 use omk::event::{Event, Recorder, silent};
 use omk::node::inventory::Address;
+use omk::node::ssh::{Route, SystemSsh};
 use omk::node::{
     KnownHosts, Node, NodeError, NodeSession as _, RemoteCommand, Secret, SshOptions, SshSession,
 };
@@ -23,6 +24,7 @@ use crate::conformance::noise;
 mod lab_nodes;
 mod local;
 mod staging;
+mod system;
 mod ways;
 
 fn new_key() -> PrivateKey {
@@ -37,6 +39,9 @@ struct Bed {
     user: &'static str,
     demo: Option<sshd::Server>,
     openssh: Option<Child>,
+    /// Reached by the program `ssh`, with these options.
+    system: bool,
+    given: Vec<(String, String)>,
 }
 
 impl Bed {
@@ -51,7 +56,9 @@ impl Bed {
             sshd::Options { authorized_key: key, folder: folder.path().canonicalize().unwrap(), env };
         let server = sshd::Server::start(options).await.unwrap();
         let known_hosts = server.known_hosts_line();
-        Self { addr: server.addr(), folder, known_hosts, user: "root", demo: Some(server), openssh: None }
+        let addr = server.addr();
+        let (user, demo, openssh) = ("root", Some(server), None);
+        Self { addr, folder, known_hosts, user, demo, openssh, system: false, given: Vec::new() }
     }
 
     /// `None` where there is no sshd or this is not root: the test is to return.
@@ -101,7 +108,8 @@ impl Bed {
             .spawn()
             .unwrap();
         let known_hosts = format!("[127.0.0.1]:{} {}\n", addr.port(), host_key.to_openssh().unwrap());
-        let bed = Self { folder, addr, known_hosts, user: "root", demo: None, openssh: Some(child) };
+        let (user, demo, openssh) = ("root", None, Some(child));
+        let bed = Self { folder, addr, known_hosts, user, demo, openssh, system: false, given: Vec::new() };
         let up = (0..100).any(|_| {
             std::thread::sleep(Duration::from_millis(20));
             std::net::TcpStream::connect(addr).is_ok()
@@ -131,15 +139,27 @@ impl Bed {
             image_folder: None,
             staging: None,
             platform: None,
-            route: Default::default(),
+            route: self.route(),
             sudo_password: None,
             groups: Default::default(),
             labels: Default::default(),
         }
     }
 
+    fn route(&self) -> Route {
+        let mut given = vec![("port".to_owned(), self.addr.port().to_string())];
+        given.extend([("user".to_owned(), self.user.to_owned())]);
+        given.extend(self.given.iter().cloned());
+        Route { given, ..Route::default() }
+    }
+
     fn options(&self) -> SshOptions {
-        options(&self.known_hosts)
+        let mut options = options(&self.known_hosts);
+        if self.system {
+            let (config, known_hosts) = (Some("none".into()), Some(self.folder.path().join("known")));
+            options.system = Some(SystemSsh { config, known_hosts, ..SystemSsh::default() });
+        }
+        options
     }
 
     async fn connect(&self) -> SshSession {

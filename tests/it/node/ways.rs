@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use omk::node::ssh::route::{Hop, Route, Via};
+use omk::node::ssh::route::{Hop, Via};
 use omk::node::ssh::{Ask, Secrets};
 
 use super::*;
