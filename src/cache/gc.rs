@@ -295,12 +295,11 @@ impl ImageCache {
                 folders.extend(self.record_path(image).parent().map(PathBuf::from));
             }
         }
+        // Each sync waits for the disk: folders that went too have one that is left in common.
         let top = self.root.join("manifests");
-        for folder in folders {
-            let there = folder.ancestors().find(|f| f.is_dir()).unwrap_or(&top);
-            sync_folder(there)?;
-        }
-        Ok(())
+        let left = |folder: &PathBuf| folder.ancestors().find(|f| f.is_dir()).unwrap_or(&top).to_owned();
+        let left: BTreeSet<PathBuf> = folders.iter().map(left).collect();
+        Ok(left.iter().try_for_each(|folder| sync_folder(folder))?)
     }
 
     /// Goes before the blobs: what is kept about an image never names one that is gone.
