@@ -42,7 +42,7 @@ async fn lab_twenty_nodes_behind_an_sshd_that_drops_what_is_too_much() {
     });
 }
 
-/// Fifty nodes, each with its own sshd and containerd. Takes 5 GB of memory and a minute or more.
+/// Fifty nodes, each with its own sshd and containerd: memory and time for fifty daemons.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "heavy: cargo nextest run --run-ignored only lab_faults"]
 async fn lab_fifty_nodes_at_once() {
