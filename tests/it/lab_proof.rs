@@ -154,7 +154,7 @@ fn lab_what_drifts_is_named_and_mended() {
     let hash = site.node(&format!("sha256sum {blob}"));
     assert!(hash.starts_with(&flipped[7..]), "{hash}");
     let left =
-        site.node("find /var/lib/containerd -name '.omk-*'; ctr images ls -q | grep omk.invalid || true");
+        site.node("find /var/lib/containerd/io.containerd.content.v1.content/blobs -name '.omk-*'; ctr images ls -q | grep omk.invalid || true");
     assert_eq!(left, "");
     site.report(0, &["node", "verify", "a.tar", "--pin", "--deep"]);
     let ran = site.node(&format!("ctr run --rm {web} try echo it runs"));
