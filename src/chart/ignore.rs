@@ -14,6 +14,11 @@ struct Rule {
 }
 
 impl Rules {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Reads the file; Helm's own rule against dot files in `templates/` comes last.
     ///
     /// # Errors

@@ -89,7 +89,12 @@ struct Walk<'a> {
     rules: Rules,
     files: Vec<ChartFile>,
     left: &'a mut Left,
+    /// Times that a rule of `.helmignore` was held against a path.
+    held: usize,
 }
+
+/// Rules of `.helmignore` times files; the largest real charts stay below a hundred thousand.
+const MAX_HELD: usize = 10_000_000;
 
 pub(super) fn folder(root: &Path, left: &mut Left) -> Result<Vec<ChartFile>, ChartError> {
     if !root.join("Chart.yaml").is_file() {
@@ -107,7 +112,7 @@ pub(super) fn folder(root: &Path, left: &mut Left) -> Result<Vec<ChartFile>, Cha
     let rules = Rules::parse(&text)
         .map_err(|reason| ChartError::Invalid { chart: root.display().to_string(), reason })?;
     let real_root = root.canonicalize().map_err(io(root))?;
-    let mut walk = Walk { root, real_root, rules, files: Vec::new(), left };
+    let mut walk = Walk { root, real_root, rules, files: Vec::new(), left, held: 0 };
     walk.enter("", 0)?;
     Ok(walk.files)
 }
@@ -128,6 +133,10 @@ impl Walk<'_> {
             };
             let name = if below.is_empty() { name } else { format!("{below}/{name}") };
             let meta = std::fs::metadata(&path).map_err(io(&path))?;
+            self.held = self.held.saturating_add(self.rules.len());
+            if self.held > MAX_HELD {
+                return Err(refused(self.root, "its .helmignore has too many rules for so many files"));
+            }
             if self.rules.ignore(&name, meta.is_dir()) {
                 continue;
             }
