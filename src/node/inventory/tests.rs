@@ -169,6 +169,16 @@ fn ssh_config_fills_in_what_the_inventory_leaves_open() {
     assert!(b.route.way().is_empty());
     let endless = with_config("nodes: [{name: a, host: a, user: u}]", "Host *\nProxyJump b\n").unwrap_err();
     assert!(endless.to_string().contains("Host * !b"), "{endless}");
+    let command = "Host *\nProxyCommand ssh -W %h:%p %r@bastion\n";
+    for user in ["x;id>pwn", "a$(id)", "`id`", "a|b"] {
+        let text = format!("nodes: [{{name: a, host: a, user: '{user}'}}]");
+        let error = with_config(&text, command).unwrap_err().to_string();
+        assert!(error.contains("must not be put into a ProxyCommand (%r)"), "{error}");
+    }
+    let kept =
+        with_config("nodes: [{name: a, host: a, user: u}]", "Host *\nUserKnownHostsFile none\n").unwrap();
+    let kept = kept.nodes[0].route.known_hosts.as_ref().unwrap();
+    assert_eq!(kept[0], Path::new("/dev/null"), "a new key must not go into the system's file: {kept:?}");
     // Without a name of a user anywhere omk's own inventory is refused as before.
     assert!(
         with_config("nodes: [{name: a, host: h}]", "").unwrap_err().to_string().contains("user is missing")

@@ -48,6 +48,10 @@ impl KnownHosts {
         let text = String::from_utf8_lossy(&bytes);
         let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
         let marked: Vec<String> = lines.map(|l| format!("@revoked * {l}")).collect();
+        // The first file is the one that new keys are learned into.
+        if self.files.is_empty() {
+            self.files.push(super::NOWHERE.into());
+        }
         let before = self.entries.len();
         self.parse(path, marked.join("\n").as_bytes());
         // A line that is skipped would be a key that is trusted.

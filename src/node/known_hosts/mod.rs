@@ -26,6 +26,8 @@ const MAX_BYTES: u64 = 16 << 20;
 const MAX_LINE: usize = 64 << 10;
 /// Warnings that are kept; the rest is one more line.
 const MAX_WARNINGS: usize = 20;
+/// A known hosts file in which nothing is ever found and into which nothing is learned.
+pub(super) const NOWHERE: &str = "/dev/null";
 
 /// The host keys of one or more files.
 #[derive(Debug, Clone, Default)]
@@ -300,7 +302,7 @@ impl KnownHosts {
     /// The command that records a host's keys, to be pasted. Into the first file: with `--known-hosts` it is the one
     /// that was named, else the user's own.
     fn scan(&self, host: &str, port: u16) -> String {
-        let file = self.files.first().map(|f| f.display().to_string());
+        let file = self.files.iter().find(|f| *f != Path::new(NOWHERE)).map(|f| f.display().to_string());
         let into = file.map_or_else(|| "~/.ssh/known_hosts".to_owned(), |f| quote(&f));
         format!("ssh-keyscan -p {port} {} >> {into}", quote(host))
     }

@@ -104,6 +104,16 @@ impl Secrets {
         if let Some(password) = self.password.as_ref().filter(|p| Some(*p) != refused) {
             return Some(password.clone());
         }
+        self.password_of_one(who, question, refused).await
+    }
+
+    /// As [`Secrets::password`], for a host to which the password of the nodes is not told.
+    pub(super) async fn password_of_one(
+        &self,
+        who: &str,
+        question: &str,
+        refused: Option<&Secret>,
+    ) -> Option<Secret> {
         let what = format!("password {who}");
         {
             let mut asked = self.asked.lock().await;
@@ -170,5 +180,12 @@ mod tests {
         assert_eq!(secrets.password("root", "q", None).await, None);
         assert_eq!(script.1.lock().unwrap().len(), 3);
         assert!(!format!("{secrets:?}").contains("one"));
+    }
+
+    #[tokio::test]
+    async fn the_password_of_the_nodes_is_not_told_to_hosts_on_the_way() {
+        let secrets = Secrets::new(None, None, Some(Secret::new("nodes")));
+        assert_eq!(secrets.password("core", "q", None).await.as_ref().map(Secret::expose), Some("nodes"));
+        assert_eq!(secrets.password_of_one("core@bastion", "q", None).await, None);
     }
 }

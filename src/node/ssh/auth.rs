@@ -367,17 +367,14 @@ impl Login<'_> {
             Some(password) if known.is_none() => password.clone(),
             Some(_) => return None,
             None => {
-                let (who, question) = match self.jump {
-                    true => {
-                        let at = format!("{}@{}", self.user, self.address);
-                        (at.clone(), format!("password of {at}: "))
-                    }
-                    false => (
-                        self.user.to_owned(),
-                        format!("password of {} on the nodes ({}): ", self.user, self.address),
-                    ),
-                };
-                self.options.secrets.password(&who, &question, known.as_ref()).await?
+                let secrets = &self.options.secrets;
+                if self.jump {
+                    let at = format!("{}@{}", self.user, self.address);
+                    secrets.password_of_one(&at, &format!("password of {at}: "), known.as_ref()).await?
+                } else {
+                    let question = format!("password of {} on the nodes ({}): ", self.user, self.address);
+                    secrets.password(self.user, &question, known.as_ref()).await?
+                }
             }
         };
         if known.as_ref() == Some(&secret) {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::node::Secret;
+use crate::node::known_hosts::NOWHERE;
 use crate::node::ssh_config::{self, Jump, Proxy, Query, Resolved, SshConfig, Tokens, Who};
 
 /// Hosts on the way to one node.
@@ -272,9 +273,12 @@ fn settings(found: &Resolved, tokens: &Tokens<'_>, warnings: &mut Vec<String>) -
             Some(setting) => setting.words.clone(),
             None => usual.iter().map(|s| (*s).to_owned()).collect(),
         };
-        let wanted = names.iter().filter(|n| !n.eq_ignore_ascii_case("none"));
-        // Nothing is ever found there, and nothing must be written there.
-        wanted.filter(|n| *n != "/dev/null").map(|n| file(n)).collect()
+        // `none` keeps its place, or a new key would be learned into the next file.
+        let place = |n: &String| match n.eq_ignore_ascii_case("none") {
+            true => Ok(PathBuf::from(NOWHERE)),
+            false => file(n),
+        };
+        names.iter().map(place).collect()
     };
     let says = |k: &str| found.setting(k).is_some();
     let known_hosts = if says("userknownhostsfile") || says("globalknownhostsfile") {

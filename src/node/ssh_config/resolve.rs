@@ -484,7 +484,7 @@ fn time(text: &str) -> Option<u64> {
 }
 
 /// Fills tokens in; `%%` is `%`.
-pub(crate) fn percent(text: &str, token: impl Fn(char) -> Option<String>) -> Result<String, String> {
+pub(crate) fn percent(text: &str, mut token: impl FnMut(char) -> Option<String>) -> Result<String, String> {
     let mut out = String::new();
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -536,9 +536,19 @@ impl Tokens<'_> {
         })
     }
 
-    /// For `ProxyCommand` and `ProxyJump`.
+    /// For `ProxyJump`, and for `ProxyCommand`, which a shell reads: names that it would take for more than a word are refused,
+    /// as by OpenSSH since 9.6 (CVE-2023-51385).
     pub(crate) fn proxy(&self, text: &str) -> Result<String, String> {
-        percent(text, |c| if "hnpr".contains(c) { self.get(c) } else { None })
+        let odd = |c: char| c.is_whitespace() || c.is_control() || "'`\"$\\;&<>|(){}*?[]!#~".contains(c);
+        let mut refused = None;
+        let filled = percent(text, |c| {
+            let value = if "hnpr".contains(c) { self.get(c) } else { None }?;
+            if value.contains(odd) {
+                refused = Some(format!("{:?} must not be put into a ProxyCommand (%{c})", clip(&value)));
+            }
+            Some(value)
+        });
+        refused.map_or(filled, Err)
     }
 
     /// A file's name: tokens, `~/` and `${NAME}`.
