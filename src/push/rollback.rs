@@ -280,7 +280,8 @@ impl Prepared {
             self.hold(target, &format!("{} that undoes {run}", run_id())).await?;
             self.ask(target).await?;
         }
-        let Some(mut record) = self.records(push).await?.into_iter().find(|r| r.run == run) else {
+        let records = self.records(push).await?;
+        let Some(mut record) = records.iter().find(|r| r.run == run).cloned() else {
             return Ok(UndoReport::nothing(UndoState::Nothing));
         };
         if record.state == RunState::Undone {
@@ -295,11 +296,22 @@ impl Prepared {
                 of(namespace)
             )));
         }
+        if let Some(later) = journal::later(&record, &records) {
+            return Err(Fault::lasting(format!(
+                "run {later} came later and moved the same names: what they had before both is only kept as long as {run} is not \
+                 undone first. Undo {later} first, then {run}"
+            )));
+        }
         if dry_run {
             let marks = self.marks().await?;
             let Some(runtime) = self.reversible() else { return Err(self.unrecorded()) };
             let slots = runtime.slots(&self.facts);
-            let mut left = journal::undo(&record, &slots, &journal::used(&marks, &slots), runtime);
+            let mut left = journal::undo(
+                &record,
+                &slots,
+                &journal::used(&marks, &slots, std::slice::from_ref(&record)),
+                runtime,
+            );
             left.changes = Default::default();
             return Ok(UndoReport::of(&left));
         }

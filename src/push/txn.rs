@@ -9,7 +9,7 @@ use super::journal::{self, Owned, RunRecord, RunState};
 use super::node::{Fault, Prepared};
 use super::plan::KEEP_RUNS;
 use super::tally::Tally;
-use super::{ImagePlan, ImageReport, PlanError, UndoReport, UndoState};
+use super::{ImageReport, PlanError, UndoReport, UndoState};
 use crate::event::Event;
 use crate::oci::Digest;
 use crate::runtime::reversible::{Changes, Marks, parse_change};
@@ -96,11 +96,18 @@ impl Prepared {
             return Err(PlanError::Irreversible { option, runtime: self.runtime.label() }.into());
         }
         if options.prune {
-            let records = self.records(push).await?;
+            let records = self.here(self.records(push).await?);
             let pruned = self.prunable(push, &records).await?;
             (self.plan.prune, self.plan.spared) = (pruned.remove, pruned.kept);
         }
         Ok(())
+    }
+
+    /// Records of runs in the namespace that this one is in: names mean something else in another.
+    fn here(&self, mut records: Vec<RunRecord>) -> Vec<RunRecord> {
+        let namespace = self.reversible().and_then(|r| r.namespace());
+        records.retain(|r| r.namespace.as_deref() == namespace);
+        records
     }
 
     async fn prunable(&self, push: &Push, records: &[RunRecord]) -> Result<journal::Pruned, Fault> {
@@ -125,8 +132,9 @@ impl Prepared {
         }
         if tally.txn.is_none() {
             let earlier = self.records(push).await?;
-            self.mend(push, target, &earlier).await?;
             let record = self.record(push, target, run, &earlier);
+            let earlier = self.here(earlier);
+            self.mend(push, target, &earlier).await?;
             tally.txn = Some(Txn { record, earlier, written: false, ended: false });
         }
         let (Some(runtime), Some(txn)) = (self.reversible(), &mut tally.txn) else { return Ok(()) };
@@ -206,7 +214,12 @@ impl Prepared {
             let marks = if spare_used { self.marks().await? } else { Marks::default() };
             let Some(runtime) = self.reversible() else { return Ok(journal::Undo::default()) };
             let slots = runtime.slots(&self.facts);
-            let mut undo = journal::undo(record, &slots, &journal::used(&marks, &slots), runtime);
+            let mut undo = journal::undo(
+                record,
+                &slots,
+                &journal::used(&marks, &slots, std::slice::from_ref(record)),
+                runtime,
+            );
             if undo.changes.is_empty() || pass == PASSES {
                 return Ok(undo);
             }
@@ -248,17 +261,17 @@ impl Prepared {
             record.state = RunState::Failed;
             // Up to 1.7 a failed import moves names before it fails. The import itself puts them back where it can; it
             // cannot when it is killed.
-            let sets = |plan: &ImagePlan| self.reversible().map(|r| r.sets(&plan.image)).unwrap_or_default();
-            let left = match images {
-                Ok(images) => {
-                    let all = self.plan.images.iter().zip(images);
-                    let failed: BTreeSet<String> =
-                        all.filter(|(_, i)| !i.ready).flat_map(|(plan, _)| sets(plan)).collect();
-                    record.only(|c| failed.contains(&c.name))
-                }
-                Err(_) => broken(&record, &self.facts),
-            };
-            self.undo(target, &left, false).await?;
+            // What is whole stays although a check of it failed: a pod may run from it already.
+            let left = broken(&record, &self.facts);
+            self.undo(target, &left, true).await?;
+            // What the run did not come to is not its own, should somebody else bring the same.
+            if let Some(runtime) = self.reversible() {
+                let slots = runtime.slots(&self.facts);
+                record.retain(|c| match slots.get(&c.name) {
+                    None => false,
+                    Some(there) => there.as_ref().is_none_or(|d| *d == c.digest),
+                });
+            }
         }
         let first = images.into_iter().flatten().find(|i| !i.ready);
         record.error = first

@@ -31,7 +31,10 @@ pub fn expire(
     all.sort_by_key(|r| std::cmp::Reverse(r.sequence));
     let undoable = all.iter().filter(|r| r.state != RunState::Undone && !r.slots.is_empty());
     let kept: BTreeSet<&str> = undoable.take(keep).map(|r| r.run.as_str()).collect();
-    let old = |slot: &&String| runtime.backup_of(slot).is_some_and(|run| !kept.contains(run));
+    let recorded: BTreeSet<&str> = all.iter().map(|r| r.run.as_str()).collect();
+    // Backups of a run that is not on record here may be those of another one with another staging folder.
+    let over = |run: &str| recorded.contains(run) && !kept.contains(run);
+    let old = |slot: &&String| runtime.backup_of(slot).is_some_and(over);
     let backups = now.keys().filter(old).cloned().collect();
     let (_, over) = all.split_at(all.len().min(KEEP_RECORDS.max(keep)));
     let over: Vec<RunRecord> = over.iter().map(|r| (*r).clone()).collect();
@@ -52,7 +55,9 @@ pub fn owned(records: &[RunRecord]) -> BTreeMap<String, Digest> {
     for Owned { name, digest } in all.iter().flat_map(|r| &r.earlier) {
         owned.insert(name.clone(), digest.clone());
     }
-    for record in all.into_iter().filter(|r| r.state != RunState::Undone) {
+    // How far a run came that was interrupted is not known: what is there may be somebody else's.
+    let done = |r: &&RunRecord| matches!(r.state, RunState::Committed | RunState::Failed);
+    for record in all.into_iter().filter(done) {
         for change in record.slots.iter().chain(&record.derived) {
             let own = match &change.before {
                 None => true,
@@ -89,7 +94,7 @@ pub fn prune(
     runtime: &dyn Reversible,
 ) -> Pruned {
     let owned = owned(records);
-    let used = used(marks, now);
+    let used = used(marks, now, records);
     let pinned: BTreeSet<&Digest> = marks
         .labels
         .iter()
@@ -134,7 +139,17 @@ pub fn prune(
 /// containerd's label for what kubelet's garbage collection leaves alone.
 const PINNED: &str = "io.cri-containerd.pinned";
 
-/// Contents that containers use.
-pub(in crate::push) fn used(marks: &Marks, now: &BTreeMap<String, Option<Digest>>) -> BTreeSet<Digest> {
-    marks.used.iter().filter_map(|slot| now.get(slot)?.clone()).collect()
+/// Contents that containers use: a container knows its image by a name, which a run may have moved since the container was
+/// made, so everything counts that the name is known to have meant.
+pub(in crate::push) fn used(
+    marks: &Marks,
+    now: &BTreeMap<String, Option<Digest>>,
+    records: &[RunRecord],
+) -> BTreeSet<Digest> {
+    let mut used: BTreeSet<Digest> = marks.used.iter().filter_map(|slot| now.get(slot)?.clone()).collect();
+    for change in records.iter().flat_map(|r| &r.slots).filter(|c| marks.used.contains(&c.name)) {
+        used.insert(change.digest.clone());
+        used.extend(change.before.as_ref().and_then(|b| b.digest.clone()));
+    }
+    used
 }

@@ -185,6 +185,12 @@ impl RunRecord {
         Self { slots: self.slots.iter().filter(|c| which(c)).cloned().collect(), ..self.clone() }
     }
 
+    /// Forgets slots that the run did not set after all.
+    pub fn retain(&mut self, which: impl Fn(&SlotChange) -> bool) {
+        self.slots.retain(&which);
+        self.derived.retain(&which);
+    }
+
     /// Backups that the run may have made.
     pub fn backups(&self) -> impl Iterator<Item = &String> {
         self.slots.iter().filter_map(|c| c.backup.as_ref())

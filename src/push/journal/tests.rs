@@ -179,15 +179,38 @@ fn old_backups_and_records_go_and_what_was_added_stays_known() {
     now.insert(stray.clone(), None);
     now.insert("m:1".into(), None);
     let expired = expire(&all, 2, &now, &ctr());
-    assert!(expired.backups.contains(&stray) && expired.backups.contains(&backups[39]));
+    assert!(!expired.backups.contains(&stray), "perhaps of a run that another staging folder has on record");
+    assert!(expired.backups.contains(&backups[39]));
     assert!(!expired.backups.contains(&backups[38]) && !expired.backups.contains(&backups[37]));
-    assert_eq!(expired.backups.len(), 39);
+    assert_eq!(expired.backups.len(), 38);
     assert_eq!(expired.records.len(), 8);
     assert!(expired.records.contains(&"r08".to_owned()) && !expired.records.contains(&"r09".to_owned()));
     let mut newest = record("r41", 41);
     newest.earlier = expired.earlier;
     assert!(owned(&[newest]).contains_key("r01:1"));
     assert!(expire(&all[..3], 0, &now, &ctr()).backups.contains(&backups[2]), "none are to be undone");
+}
+
+#[test]
+fn what_ran_under_a_name_before_it_was_moved_counts_as_used() {
+    let mut first = record("r1", 1);
+    first.slots = vec![added("web:1", "a"), added("web@a", "a")];
+    let mut second = record("r2", 2);
+    second.slots = vec![moved("r2", "web:1", "a", "b"), added("web@b", "b")];
+    let now = slots(&[("web:1", "b"), ("web@a", "a"), ("web@b", "b")]);
+    let marks = Marks { used: ["web:1".to_owned()].into(), ..Marks::default() };
+    let wanted = ["web:1".to_owned(), "web@b".to_owned()].into();
+    let pruned = prune(&[first.clone(), second.clone()], &wanted, &now, &marks, &ctr());
+    assert_eq!(names(&pruned.kept), ["web@a"]);
+    // The same, had nobody noted how far the first run came.
+    first.state = RunState::Started;
+    let pruned = prune(&[first.clone(), second.clone()], &wanted, &now, &Marks::default(), &ctr());
+    assert!(pruned.remove.is_empty(), "{pruned:?}");
+
+    assert_eq!(later(&first, &[first.clone(), second.clone()]), Some("r2"));
+    assert_eq!(later(&second, &[first.clone(), second.clone()]), None);
+    second.state = RunState::Undone;
+    assert_eq!(later(&first, &[first.clone(), second]), None);
 }
 
 fn says(text: &str) -> CommandOutput {

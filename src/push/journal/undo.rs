@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::RunRecord;
+use super::{RunRecord, RunState, SlotChange};
 use crate::oci::Digest;
 use crate::runtime::reversible::{Changes, Restore, Reversible};
 
@@ -30,6 +30,25 @@ pub struct Undo {
     pub restored: usize,
     /// Slots that are, or were, removed.
     pub removed: usize,
+}
+
+/// The newest run after this one that moved what this one had put somewhere: undone out of turn, the earlier run would lose
+/// what its names had before, and the later one would bring back what was undone.
+pub fn later<'a>(record: &RunRecord, records: &'a [RunRecord]) -> Option<&'a str> {
+    let moved = |c: &SlotChange| {
+        let before = c.before.as_ref().and_then(|b| b.digest.as_ref());
+        let from =
+            |own: &SlotChange| own.name == c.name && before == Some(&own.digest) && c.digest != own.digest;
+        record.slots.iter().any(from)
+    };
+    records
+        .iter()
+        .filter(|r| {
+            r.sequence > record.sequence && r.namespace == record.namespace && r.state != RunState::Undone
+        })
+        .filter(|r| r.slots.iter().any(moved))
+        .max_by_key(|r| r.sequence)
+        .map(|r| r.run.as_str())
 }
 
 /// What has to be done so that the slots of the record are as they were before the run, given what they have now and which
