@@ -1,8 +1,8 @@
 //! Undoing imports in containerd: names are the slots.
 //!
 //! A backup is another name, `omk.invalid/bak/RUN:…`, for what a name pointed at; it keeps content and snapshots from
-//! garbage collection. `.invalid` never resolves (RFC 2606). Measured on 1.6, 1.7 and 2.1: restoring the name and removing
-//! what was added, the last of it synchronously, brings content and snapshots back as they were. `sha256:<config>` names,
+//! garbage collection. `.invalid` never resolves (RFC 2606). Measured on 1.6: restoring the name and removing what was
+//! added, the last of it synchronously, brings names, labels, content and snapshots back as they were. `sha256:<config>` names,
 //! which CRI adds up to a second after an import, have to go too, or the content stays.
 
 use std::collections::{BTreeMap, BTreeSet};
