@@ -199,7 +199,8 @@ impl Omk {
     /// # Errors
     /// When the cache or the registry's options cannot be used, or on cancellation.
     pub async fn cache(&self, images: &[ImageRef]) -> Result<PullReport, FacadeError> {
-        let registry = Registry::new(self.registry.clone())?;
+        // What refers to images that are cached with it is asked for again when some of it is lost.
+        let registry = Registry::new(RegistryOptions { with_referrers: true, ..self.registry.clone() })?;
         let (images, platforms) = (images.to_vec(), self.platforms.clone());
         let request = PullRequest { images, platforms, parallel: LANES, with_referrers: false };
         Ok(self.cache.pull(&request, &registry, &self.events, &self.cancel).await?)

@@ -19,8 +19,9 @@ use crate::runtime::{
 };
 use crate::store::{Paced, StoreError};
 
-/// Rounds of send, import, prove over one connection. Content that a node lost between probe and import (garbage
-/// collection) is sent in the second.
+/// Rounds of send, import, prove over one connection, at least. Content that a node lost between probe and import (garbage
+/// collection) is sent in the second. There are more as long as each brings an image: those of a fast import that share a
+/// layer on different parents get it one after the other.
 const ROUNDS: u32 = 2;
 
 /// Why an attempt ended.
@@ -173,7 +174,7 @@ impl Prepared {
             }
         }
         tally.plan(&self.plan);
-        let mut round = 0;
+        let (mut round, mut before) = (0, usize::MAX);
         loop {
             round += 1;
             if run.pack(self.plan.to_send(), push).await? {
@@ -198,13 +199,15 @@ impl Prepared {
             }
             let evidence = self.evidence(push, push.options.pin).await?;
             let images = self.proved(push, target, &failed, evidence.as_ref());
-            let ready = images.iter().all(|i| i.ready);
+            let missing = images.iter().filter(|i| !i.ready).count();
+            let ready = missing == 0;
             let again = failed.values().any(|f| f.again) || !self.damaged().is_empty();
-            if ready || round >= ROUNDS || !again {
+            if ready || !again || round >= ROUNDS && missing >= before {
                 self.settle(push, target, tally, Ok(&images)).await?;
                 self.tidy(target, run, ready).await?;
                 return Ok(images);
             }
+            before = missing;
             self.facts.distrust(&failed.into_values().flat_map(|f| f.damaged).collect());
             self.replan(push, target, run)?;
         }

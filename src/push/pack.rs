@@ -154,10 +154,26 @@ impl Packer {
         if found != Some(packed.size()) {
             return None;
         }
+        if self.whole(&packed).await.is_err() {
+            // Made again: the layer itself is at hand.
+            let _ = std::fs::remove_file(self.folder.path(packed.digest()));
+            return None;
+        }
         for used in [self.note(blob), self.folder.path(packed.digest())] {
             let _ = std::fs::File::open(used).and_then(|f| f.set_modified(SystemTime::now()));
         }
         Some(packed)
+    }
+
+    async fn whole(&self, packed: &Descriptor) -> Result<(), StoreError> {
+        let mut stream = self.folder.read(packed, 0..packed.size()).await?;
+        let mut hasher = Hasher::new(packed.digest().algorithm());
+        let mut size = 0u64;
+        while let Some(chunk) = stream.try_next().await? {
+            size += chunk.len() as u64;
+            hasher.update(&chunk);
+        }
+        check(packed, size, &hasher.finish(), &self.folder.label())
     }
 
     /// Packs a layer. The outer error is the source's, the inner one says why it cannot be packed.

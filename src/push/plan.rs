@@ -275,7 +275,9 @@ impl NodePlan {
         let mut skipped: BTreeMap<Digest, SkippedBlob> = BTreeMap::new();
         for image in images {
             let mut image = for_platform(image, &facts.platform)?;
-            if options.fast_import.is_some() && runtime.takes_carriers() {
+            // What is damaged on the node is only mended by the blob itself.
+            let damaged = image.blobs.iter().any(|b| facts.distrusted.contains(b.digest()));
+            if options.fast_import.is_some() && runtime.takes_carriers() && !damaged {
                 image = image.carried(packed);
             }
             let (ready, note) = match runtime.readiness(facts, &image) {

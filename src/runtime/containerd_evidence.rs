@@ -131,7 +131,9 @@ cd "$store" || exit 1
                     read += 1;
                 }
             }
-            if read == 0 && !section.ok() && !section.lines.iter().any(|l| l.contains("No such file")) {
+            // What is gone, and what the disk does not give any more, is damage and no failure.
+            let damage = |l: &&str| l.contains("No such file") || l.contains("Input/output error");
+            if read == 0 && !section.ok() && !section.lines.iter().any(damage) {
                 let complaint = section.complaint();
                 return Err(RuntimeError::Failed { what: "hashing the node's blobs".to_owned(), complaint });
             }

@@ -147,10 +147,14 @@ IFS= read -r manifest || exit 97
 printf '%s\n' "$index" >index.json || exit 96
 printf '%s\n' "$manifest" >manifest.json || exit 96
 printf '%s\n' '{OCI_LAYOUT}' >oci-layout || exit 96
+was=$(for n in {names}; do i=$(docker image inspect -f '{{{{.Id}}}}' "$n" 2>/dev/null) && echo "$i $n"; done)
 t=$( {{ {{ tar -cf - -T -; echo "$?" >&3; }} | docker load >docker.log 2>&1; }} 3>&1 ) && c=0 || c=$?
 cat docker.log >&2
 if grep -q '^Error unpacking' docker.log; then
-docker image rm {names} >/dev/null 2>&1
+for n in {names}; do
+i=$(printf '%s\n' "$was" | while read -r i x; do if [ "$x" = "$n" ]; then echo "$i"; fi; done)
+if [ -n "$i" ]; then docker tag "$i" "$n"; else docker image rm "$n"; fi >/dev/null 2>&1
+done
 c=93
 fi
 rm -f index.json oci-layout manifest.json docker.log
