@@ -126,7 +126,15 @@ pub(super) fn illegal_base64(text: &str, e: &base64::DecodeError) -> String {
     let at = match e {
         E::InvalidByte(at, _) | E::InvalidLastSymbol(at, _) => *at,
         E::InvalidLength(_) => text.len() / 4 * 4,
-        E::InvalidPadding => text.trim_end_matches('=').len(),
+        E::InvalidPadding => {
+            // A group that is cut off is told by its beginning, one that lacks `=` by the end of all.
+            let bare = text.trim_end_matches('=').len();
+            match bare % 4 {
+                _ if bare == text.len() => bare / 4 * 4,
+                2 | 3 => text.len(),
+                _ => bare,
+            }
+        }
     };
     format!("illegal base64 data at input byte {at}")
 }
