@@ -73,7 +73,9 @@ async fn what_the_systems_ssh_says_is_told_with_a_way_out() {
     assert!(refused.to_string().contains("Connection refused"), "{refused}");
 
     let mut proxied = bed.node();
-    proxied.route.given.push(("proxycommand".into(), "echo no ticket >&2; exit 1".into()));
+    // A shell of its own: ssh ends what has closed its standard output, said or not.
+    let proxy = "sh -c 'echo no ticket >&2; exit 1'";
+    proxied.route.given.push(("proxycommand".into(), proxy.into()));
     let proxied = error(proxied).await;
     assert!(proxied.to_string().contains("no ticket"), "{proxied}");
 
