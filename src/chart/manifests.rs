@@ -176,7 +176,7 @@ struct Head {
 
 fn head(source: &str, text: &str) -> Result<Head, ChartError> {
     let limits = Limits { allow_duplicate_keys: true, max_nodes: MAX_NODES, ..Limits::default() };
-    let node = yaml::parse_one(text, &limits)
+    let node = yaml::parse_keys(text, &limits, &["apiVersion", "kind", "metadata"])
         .and_then(|node| decode::check(&node, &decode::HEAD).map(|()| node))
         .map_err(|error| ChartError::Output { template: source.to_owned(), source: error })?;
     let annotations = node.get("metadata").and_then(|m| m.get("annotations"));
@@ -184,44 +184,59 @@ fn head(source: &str, text: &str) -> Result<Head, ChartError> {
     Ok(Head { kind: metadata::text(node.get("kind")), hooks })
 }
 
-/// Sorts rendered files (name and text) into documents.
-pub(crate) fn collect(
-    mut files: Vec<(String, String)>,
-    no_hooks: bool,
-    skip_tests: bool,
-) -> Result<Vec<RenderedDoc>, ChartError> {
-    files.sort();
+/// The documents of what a template printed, each with its kind, or why one is none.
+pub(crate) type Printed = Result<Vec<(String, RenderedDoc)>, ChartError>;
+
+/// Takes what a template printed apart.
+pub(crate) fn documents(source: &str, printed: &str, no_hooks: bool, skip_tests: bool) -> Printed {
     let mut docs: Vec<(String, RenderedDoc)> = Vec::new();
-    // What is printed is let go file by file.
-    for (source, printed) in files {
-        if printed.trim().is_empty() {
-            continue;
-        }
-        let mut lines = Lines::new(&printed);
-        for text in split(&printed) {
-            if docs.len() >= MAX_DOCUMENTS {
-                let reason = format!("a chart of more than {MAX_DOCUMENTS} documents is not rendered");
-                return Err(ChartError::TooLarge { template: source, reason });
-            }
-            let head = head(&source, text)?;
-            let hook = match &head.hooks {
-                None => false,
-                Some(events) => {
-                    let mut events = events.split(',').map(|e| e.trim().to_lowercase()).collect::<Vec<_>>();
-                    if events.iter().any(|e| !HOOKS.contains(&e.as_str())) {
-                        continue;
-                    }
-                    events.retain(|e| e.starts_with("test"));
-                    if no_hooks || (skip_tests && !events.is_empty()) {
-                        continue;
-                    }
-                    true
+    if printed.trim().is_empty() {
+        return Ok(docs);
+    }
+    let mut lines = Lines::new(printed);
+    for text in split(printed) {
+        within(source, docs.len())?;
+        let head = head(source, text)?;
+        let hook = match &head.hooks {
+            None => false,
+            Some(events) => {
+                let mut events = events.split(',').map(|e| e.trim().to_lowercase()).collect::<Vec<_>>();
+                if events.iter().any(|e| !HOOKS.contains(&e.as_str())) {
+                    continue;
                 }
-            };
-            let doc =
-                RenderedDoc { source: source.clone(), text: text.to_owned(), line: lines.of(text), hook };
-            docs.push((head.kind, doc));
-        }
+                events.retain(|e| e.starts_with("test"));
+                if no_hooks || (skip_tests && !events.is_empty()) {
+                    continue;
+                }
+                true
+            }
+        };
+        let doc =
+            RenderedDoc { source: source.to_owned(), text: text.to_owned(), line: lines.of(text), hook };
+        docs.push((head.kind, doc));
+    }
+    Ok(docs)
+}
+
+fn within(source: &str, documents: usize) -> Result<(), ChartError> {
+    if documents < MAX_DOCUMENTS {
+        return Ok(());
+    }
+    let reason = format!("a chart of more than {MAX_DOCUMENTS} documents is not rendered");
+    Err(ChartError::TooLarge { template: source.to_owned(), reason })
+}
+
+/// Sorts the documents of all templates, which are given by their names.
+///
+/// # Errors
+///
+/// The first, in the order of the names.
+pub(crate) fn sorted(mut files: Vec<(String, Printed)>) -> Result<Vec<RenderedDoc>, ChartError> {
+    files.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut docs: Vec<(String, RenderedDoc)> = Vec::new();
+    for (source, printed) in files {
+        docs.extend(printed?);
+        within(&source, docs.len().saturating_sub(1))?;
     }
     let rank = |kind: &str| INSTALL_ORDER.iter().position(|k| *k == kind);
     docs.sort_by(|(a, x), (b, y)| {

@@ -1,10 +1,11 @@
 //! Executing a chart's templates.
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use minijinja::value::Value;
 use serde_json::Map as Table;
 
+use super::manifests::Printed;
 use super::values::{Tree, coalesce, to_value};
 use super::{
     Chart, ChartError, KubeVersion, Rendered, RenderedDoc, ValuesInput, dependencies, manifests, objects,
@@ -177,14 +178,14 @@ fn render_here(chart: &Chart, options: &RenderOptions, env: Arc<dyn Env>) -> Res
     let mut templates = Vec::new();
     gather(&chart, &chart.metadata.name, true, &values, &shared, &mut templates);
     let engine = compile(&mut templates, env, options.limits.clone())?;
-    let files = execute(&engine, &templates)?;
+    let files = execute(&engine, &templates, options)?;
     let mut documents = Vec::new();
     if options.include_crds {
         crds(&chart, &chart.metadata.name, &mut documents);
         let bytes = documents.iter().map(|d| d.text.len()).sum();
         within(name, bytes)?;
     }
-    documents.extend(manifests::collect(files, options.no_hooks, options.skip_tests)?);
+    documents.extend(manifests::sorted(files)?);
     Ok(Rendered { documents, warnings })
 }
 
@@ -290,19 +291,77 @@ pub(super) fn compile(
     Ok(engine)
 }
 
-fn execute(engine: &Engine, templates: &[Ready<'_>]) -> Result<Vec<(String, String)>, ChartError> {
-    let mut files = Vec::new();
-    let mut bytes = 0;
-    for t in templates {
-        let Some(text) = t.print(engine)? else { continue };
-        if !t.name.ends_with("NOTES.txt") {
+/// What was printed and is not taken apart yet.
+#[derive(Default)]
+struct Waiting {
+    files: Vec<(String, String)>,
+    over: bool,
+}
+
+/// Executes every template. What they print is read by a second thread meanwhile, if it is worth one.
+fn execute(
+    engine: &Engine,
+    templates: &[Ready<'_>],
+    options: &RenderOptions,
+) -> Result<Vec<(String, Printed)>, ChartError> {
+    let waiting = (Mutex::new(Waiting::default()), Condvar::new());
+    let lock = || waiting.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let read = |name: String, text: String| {
+        let printed = manifests::documents(&name, &text, options.no_hooks, options.skip_tests);
+        (name, printed)
+    };
+    let reader = || {
+        let mut done = Vec::new();
+        let mut held = lock();
+        loop {
+            if let Some((name, text)) = held.files.pop() {
+                drop(held);
+                done.push(read(name, text));
+                held = lock();
+            } else if held.over {
+                return done;
+            } else {
+                held = waiting.1.wait(held).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let mut helper = None;
+        let mut bytes = 0;
+        let result = templates.iter().try_for_each(|t| {
+            let Some(text) = t.print(engine)? else { return Ok(()) };
+            if t.name.ends_with("NOTES.txt") {
+                return Ok(());
+            }
             bytes += text.len();
             within(&t.name, bytes)?;
-            files.push((t.name.clone(), text));
+            lock().files.push((t.name.clone(), text));
+            if helper.is_none() && bytes > READ_ALONE {
+                let builder = std::thread::Builder::new().name("read".into()).stack_size(READER_STACK);
+                helper = builder.spawn_scoped(scope, reader).ok();
+            }
+            waiting.1.notify_one();
+            Ok(())
+        });
+        let mut held = lock();
+        held.over = true;
+        if result.is_err() {
+            held.files.clear();
         }
-    }
-    Ok(files)
+        drop(held);
+        waiting.1.notify_one();
+        let mut done = reader();
+        if let Some(helper) = helper {
+            done.extend(helper.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
+        }
+        result.map(|()| done)
+    })
 }
+
+/// Bytes of documents that are not worth a second thread.
+const READ_ALONE: usize = 16 << 10;
+/// Values nest 200 deep at most.
+const READER_STACK: usize = 64 << 20;
 
 impl Ready<'_> {
     /// What the template prints; none for files that only define.

@@ -17,6 +17,7 @@ mod scalar;
 
 pub use emit::{Sink, compare_keys, emit, emit_with};
 pub use node::{Document, Limits, Node, Value, YamlError};
+pub(crate) use parse::parse_keys;
 pub use parse::{documents, parse_one, parse_stream};
 pub use scalar::{format_float, resolve_plain};
 pub(crate) use scalar::{integer as parse_go_int, shortest as shortest_between, shortest_float};

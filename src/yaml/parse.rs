@@ -31,11 +31,22 @@ pub fn parse_stream(text: &str, limits: &Limits) -> Vec<Document> {
 
 /// [`parse_stream`] one document at a time, for streams of many: what the caller dropped takes no memory any more.
 pub fn documents<'a>(text: &'a str, limits: &'a Limits) -> impl Iterator<Item = Document> + use<'a> {
+    documents_of(text, limits, None)
+}
+
+/// Names of keys at the top of a document; all, if none are named.
+type Only = Option<&'static [&'static str]>;
+
+fn documents_of<'a>(
+    text: &'a str,
+    limits: &'a Limits,
+    only: Only,
+) -> impl Iterator<Item = Document> + use<'a> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut before = 0;
     split(text).into_iter().flat_map(move |chunk| {
         let mut found = Vec::new();
-        parse_chunk(&chunk, limits, &mut found);
+        parse_chunk(&chunk, limits, only, &mut found);
         found.iter_mut().for_each(|d| d.index += before);
         before += found.len();
         found
@@ -48,7 +59,20 @@ pub fn documents<'a>(text: &'a str, limits: &'a Limits) -> impl Iterator<Item = 
 ///
 /// If that document is not YAML or goes beyond `limits`.
 pub fn parse_one(text: &str, limits: &Limits) -> Result<Node, YamlError> {
-    match documents(text, limits).next() {
+    first(documents(text, limits))
+}
+
+/// [`parse_one`], but of a mapping only these keys are kept. The rest is read and checked like them, in half of the time.
+pub(crate) fn parse_keys(
+    text: &str,
+    limits: &Limits,
+    only: &'static [&'static str],
+) -> Result<Node, YamlError> {
+    first(documents_of(text, limits, Some(only)))
+}
+
+fn first(mut documents: impl Iterator<Item = Document>) -> Result<Node, YamlError> {
+    match documents.next() {
         Some(doc) => doc.result,
         None => Ok(Node { value: Value::Null, line: 1, column: 1 }),
     }
@@ -90,7 +114,7 @@ fn split(text: &str) -> Vec<Chunk<'_>> {
     chunks
 }
 
-fn parse_chunk(chunk: &Chunk<'_>, limits: &Limits, out: &mut Vec<Document>) {
+fn parse_chunk(chunk: &Chunk<'_>, limits: &Limits, only: Only, out: &mut Vec<Document>) {
     let first_text = || {
         let lead = chunk.text.lines().take_while(|l| {
             let l = l.trim();
@@ -119,6 +143,7 @@ fn parse_chunk(chunk: &Chunk<'_>, limits: &Limits, out: &mut Vec<Document>) {
     let mut composer = Composer {
         parser,
         limits,
+        only,
         lines_before: chunk.lines_before,
         added_at: unended.then_some(text.len() as u64),
         at: Mark::default(),
@@ -157,6 +182,7 @@ struct Composer<'a> {
     /// The end of the last event.
     at: Mark,
     limits: &'a Limits,
+    only: Only,
     lines_before: u32,
     /// Value and size in nodes, or none while the anchored value is still open.
     anchors: HashMap<String, Option<(Node, usize)>>,
@@ -288,6 +314,52 @@ impl Composer<'_> {
         Ok(node)
     }
 
+    /// Reads a value that nobody asks for; fails where [`Self::node`] does. What an alias may bring back is kept.
+    fn skim(&mut self, event: Event, depth: usize) -> Result<(), YamlError> {
+        let kept = match &event.data {
+            EventData::Scalar { anchor, tag, .. } => anchor.is_some() || tag.is_some(),
+            EventData::SequenceStart { anchor, .. } | EventData::MappingStart { anchor, .. } => {
+                anchor.is_some()
+            }
+            _ => true,
+        };
+        if kept || depth > self.limits.max_depth {
+            return self.node(event, depth).map(drop);
+        }
+        self.count(event.start_mark, 1)?;
+        match event.data {
+            EventData::SequenceStart { .. } => loop {
+                let event = self.next()?;
+                if matches!(event.data, EventData::SequenceEnd) {
+                    return Ok(());
+                }
+                self.skim(event, depth + 1)?;
+            },
+            EventData::MappingStart { .. } => {
+                self.count(event.start_mark, 3)?;
+                loop {
+                    let event = self.next()?;
+                    let mark = event.start_mark;
+                    if matches!(event.data, EventData::MappingEnd) {
+                        return Ok(());
+                    }
+                    if is_merge(&event.data) {
+                        let event = self.next()?;
+                        let mark = event.start_mark;
+                        let node = self.node(event, depth + 1)?;
+                        self.merge(mark, node, &mut IndexMap::new())?;
+                        continue;
+                    }
+                    let key = self.node(event, depth + 1)?;
+                    self.key(mark, key)?;
+                    let event = self.next()?;
+                    self.skim(event, depth + 1)?;
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn open(&mut self, anchor: Option<&str>) {
         if let Some(anchor) = anchor {
             self.anchors.insert(anchor.to_owned(), None);
@@ -301,14 +373,10 @@ impl Composer<'_> {
         loop {
             let event = self.next()?;
             let mark = event.start_mark;
-            let merge = match &event.data {
-                EventData::MappingEnd => return Ok(map),
-                EventData::Scalar { tag, value, plain_implicit, .. } => {
-                    value == "<<" && (*plain_implicit || tag.as_deref() == Some("tag:yaml.org,2002:merge"))
-                }
-                _ => false,
-            };
-            if merge {
+            if matches!(event.data, EventData::MappingEnd) {
+                return Ok(map);
+            }
+            if is_merge(&event.data) {
                 let event = self.next()?;
                 let mark = event.start_mark;
                 let node = self.node(event, depth + 1)?;
@@ -318,6 +386,10 @@ impl Composer<'_> {
             let key_node = self.node(event, depth + 1)?;
             let key = self.key(mark, key_node)?;
             let event = self.next()?;
+            if depth == 0 && self.only.is_some_and(|only| !only.contains(&key.as_str())) {
+                self.skim(event, 1)?;
+                continue;
+            }
             let value = self.node(event, depth + 1)?;
             if !self.limits.allow_duplicate_keys {
                 let (line, _) = self.place(mark);
@@ -366,6 +438,12 @@ impl Composer<'_> {
     }
 }
 
+/// Whether it is the key that merges.
+fn is_merge(data: &EventData) -> bool {
+    let EventData::Scalar { tag, value, plain_implicit, .. } = data else { return false };
+    value == "<<" && (*plain_implicit || tag.as_deref() == Some("tag:yaml.org,2002:merge"))
+}
+
 /// sigs.k8s.io/yaml formats a float key with the precision of 32 bits.
 fn float_key(f: f64) -> String {
     #[allow(clippy::cast_possible_truncation)]
@@ -377,125 +455,5 @@ fn float_key(f: f64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn one(text: &str) -> Result<Node, YamlError> {
-        parse_one(text, &Limits::default())
-    }
-
-    #[test]
-    fn a_first_character_that_begins_as_a_byte_order_mark_does_is_read() {
-        for text in ["\u{fdf7}1", "\u{fdf7}1\n", "\u{feff}\u{fdf7}1\n"] {
-            let node = one(text).unwrap();
-            assert_eq!((node.as_str(), node.line, node.column), (Some("\u{fdf7}1"), 1, 1), "{text:?}");
-        }
-        let node = one("\u{fdf7}: |\n  \u{fdf7}").unwrap();
-        assert_eq!(node.get("\u{fdf7}").and_then(Node::as_str), Some("\u{fdf7}"));
-    }
-
-    #[test]
-    fn marks_are_those_of_the_file() {
-        let docs = parse_stream("# c\na: 1\n---\n\nb:\n  - x\n  - k: z\n", &Limits::default());
-        assert_eq!(docs.len(), 2);
-        assert_eq!((docs[0].index, docs[0].line), (0, 2));
-        assert_eq!((docs[1].index, docs[1].line), (1, 5));
-        let b = docs[1].result.as_ref().unwrap().get("b").unwrap();
-        let k = b.as_seq().unwrap()[1].get("k").unwrap();
-        assert_eq!((k.line, k.column, k.as_str()), (7, 8, Some("z")));
-    }
-
-    #[test]
-    fn one_bad_document_does_not_lose_the_others() {
-        let docs = parse_stream("a: 1\n---\nb: {{ x }}\n---\nc: 3\n---\n# nothing\n", &Limits::default());
-        assert_eq!(docs.len(), 3);
-        let err = docs[1].result.as_ref().unwrap_err();
-        assert_eq!(err.line, 3, "{err}");
-        assert_eq!(docs[2].index, 2);
-    }
-
-    #[test]
-    fn markers_inside_block_scalars_end_the_document() {
-        let docs = parse_stream("a: |\n  x\n---\nb: |\n  ---\n  y\n", &Limits::default());
-        assert_eq!(docs.len(), 2);
-        assert_eq!(docs[1].result.as_ref().unwrap().get("b").unwrap().as_str(), Some("---\ny\n"));
-    }
-
-    #[test]
-    fn directives_ends_and_json_are_read() {
-        let docs = parse_stream("%YAML 1.1\n---\na: 1\n...\n---\nb: 2\n", &Limits::default());
-        assert!(docs.iter().all(|d| d.result.is_ok()), "{docs:?}");
-        assert_eq!(docs.len(), 2);
-        assert_eq!(one("{\"a\": [1, 2.5, \"x\"]}").unwrap().get("a").unwrap().as_seq().unwrap().len(), 3);
-    }
-
-    #[test]
-    fn merge_keys_and_aliases() {
-        let n = one("base: &b {x: 1, z: 2}\nd:\n  <<: *b\n  z: 3\n").unwrap();
-        let d = n.get("d").unwrap();
-        assert_eq!(d.get("x").unwrap().value, Value::Int(1));
-        assert_eq!(d.get("z").unwrap().value, Value::Int(3));
-        assert_eq!(d.get("x").unwrap().line, 1);
-    }
-
-    #[test]
-    fn duplicate_keys_are_refused_unless_allowed() {
-        let err = one("a: 1\nb: 2\na: 3\n").unwrap_err();
-        assert_eq!((err.line, err.reason.as_str()), (3, "key \"a\" is already set on line 1"));
-        let lenient = Limits { allow_duplicate_keys: true, ..Limits::default() };
-        assert_eq!(parse_one("a: 1\na: 3\n", &lenient).unwrap().get("a").unwrap().value, Value::Int(3));
-    }
-
-    #[test]
-    fn keys_are_strings_as_in_json() {
-        let n = one("1: a\nyes: b\n1.5: c\n").unwrap();
-        assert_eq!(n.as_map().unwrap().keys().collect::<Vec<_>>(), ["1", "true", "1.5"]);
-    }
-
-    #[test]
-    fn bombs_are_refused() {
-        let mut text = String::from("a: &a [x,x,x,x,x,x,x,x,x,x]\n");
-        for (prev, name) in ('a'..='y').zip('b'..='z') {
-            text += &format!("{name}: &{name} [*{prev},*{prev},*{prev},*{prev},*{prev},*{prev},*{prev}]\n");
-        }
-        assert!(one(&text).unwrap_err().reason.contains("aliases"));
-        assert!(one(&"[".repeat(5000)).unwrap_err().reason.contains("deeper"));
-        assert!(one("a: &a [*a]").unwrap_err().reason.contains("contains itself"));
-    }
-
-    #[test]
-    fn a_last_line_without_end_is_read_as_it_stands() {
-        for (text, want) in [
-            ("a: |\n  x", "x"),
-            ("a: |+\n  x", "x"),
-            ("a: |-\n  x", "x"),
-            ("a: |\n  x\n", "x\n"),
-            ("a: |\n  x\n  ", "x\n"),
-            ("a: >\n  x\n  y", "x y"),
-        ] {
-            assert_eq!(one(text).unwrap().get("a").unwrap().as_str(), Some(want), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn what_the_parser_panics_on_is_one_bad_document() {
-        let docs = parse_stream("b: 1\n---\na: [!,\n---\nc: 1\n", &Limits::default());
-        assert_eq!(docs.iter().map(|d| d.result.is_ok()).collect::<Vec<_>>(), [true, false, true]);
-        assert_eq!(docs[1].result.as_ref().unwrap_err().line, 3);
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn never_panics_on_lines(text in "((- |  )?(a|b: |\\|[+-]?|>|\"x|'|#c|\\[|\\{|\\}|&a |\\*a|\t| )\n?){0,12}") {
-            parse_stream(&text, &Limits::default());
-        }
-        #[test]
-        fn never_panics(text in "[-a:\\[\\]{}&*!|>'\"%@`#,? \n\t\r0-9.\u{0}\u{e9}\u{feff}\\\\]{0,80}") {
-            parse_stream(&text, &Limits::default());
-        }
-        #[test]
-        fn never_panics_on_any_text(text in ".{0,60}") {
-            parse_stream(&text, &Limits::default());
-        }
-    }
-}
+#[path = "parse_tests.rs"]
+mod tests;
