@@ -588,6 +588,7 @@ fn interrupted(stderr: &str) -> bool {
     let words = [
         "transport is closing",
         "error reading from server: EOF",
+        "failed to send write: EOF",
         "connection error: desc = ",
         "code = Unavailable",
     ];

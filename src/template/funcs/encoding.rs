@@ -7,6 +7,7 @@ use minijinja::value::Value;
 use super::super::bounds::MAX_PARSED;
 use super::super::error::FnError;
 use super::super::fmt::quote;
+use super::super::runtime::Cx;
 use super::super::value::empty_dict;
 use super::super::value::{
     Dict, List, MAX_VALUE_DEPTH, Map, Record, as_bool, as_dict, as_float, as_int, as_list, from_json,
@@ -20,8 +21,8 @@ pub(super) const TABLE: &[Builtin] = &[
     func("toYaml", "v", |_, a| Ok(Value::from(to_yaml(&a[0]).unwrap_or_default()))),
     func("mustToYaml", "v", |_, a| Ok(Value::from(to_yaml(&a[0]).map_err(|e| FnError::text(e.reason))?))),
     func("toYamlPretty", "v", |_, a| Ok(Value::from(to_yaml_pretty(&a[0]).unwrap_or_default()))),
-    func("fromYaml", "s", |_, a| Ok(parsed(read_yaml(str_arg(a, 0)?), true))),
-    func("fromYamlArray", "s", |_, a| Ok(parsed(read_yaml(str_arg(a, 0)?), false))),
+    func("fromYaml", "s", |cx, a| Ok(parsed(read_yaml(cx, str_arg(a, 0)?)?, true))),
+    func("fromYamlArray", "s", |cx, a| Ok(parsed(read_yaml(cx, str_arg(a, 0)?)?, false))),
     func("toJson", "v", |_, a| Ok(Value::from(json(&a[0], None, true).unwrap_or_default()))),
     func("mustToJson", "v", |_, a| Ok(Value::from(json(&a[0], None, true)?))),
     func("toRawJson", "v", |_, a| Ok(Value::from(json(&a[0], None, false)?))),
@@ -176,13 +177,27 @@ fn pretty(out: &mut String, v: &Value, depth: usize) -> Result<(), YamlError> {
     Ok(())
 }
 
-fn read_yaml(text: &str) -> Result<Value, String> {
+/// The outer error ends the rendering: a short text can stand for many values, each of which is made.
+fn read_yaml(cx: &Cx<'_>, text: &str) -> Result<Result<Value, String>, FnError> {
     let limits =
         yaml::Limits { allow_duplicate_keys: true, max_nodes: MAX_PARSED, ..yaml::Limits::default() };
     match yaml::parse_one(text, &limits) {
-        Ok(node) => Ok(from_yaml(&node)),
-        Err(e) => Err(format!("error converting YAML to JSON: yaml: line {}: {}", e.line, e.reason)),
+        Ok(node) => {
+            cx.steps(values(&node))?;
+            Ok(Ok(from_yaml(&node)))
+        }
+        Err(e) => Ok(Err(format!("error converting YAML to JSON: yaml: line {}: {}", e.line, e.reason))),
     }
+}
+
+/// How many values a node is made of, itself among them. Its depth is bounded by the parser.
+fn values(node: &yaml::Node) -> usize {
+    let within = match &node.value {
+        yaml::Value::Seq(all) => all.iter().map(values).sum(),
+        yaml::Value::Map(all) => all.values().map(values).sum(),
+        _ => 0,
+    };
+    1 + within
 }
 
 fn read_json(text: &str) -> Result<Value, String> {
