@@ -120,6 +120,11 @@ fn failed(error: PushError) -> CliError {
     match error {
         PushError::Cancelled | PushError::Store(StoreError::Cancelled) => CliError::cancelled(),
         PushError::Base { .. } | PushError::Conflict { .. } => CliError::failed(error.to_string()),
+        PushError::Store(StoreError::DigestMismatch { .. } | StoreError::SizeMismatch { .. }) => {
+            CliError::failed(error.to_string())
+                .with_code(exit::DAMAGED)
+                .with_hint("copy the bundle again, or build it again where the registry can be reached")
+        }
         other => CliError::failed(other.to_string())
             .with_hint("what arrived stays there: run the same command again to go on"),
     }

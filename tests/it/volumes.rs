@@ -171,6 +171,11 @@ async fn two_damaged_volumes_of_twenty_are_repaired_with_ten_percent_of_parity()
         report.bad_volumes.iter().map(|b| (b.file.clone(), b.missing, b.ranges.clone())).collect();
     let ranges = vec![(4096, 8192), (16384, 20480)];
     assert_eq!(bad, [(one, false, ranges), (two, true, Vec::new())], "{report:?}");
+    // Elsewhere, into a folder that is not there yet, and in place.
+    let elsewhere = case.path("fixed/here");
+    let done = repair(&[case.path("v")], Some(elsewhere.clone()), &silent(), &CancellationToken::new()).await;
+    assert_eq!(done.unwrap().rebuilt.len(), 2);
+    assert_eq!(std::fs::read_dir(elsewhere).unwrap().count(), 2);
     assert_eq!(case.repair("v").await.unwrap(), 2);
     assert_eq!(case.files("v"), before);
     assert!(case.verify("v").await.whole());

@@ -97,6 +97,9 @@ impl Repair {
     fn run(self) -> Result<Vec<Rebuilt>, VolumeError> {
         let header = &self.set.header;
         let mut begun = BTreeMap::new();
+        if let Some(folder) = &self.output {
+            std::fs::create_dir_all(folder).map_err(|e| StoreError::io("create", folder)(e))?;
+        }
         for (number, folder) in self.bad.keys().map(|n| (*n, self.folder_of(*n))) {
             self.refuse_stranger(number, &folder)?;
             // Those for the same folder are counted together by asking for the rest of them each time.

@@ -124,7 +124,8 @@ pub enum PushError {
         /// Another one.
         second: String,
     },
-    /// A delta leaves out what the registry does not have; nothing was sent.
+    /// A delta leaves out what the registry does not have, or has in another repository only and does not give. Nothing was sent
+    /// in the first case.
     #[error(
         "{registry} lacks {} that this delta leaves out ({}): push its base first.{}",
         if missing.len() == 1 { "1 blob".to_owned() } else { format!("{} blobs", missing.len()) },
@@ -356,6 +357,11 @@ async fn settle(need: Need, options: PushOptions, job: &Job) -> Result<Counts, P
             }
         } else if place.mount(&need.blob).await? {
             counts.mounted += 1;
+        } else if need.absent {
+            // Another repository of the registry has it, and the registry does not let this one take it over.
+            let registry = place.image.registry().to_owned();
+            let (missing, bytes) = (vec![need.blob.digest().clone()], need.blob.size());
+            return Err(PushError::Base { registry, missing, bytes });
         } else {
             send(need.source.as_ref(), &place, &need.blob, job).await?;
             counts.uploaded += 1;
