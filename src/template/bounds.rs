@@ -95,6 +95,13 @@ impl Cx<'_> {
         Ok(())
     }
 
+    /// Random bytes, which the system is asked for: that takes as long as several other calls.
+    pub(crate) fn random(&self, buffer: &mut [u8]) -> Result<(), FnError> {
+        self.steps(8)?;
+        self.rt.env.random(buffer);
+        Ok(())
+    }
+
     /// Counts the steps of a function for so many bytes of arguments.
     pub(crate) fn effort(&self, name: &str, walks: bool, bytes: usize) -> Result<(), FnError> {
         match bytes / bytes_a_step(name, walks) {
@@ -175,7 +182,10 @@ impl Cx<'_> {
 
 /// Bytes of arguments for each step that a function takes, beside those of the call; `walks` through all of them.
 fn bytes_a_step(name: &str, walks: bool) -> usize {
-    if ["Yaml", "Toml", "AES", "sortAlpha"].iter().any(|part| name.contains(part)) {
+    if name.starts_with("fromYaml") {
+        // Far more than text for each of its bytes, whether the text turns out to be YAML or not.
+        4
+    } else if ["Yaml", "Toml", "AES", "sortAlpha"].iter().any(|part| name.contains(part)) {
         16
     } else if ["title", "swapcase", "wrap", "shuffle", "initials"].iter().any(|part| name.contains(part)) {
         // Character by character.

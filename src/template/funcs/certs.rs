@@ -53,7 +53,7 @@ pub(super) const TABLE: &[Builtin] = &[
             }
             "ed25519" => {
                 let mut seed = [0; 32];
-                cx.rt.env.random(&mut seed);
+                cx.random(&mut seed)?;
                 Key::Ed25519(Box::new(ed25519_dalek::SigningKey::from_bytes(&seed)))
             }
             other => return Ok(Value::from(format!("Unknown type {other}"))),
@@ -390,7 +390,7 @@ impl Plan {
     fn issue(&self, cx: &Cx<'_>, key: &Key, signer: Option<&Signer>) -> Outcome {
         let failed = failed("error creating certificate");
         let mut serial = [0; 16];
-        cx.rt.env.random(&mut serial);
+        cx.random(&mut serial)?;
         let serial = SerialNumber::new(&serial).map_err(|e| failed(&e))?;
         let now = cx.rt.env.now_nanos().div_euclid(1_000_000_000);
         let end = now + i128::from(self.days) * 86_400;

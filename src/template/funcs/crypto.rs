@@ -32,12 +32,12 @@ pub(super) const TABLE: &[Builtin] = &[
     func("randAscii", "i", |cx, a| pick(cx, a, |b| (32..127).contains(&b))),
     func("randBytes", "i", |cx, a| {
         let mut bytes = vec![0; count(cx, a)?];
-        cx.rt.env.random(&mut bytes);
+        cx.random(&mut bytes)?;
         Ok(Value::from(STANDARD.encode(bytes)))
     }),
     func("uuidv4", "", |cx, _| {
         let mut b = [0u8; 16];
-        cx.rt.env.random(&mut b);
+        cx.random(&mut b)?;
         b[6] = b[6] & 0x0f | 0x40;
         b[8] = b[8] & 0x3f | 0x80;
         let h = hex(&b);
@@ -59,7 +59,7 @@ pub(super) const TABLE: &[Builtin] = &[
             return Ok(Value::from(""));
         }
         let mut iv = [0; 16];
-        cx.rt.env.random(&mut iv);
+        cx.random(&mut iv)?;
         let cipher = cbc::Encryptor::<aes::Aes256>::new(&aes_key(str_arg(a, 0)?).into(), &iv.into());
         let mut out = iv.to_vec();
         out.extend(cipher.encrypt_padded_vec::<Pkcs7>(&to_bytes(text)));
@@ -113,7 +113,7 @@ fn pick(cx: &mut Cx<'_>, a: &[Value], allowed: fn(u8) -> bool) -> Outcome {
     let mut out = String::with_capacity(n);
     let mut buffer = [0; 256];
     while out.len() < n {
-        cx.rt.env.random(&mut buffer);
+        cx.random(&mut buffer)?;
         let fits = buffer.iter().map(|b| b & 0x7f).filter(|b| allowed(*b)).map(char::from);
         out.extend(fits.take(n - out.len()));
     }
@@ -147,7 +147,7 @@ fn bcrypt(cx: &Cx<'_>, password: &str) -> Result<String, FnError> {
     }
     cx.costly(2)?;
     let mut salt = [0; 16];
-    cx.rt.env.random(&mut salt);
+    cx.random(&mut salt)?;
     Ok(match bcrypt::hash_with_salt(password, 10, salt) {
         Ok(parts) => parts.format_for_version(bcrypt::Version::TwoA),
         Err(e) => refused(&e),

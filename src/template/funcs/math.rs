@@ -54,7 +54,7 @@ pub(super) const TABLE: &[Builtin] = &[
         let span = high.checked_sub(low).filter(|n| *n > 0);
         let span = span.ok_or_else(|| FnError::text("invalid argument to Intn"))?;
         let mut bytes = [0; 8];
-        cx.rt.env.random(&mut bytes);
+        cx.random(&mut bytes)?;
         Ok(int(low + i64::from_le_bytes(bytes).rem_euclid(span)))
     }),
 ];

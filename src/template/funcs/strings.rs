@@ -97,7 +97,7 @@ pub(super) const TABLE: &[Builtin] = &[
         for (n, i) in (1..chars.len()).rev().enumerate() {
             let at = n % (bytes.len() / 8);
             if at == 0 {
-                cx.rt.env.random(&mut bytes);
+                cx.random(&mut bytes)?;
             }
             let mut number = [0; 8];
             number.copy_from_slice(&bytes[at * 8..at * 8 + 8]);
