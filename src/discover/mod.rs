@@ -78,6 +78,7 @@ mod conflict;
 mod evidence;
 mod expand;
 mod finding;
+mod findings;
 mod held;
 mod input;
 mod interpolate;
@@ -101,9 +102,9 @@ mod walk;
 pub use argument::{ArgumentSource, ComponentSource};
 pub use conflict::{Conflict, ConflictKind, conflicts};
 pub use finding::{
-    Confidence, Documents, Expanded, Finding, Findings, Needed, NoConfidence, Origin, Outer, Place, Problem,
-    Report, Severity, SourceName,
+    Confidence, Expanded, Finding, NoConfidence, Origin, Outer, Problem, Severity, SourceName,
 };
+pub use findings::{Documents, Findings, Needed, Place, Report};
 pub use held::Held;
 pub use manifest::{ManifestSource, StdinSource};
 pub use pattern::{Exclusion, ImagePattern};
