@@ -22,18 +22,20 @@ Examples:
   omk bundle push web.bundle.tar oci://harbor.lan/project
   omk bundle push web.bundle.tar oci://zot.lan:5000 --plain-http zot.lan:5000 --dry-run
   omk bundle push web.bundle.tar oci://h.lan/p --map 'docker.io/library/=oci://h.lan/hub/'
+  omk bundle push web.bundle.tar --map docker.io=oci://h.lan/hub --map quay.io=oci://h.lan/quay
 
 docker.io/library/nginx:1.27 becomes harbor.lan/project/library/nginx:1.27: the registry is replaced, the rest of a name
-stays. --map FROM=TO replaces the beginning of names instead; the longest FROM counts.
+stays. --map FROM=TO replaces the beginning of names instead; the longest FROM counts. Without a target every image needs
+a rule that fits it.
 
 What the registry has is skipped, so that a push that broke off goes on when it is run again. Exit code 3 says that some
 images were refused; the others are there.")]
 pub struct PushArgs {
     /// The bundle: a tar file or a folder
     bundle: PathBuf,
-    /// Where its images go
-    #[arg(value_name = "oci://HOST[:PORT][/PATH]")]
-    target: String,
+    /// Where its images go; not needed where --map has a name for each
+    #[arg(value_name = "oci://HOST[:PORT][/PATH]", required_unless_present = "map")]
+    target: Option<String>,
     #[command(flatten)]
     how: How,
 }
@@ -89,20 +91,29 @@ struct How {
 }
 
 impl How {
-    fn mapping(&self, target: &str) -> Result<Mapping, CliError> {
-        let mapping = Mapping::new(target).map_err(CliError::usage)?;
+    fn mapping(&self, target: Option<&str>) -> Result<Mapping, CliError> {
+        let mapping =
+            target.map_or_else(|| Ok(Mapping::by_rules()), Mapping::new).map_err(CliError::usage)?;
         self.map.iter().try_fold(mapping, |m, rule| m.with_rule(rule)).map_err(CliError::usage)
     }
 
-    async fn push(&self, images: &[PushImage], registry: &Registry, context: &Context) -> Outcome {
+    /// `base`: what the images were built against, if they are those of a delta.
+    async fn push(
+        &self,
+        images: &[PushImage],
+        base: Option<&str>,
+        registry: &Registry,
+        context: &Context,
+    ) -> Outcome {
         let options = PushOptions {
             parallel: usize::from(self.parallel),
             chunk: u64::from(self.chunk) << 20,
             dry_run: self.dry_run,
             keep_digests: self.keep_digests,
         };
-        let report =
-            push(images, registry, options, &context.events, &context.cancel).await.map_err(failed)?;
+        let report = push(images, registry, options, &context.events, &context.cancel)
+            .await
+            .map_err(|e| failed(e, base))?;
         match self.output {
             OutputFormat::Json => output::json(&report)?,
             OutputFormat::Table => say(&table(&report)),
@@ -116,10 +127,17 @@ impl How {
     }
 }
 
-fn failed(error: PushError) -> CliError {
+fn failed(error: PushError, base: Option<&str>) -> CliError {
     match error {
         PushError::Cancelled | PushError::Store(StoreError::Cancelled) => CliError::cancelled(),
-        PushError::Base { .. } | PushError::Conflict { .. } => CliError::failed(error.to_string()),
+        PushError::Base { .. } => {
+            let base = base.unwrap_or("BASE");
+            CliError::failed(error.to_string()).with_hint(format!(
+                "it was built against {base}: `omk bundle push {base} TARGET` first, or push the whole that `omk bundle merge \
+                 {base} DELTA -o WHOLE` makes"
+            ))
+        }
+        PushError::Conflict { .. } => CliError::failed(error.to_string()),
         PushError::Store(StoreError::DigestMismatch { .. } | StoreError::SizeMismatch { .. }) => {
             CliError::failed(error.to_string())
                 .with_code(exit::DAMAGED)
@@ -135,16 +153,27 @@ fn table(report: &PushReport) -> String {
         PushState::Pushed if report.dry_run => "would be pushed",
         PushState::Pushed => "pushed",
         PushState::Present => "there",
-        PushState::Reduced => "pushed, other digest",
+        PushState::Reduced => "pushed",
     };
     let row = |i: &crate::registry::PushedImage| {
-        vec![i.target.to_string(), i.digest.short().to_owned(), word(i.state).to_owned()]
+        let mut state = word(i.state).to_owned();
+        if report.dry_run && i.partial && i.state == PushState::Pushed {
+            state += ", maybe with another digest";
+        }
+        if i.digest != i.source_digest {
+            state += ", other digest";
+        }
+        vec![i.target.to_string(), i.digest.short().to_owned(), state]
     };
     let rows: Vec<_> = report.images.iter().map(row).collect();
     let verb = if report.dry_run { "to send" } else { "sent" };
+    // A heading without a line below it says nothing.
+    let table = match rows.is_empty() {
+        true => String::new(),
+        false => output::table(&["IMAGE", "DIGEST", "STATE"], &rows) + "\n\n",
+    };
     format!(
-        "{}\n\n{}, {} {verb} ({}), {} taken over from other repositories, {} there; {:.1} s",
-        output::table(&["IMAGE", "DIGEST", "STATE"], &rows),
+        "{table}{}, {} {verb} ({}), {} taken over from other repositories, {} there; {:.1} s",
         output::count(report.images.len(), "image"),
         output::count(report.uploaded, "blob"),
         output::bytes(report.uploaded_bytes),
@@ -155,7 +184,7 @@ fn table(report: &PushReport) -> String {
 }
 
 pub(super) async fn bundle(args: PushArgs, context: Context) -> Outcome {
-    let mapping = args.how.mapping(&args.target)?;
+    let mapping = args.how.mapping(args.target.as_deref())?;
     let registry = Registry::new(args.how.registry.options()?)?;
     let bundle = Bundle::open(&args.bundle).await.map_err(|e| super::bundle::bundle_error(&e))?;
     let source: Arc<dyn BlobSource> = Arc::new(bundle.clone());
@@ -179,7 +208,8 @@ pub(super) async fn bundle(args: PushArgs, context: Context) -> Outcome {
         let (name, absent) = (found.name.to_string(), Arc::clone(&absent));
         images.push(PushImage { name, target, graph, source, absent });
     }
-    args.how.push(&images, &registry, &context).await
+    let base = bundle.delta().map(|d| d.base.as_str());
+    args.how.push(&images, base, &registry, &context).await
 }
 
 pub(super) async fn copy(args: CopyArgs, context: Context) -> Outcome {
@@ -218,5 +248,5 @@ pub(super) async fn copy(args: CopyArgs, context: Context) -> Outcome {
     }
     let (name, graph, absent) = (args.source.to_string(), Arc::new(graph), Arc::default());
     images.push(PushImage { name, target, graph, source, absent });
-    args.how.push(&images, &registry, &context).await
+    args.how.push(&images, None, &registry, &context).await
 }

@@ -219,9 +219,31 @@ async fn one_platform_of_an_index_is_told_when_it_changes_the_digest() {
     let strict =
         sent(std::slice::from_ref(&image), &client, PushOptions { keep_digests: true, ..SMALL }).await;
     assert!(strict.images.is_empty() && strict.failed[0].contains("--platform all"), "{strict:?}");
-    let report = sent(&[image], &client, SMALL).await;
+    let events = Arc::new(Recorder::default());
+    let dry = PushOptions { dry_run: true, ..SMALL };
+    let one = std::slice::from_ref(&image);
+    let foretold = push(one, &client, dry, &(events.clone() as _), &CancellationToken::new()).await.unwrap();
+    assert!(foretold.images[0].partial && foretold.images[0].state == PushState::Pushed, "{foretold:?}");
+    let warned = |events: &Recorder| {
+        let warns = |e: &Event| matches!(e, Event::Warning { message } if message.contains("--platform all"));
+        events.events().iter().filter(|e| warns(e)).count()
+    };
+    assert_eq!(warned(&events), 1, "a dry run says what may happen");
+    let events = Arc::new(Recorder::default());
+    let report = push(one, &client, SMALL, &(events.clone() as _), &CancellationToken::new()).await.unwrap();
     assert_eq!(report.images[0].state, PushState::Reduced, "{report:?}");
     assert_ne!(report.images[0].digest, *origin.root.digest());
+    assert_eq!(warned(&events), 1, "the warning names the way out");
+    // All is there then, whoever asks; and nothing is announced that is not sent.
+    let events = Arc::new(Recorder::default());
+    let again = push(one, &client, SMALL, &(events.clone() as _), &CancellationToken::new()).await.unwrap();
+    assert_eq!((again.images[0].state, again.uploaded), (PushState::Present, 0), "{again:?}");
+    assert_eq!(again.images[0].digest, report.images[0].digest);
+    let planned = |e: &Event| matches!(e, Event::TransferPlanned { bytes: 0, blobs: 0, skipped: 1.., .. });
+    assert!(events.events().iter().any(planned), "{:?}", events.events());
+    assert_eq!(warned(&events), 0);
+    let dry = sent(one, &client, dry).await;
+    assert_eq!((dry.images[0].state, dry.uploaded), (PushState::Present, 0), "{dry:?}");
     let name = format!("docker://{}/p/part:1", real.address);
     let folder = tempfile::tempdir().unwrap();
     run(
@@ -284,6 +306,12 @@ fn a_bundle_is_pushed_and_an_image_copied_by_command() {
     let (map, mapped) = (format!("{plain}/lab/={secure}/other/"), format!("{secure}/other/web:1"));
     let pushed = omk(home.path(), &[&push[..], &["--map", &map]].concat(), "");
     assert!(said(&pushed).contains(&mapped), "{}", said(&pushed));
+    let alone = ["bundle", "push", &bundle, "--registry-ca", &ca, "-o", "json", "--map"];
+    let pushed = omk(home.path(), &[&alone[..], &[&map]].concat(), "");
+    assert!(pushed.status.success() && said(&pushed).contains(&mapped), "{}", said(&pushed));
+    let pushed = omk(home.path(), &[&alone[..], &["quay.io=h.lan"]].concat(), "");
+    assert_eq!(pushed.status.code(), Some(2), "{}", said(&pushed));
+    assert!(said(&pushed).contains("no --map says where"), "{}", said(&pushed));
     let target = format!("oci://{secure}/copied/web");
     let copy = ["image", "copy", &name, &target, "--plain-http", &plain, "--registry-ca", &ca];
     let copied = omk(home.path(), &copy, "");
@@ -314,6 +342,7 @@ fn a_bundle_is_pushed_and_an_image_copied_by_command() {
     assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
     let text = said(&refused);
     assert!(text.contains("push its base first") && text.contains("\n  sha256:"), "{text}");
+    assert!(text.contains("built against web.tar: `omk bundle push web.tar"), "{text}");
     let there = push(&format!("oci://{secure}/mirror"), &["--registry-ca", &ca]);
     assert_eq!(there.status.code(), Some(0), "{}", said(&there));
     let mounted = push(&format!("oci://{plain}/elsewhere"), &["--plain-http", &plain]);

@@ -9,7 +9,8 @@ use crate::oci::{Digest, ImageRef};
 /// longest FROM that fits counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapping {
-    target: String,
+    /// None: the rules give every name.
+    target: Option<String>,
     rules: Vec<(String, String)>,
 }
 
@@ -22,9 +23,16 @@ impl Mapping {
         let bare = bare(target);
         let probe = format!("{bare}/x");
         match probe.parse::<ImageRef>() {
-            Ok(image) if image.name() == probe => Ok(Self { target: bare.to_owned(), rules: Vec::new() }),
+            Ok(image) if image.name() == probe => {
+                Ok(Self { target: Some(bare.to_owned()), rules: Vec::new() })
+            }
             _ => Err(format!("{target:?} is no registry; write oci://HOST[:PORT]/PATH")),
         }
+    }
+
+    /// Rules alone, which must have a name for every image.
+    pub fn by_rules() -> Self {
+        Self { target: None, rules: Vec::new() }
     }
 
     /// Adds `FROM=TO`. FROM is the beginning of a complete name up to a whole part, such as `docker.io/library/`; TO
@@ -57,9 +65,15 @@ impl Mapping {
             (rest.is_empty() || rest.starts_with('/')).then(|| rest.to_owned())
         };
         let rules = self.rules.iter().filter_map(|(from, to)| Some((from.len(), to, rest(from)?)));
-        let new = match rules.max_by_key(|(length, ..)| *length) {
-            Some((_, to, rest)) => format!("{to}{rest}"),
-            None => format!("{}/{}", self.target, image.repository()),
+        let new = match (rules.max_by_key(|(length, ..)| *length), &self.target) {
+            (Some((_, to, rest)), _) => format!("{to}{rest}"),
+            (None, Some(target)) => format!("{target}/{}", image.repository()),
+            (None, None) => {
+                return Err(format!(
+                    "no --map says where {image} goes; add one whose FROM its name begins with, or a target oci://HOST/PATH for \
+                     all that have none"
+                ));
+            }
         };
         let full = match image.tag() {
             Some(tag) => format!("{new}:{tag}"),
@@ -68,9 +82,9 @@ impl Mapping {
         full.parse().map_err(|e| format!("{image} cannot be called {full}: {e}"))
     }
 
-    /// `HOST[:PORT]/PATH`.
-    pub fn target(&self) -> &str {
-        &self.target
+    /// `HOST[:PORT]/PATH`, where there is one for every image.
+    pub fn target(&self) -> Option<&str> {
+        self.target.as_deref()
     }
 }
 
@@ -92,6 +106,10 @@ mod tests {
         let plain = Mapping::new("oci://h.lan:5000/p/").unwrap();
         assert_eq!(map(&plain, "nginx:1"), "h.lan:5000/p/library/nginx:1");
         assert_eq!(map(&plain, "quay.io/a/b:2"), "h.lan:5000/p/a/b:2");
+        let alone = Mapping::by_rules().with_rule("docker.io=h.lan").unwrap();
+        assert_eq!(map(&alone, "nginx:1"), "h.lan/library/nginx:1");
+        let none = alone.apply(&"quay.io/a/b:2".parse().unwrap(), &Digest::sha256(b"x")).unwrap_err();
+        assert!(none.contains("no --map says where quay.io/a/b:2 goes"), "{none}");
         let ruled = plain.with_rule("docker.io/library/=oci://h.lan:5000/hub/").unwrap();
         let ruled = ruled.with_rule("docker.io=h.lan:5000/docker").unwrap();
         assert_eq!(map(&ruled, "nginx:1"), "h.lan:5000/hub/nginx:1", "the longest counts");

@@ -6,28 +6,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::{Registry, RegistryError};
-use crate::copy::{Job, copy_blob};
+use crate::copy::Job;
 use crate::event::{Event, Events};
 use crate::graph::ImageGraph;
-use crate::oci::media::{self, Kind};
-use crate::oci::{Descriptor, Digest, ImageRef, MAX_MANIFEST_BYTES, Manifest};
-use crate::store::{BlobSource, StoreError, read_verified};
+use crate::oci::{Digest, ImageRef};
+use crate::store::{BlobSource, StoreError};
 
+mod blobs;
 mod destination;
+mod finish;
 mod map;
 mod upload;
 
-use destination::{Destination, Writer};
+use blobs::{Counts, Looked, at_the_registry, look, needs, settle};
+use destination::Writer;
+use finish::finish;
 pub use map::Mapping;
-
-/// Times that a blob is sent from its start because the registry lost what it had of it.
-const ATTEMPTS: u32 = 6;
 
 /// An image and the name that it gets.
 #[derive(Clone)]
@@ -70,7 +69,7 @@ impl Default for PushOptions {
 pub enum PushState {
     /// It was put there, or would be.
     Pushed,
-    /// It was there under this name.
+    /// It was there under this name; or what an earlier push had to make of it was ([`PushedImage::partial`]).
     Present,
     /// An index of the platforms that were at hand was put there: it has another digest.
     Reduced,
@@ -85,8 +84,13 @@ pub struct PushedImage {
     pub target: ImageRef,
     /// What that name stands for now.
     pub digest: Digest,
+    /// What its name stands for where it comes from.
+    pub source_digest: Digest,
     /// What was done.
     pub state: PushState,
+    /// Whether it is an index of which platforms are not at hand. Some registries take none such, and are given one of the
+    /// platforms that are: `digest` is another one then.
+    pub partial: bool,
 }
 
 /// What a push did. Sizes are bytes.
@@ -151,23 +155,6 @@ pub enum PushError {
     Cancelled,
 }
 
-#[derive(Default)]
-struct Counts {
-    uploaded: usize,
-    uploaded_bytes: u64,
-    mounted: usize,
-    present: usize,
-}
-
-/// A blob, who has it, and the repositories that need it.
-struct Need {
-    blob: Descriptor,
-    source: Arc<dyn BlobSource>,
-    places: Vec<Destination>,
-    /// Whether the source does not have it.
-    absent: bool,
-}
-
 /// Pushes images to one or more registries.
 ///
 /// # Errors
@@ -195,9 +182,15 @@ pub async fn push(
         let needs = needs(images, at);
         at_the_registry(&needs, options).await?;
         events.emit(Event::Phase { name: "push", total: Some(images.len() as u64) });
-        let bytes = needs.iter().fold(0u64, |n, need| n.saturating_add(need.blob.size()));
+        // All are asked for before anything is said of how much is to be sent. In their order, the largest first.
+        let looked: Vec<Looked> =
+            stream::iter(needs).map(look).buffered(options.parallel.max(1)).try_collect().await?;
         if !options.dry_run {
-            events.emit(Event::TransferPlanned { node: None, blobs: needs.len() as u64, bytes, skipped: 0 });
+            let sum = |sizes: &mut dyn Iterator<Item = u64>| sizes.fold(0, u64::saturating_add);
+            let blobs = looked.iter().filter_map(Looked::to_send).count() as u64;
+            let bytes = sum(&mut looked.iter().filter_map(Looked::to_send));
+            let skipped = sum(&mut looked.iter().map(Looked::size)).saturating_sub(bytes);
+            events.emit(Event::TransferPlanned { node: None, blobs, bytes, skipped });
         }
         let job = Job {
             events: Arc::clone(events),
@@ -205,8 +198,8 @@ pub async fn push(
             node: None,
             parallel: options.parallel,
         };
-        let counts: Vec<Counts> = stream::iter(needs)
-            .map(|need| settle(need, options, &job))
+        let counts: Vec<Counts> = stream::iter(looked)
+            .map(|one| settle(one, options, &job))
             .buffer_unordered(options.parallel.max(1))
             .try_collect()
             .await?;
@@ -240,6 +233,9 @@ pub async fn push(
     }
     pushed.sort_by(|a, b| a.target.cmp(&b.target));
     failed.sort();
+    if options.dry_run {
+        foretell(&pushed, options, events);
+    }
     Ok(PushReport {
         dry_run: options.dry_run,
         images: pushed,
@@ -250,6 +246,25 @@ pub async fn push(
         present: counts.iter().map(|c| c.present).sum(),
         duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
     })
+}
+
+/// Whether a registry takes an index with platforms missing shows only when it is sent.
+fn foretell(images: &[PushedImage], options: PushOptions, events: &Events) {
+    let mut partial = images.iter().filter(|i| i.partial && i.state == PushState::Pushed);
+    let Some(first) = partial.next() else { return };
+    let which = match partial.count() {
+        0 => format!("{} is an index with platforms missing", first.target),
+        n => format!("{} and {n} more are indexes with platforms missing", first.target),
+    };
+    let then = if options.keep_digests {
+        "refused (--keep-digests)"
+    } else {
+        "replaced by one of the platforms that are there, with another digest"
+    };
+    let message = format!(
+        "{which}: where the registry takes none such, as docker-registry, it is {then}; --platform all takes every platform, and the digest stays"
+    );
+    events.emit(Event::Warning { message });
 }
 
 impl PushImage {
@@ -265,39 +280,6 @@ impl PushImage {
     }
 }
 
-/// That the registry has what the source does not, in a repository of this push.
-async fn at_the_registry(needs: &[Need], options: PushOptions) -> Result<(), PushError> {
-    let there = |need: &Need| {
-        let (places, blob) = (need.places.clone(), need.blob.clone());
-        async move {
-            for place in &places {
-                let there = place.has("blobs", blob.digest()).await?;
-                let mounts = if options.dry_run {
-                    place.may_mount(&blob)
-                } else {
-                    !there && place.mount(&blob).await?
-                };
-                if there || mounts {
-                    return Ok(None);
-                }
-            }
-            let registry = places.first().map(|p| p.image.registry().to_owned());
-            Ok::<_, PushError>(registry.map(|registry| (registry, blob)))
-        }
-    };
-    let asked: Vec<_> = needs.iter().filter(|n| n.absent).map(there).collect();
-    let lacking: Vec<(String, Descriptor)> = stream::iter(asked)
-        .buffer_unordered(options.parallel.max(1))
-        .try_filter_map(|found| async move { Ok(found) })
-        .try_collect()
-        .await?;
-    let Some((registry, _)) = lacking.first().cloned() else { return Ok(()) };
-    let bytes = lacking.iter().fold(0u64, |n, (_, b)| n.saturating_add(b.size()));
-    let mut missing: Vec<Digest> = lacking.into_iter().map(|(_, b)| b.digest().clone()).collect();
-    missing.sort();
-    Err(PushError::Base { registry, missing, bytes })
-}
-
 fn check_names(images: &[PushImage]) -> Result<(), PushError> {
     let mut owners: BTreeMap<&ImageRef, &PushImage> = BTreeMap::new();
     for image in images {
@@ -309,195 +291,4 @@ fn check_names(images: &[PushImage]) -> Result<(), PushError> {
         }
     }
     Ok(())
-}
-
-/// Each blob once, the largest first, with every repository that needs it.
-fn needs(images: &[PushImage], at: impl Fn(&ImageRef) -> Option<Destination>) -> Vec<Need> {
-    let mut seen = BTreeSet::new();
-    let mut all: BTreeMap<(String, Digest), Need> = BTreeMap::new();
-    for image in images {
-        for blob in image.graph.blobs.iter().filter(|b| b.kind() == Kind::Blob) {
-            if !seen.insert((image.target.name(), blob.digest().clone())) {
-                continue;
-            }
-            let Some(place) = at(&image.target) else { continue };
-            let key = (image.target.registry().to_owned(), blob.digest().clone());
-            let need = all.entry(key).or_insert_with(|| Need {
-                blob: blob.clone(),
-                source: Arc::clone(&image.source),
-                places: Vec::new(),
-                absent: image.absent.contains(blob.digest()),
-            });
-            need.places.push(place);
-        }
-    }
-    let mut all: Vec<Need> = all.into_values().collect();
-    all.sort_by_key(|need| std::cmp::Reverse(need.blob.size()));
-    all
-}
-
-/// Brings a blob to every repository that needs it.
-async fn settle(need: Need, options: PushOptions, job: &Job) -> Result<Counts, PushError> {
-    let mut counts = Counts::default();
-    let mut missing = Vec::new();
-    for place in need.places {
-        if place.has("blobs", need.blob.digest()).await? {
-            counts.present += 1;
-        } else {
-            missing.push(place);
-        }
-    }
-    let mut there = counts.present > 0;
-    for place in missing {
-        if options.dry_run {
-            if there || place.may_mount(&need.blob) {
-                counts.mounted += 1;
-            } else {
-                (counts.uploaded, counts.uploaded_bytes) = (1, need.blob.size());
-            }
-        } else if place.mount(&need.blob).await? {
-            counts.mounted += 1;
-        } else if need.absent {
-            // Another repository of the registry has it, and the registry does not let this one take it over.
-            let registry = place.image.registry().to_owned();
-            let (missing, bytes) = (vec![need.blob.digest().clone()], need.blob.size());
-            return Err(PushError::Base { registry, missing, bytes });
-        } else {
-            send(need.source.as_ref(), &place, &need.blob, job).await?;
-            counts.uploaded += 1;
-            counts.uploaded_bytes += need.blob.size();
-        }
-        there = true;
-    }
-    Ok(counts)
-}
-
-/// Sends a blob, and anew from its start when the registry has lost what it had of it.
-async fn send(
-    source: &dyn BlobSource,
-    place: &Destination,
-    blob: &Descriptor,
-    job: &Job,
-) -> Result<(), StoreError> {
-    let mut attempt = 1;
-    loop {
-        match copy_blob(source, place, blob, job).await {
-            Ok(_) => return Ok(()),
-            Err(error @ StoreError::Lost { .. }) if attempt < ATTEMPTS => {
-                job.events.emit(Event::Retry {
-                    what: format!("upload of {} to {}", blob.digest(), place.image.name()),
-                    reason: error.to_string(),
-                    delay_ms: 0,
-                });
-                attempt += 1;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Manifests, then the tag.
-async fn finish(
-    image: &PushImage,
-    place: Option<Destination>,
-    options: PushOptions,
-    events: &Events,
-) -> Result<PushedImage, PushError> {
-    let root = &image.graph.root;
-    let pushed = |digest: &Digest, state| PushedImage {
-        name: image.name.clone(),
-        target: image.target.clone(),
-        digest: digest.clone(),
-        state,
-    };
-    let Some(place) = place else { return Err(PushError::Cancelled) };
-    let there = match image.target.tag() {
-        Some(tag) => place.tagged(tag).await?.as_ref() == Some(root.digest()),
-        None => place.has("manifests", root.digest()).await?,
-    };
-    if there {
-        return Ok(pushed(root.digest(), PushState::Present));
-    }
-    if options.dry_run {
-        return Ok(pushed(root.digest(), PushState::Pushed));
-    }
-    for document in image.graph.blobs.iter().filter(|b| b.kind() != Kind::Blob && b.digest() != root.digest())
-    {
-        if !place.has("manifests", document.digest()).await? {
-            let bytes = bytes_of(image, document).await?;
-            put(&place, &document.digest().to_string(), document, &bytes).await?;
-        }
-    }
-    let bytes = bytes_of(image, root).await?;
-    // By its digest first: a tag is what makes it visible.
-    match put(&place, &root.digest().to_string(), root, &bytes).await {
-        Ok(()) => {
-            if let Some(tag) = image.target.tag() {
-                place.put_manifest(tag, root.media_type(), &bytes).await?;
-            }
-            Ok(pushed(root.digest(), PushState::Pushed))
-        }
-        Err(PushError::Registry(refusal)) => {
-            let Some(reduced) = reduced(image, root, &bytes, &refusal) else { return Err(refusal.into()) };
-            let (Some(tag), false) = (image.target.tag(), options.keep_digests) else {
-                let advice = "it takes no index whose other platforms are missing: build the bundle with --platform all";
-                let (what, registry) = (image.target.to_string(), image.target.registry().to_owned());
-                let reason = format!("{advice} ({refusal})");
-                return Err(RegistryError::Protocol { what, registry, reason }.into());
-            };
-            let digest = Digest::sha256(&reduced);
-            place.put_manifest(tag, root.media_type(), &reduced).await?;
-            let message = format!(
-                "{}: the registry takes no index with platforms missing, and was given one of those that are there: its digest is {digest}, not {}",
-                image.target,
-                root.digest()
-            );
-            events.emit(Event::Warning { message });
-            Ok(pushed(&digest, PushState::Reduced))
-        }
-        Err(other) => Err(other),
-    }
-}
-
-async fn bytes_of(image: &PushImage, document: &Descriptor) -> Result<Bytes, PushError> {
-    if let Some(bytes) = image.graph.documents.get(document.digest()) {
-        return Ok(bytes.clone());
-    }
-    Ok(read_verified(image.source.as_ref(), document, MAX_MANIFEST_BYTES).await?)
-}
-
-/// Puts a manifest, and lists it among its subject's referrers where the registry does not do so itself.
-async fn put(
-    place: &Destination,
-    reference: &str,
-    document: &Descriptor,
-    bytes: &Bytes,
-) -> Result<(), PushError> {
-    let headers = place.put_manifest(reference, document.media_type(), bytes).await?;
-    let Ok(Manifest::Image(manifest)) = Manifest::parse(document, bytes) else { return Ok(()) };
-    let Some(subject) = &manifest.subject else { return Ok(()) };
-    if !headers.contains_key("oci-subject") {
-        place.list_referrer(subject.digest(), document, bytes).await?;
-    }
-    Ok(())
-}
-
-/// The same index with those entries alone that are at hand; nothing where it has all, or where something else was
-/// refused.
-fn reduced(image: &PushImage, root: &Descriptor, bytes: &[u8], refusal: &RegistryError) -> Option<Bytes> {
-    let about_entries = match refusal {
-        RegistryError::NotFound { .. } => true,
-        RegistryError::Status { status, .. } => matches!(status.as_u16(), 400 | 412 | 422),
-        _ => false,
-    };
-    if !about_entries || media::kind(root.media_type()) != Kind::Index {
-        return None;
-    }
-    let have: BTreeSet<String> = image.graph.blobs.iter().map(|b| b.digest().to_string()).collect();
-    let mut index: serde_json::Value = serde_json::from_slice(bytes).ok()?;
-    let entries = index.get_mut("manifests")?.as_array_mut()?;
-    let before = entries.len();
-    entries.retain(|e| e.get("digest").and_then(|d| d.as_str()).is_some_and(|d| have.contains(d)));
-    let shrunk = !entries.is_empty() && entries.len() < before;
-    shrunk.then(|| serde_json::to_vec(&index).ok().map(Bytes::from)).flatten()
 }
