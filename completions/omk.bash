@@ -2007,7 +2007,7 @@ _omk() {
             return 0
             ;;
         omk__subcmd__login)
-            opts="-u -o -h -V --username --password-stdin --plain-http --registry-ca --auth-file --output --progress --help --version"
+            opts="-u -o -h -V --username --password-stdin --plain-http --registry-ca --config --auth-file --output --progress --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2021,7 +2021,15 @@ _omk() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --plain-http)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --registry-ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

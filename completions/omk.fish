@@ -258,7 +258,7 @@ complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcomma
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from extract" -l base-name -d 'The repository of images that another tool named by a tag only, such as quay.io/acme/web' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from extract" -s o -l output -d 'The folder to write into' -r -F
-complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from extract" -l only -d 'Only these: images, or the name of a folder in the bundle (charts, manifests, files)' -r
+complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from extract" -l only -d 'Only these: images, charts, manifests, files, or another folder in the bundle. Of several kinds those are taken that it has' -r
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from extract" -l summary -d 'How the summary is printed' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'"
 complete -c omk -n "__fish_omk_using_subcommand bundle; and __fish_seen_subcommand_from extract" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
@@ -748,7 +748,9 @@ none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand image; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand login" -s u -l username -d 'The user' -r
+complete -c omk -n "__fish_omk_using_subcommand login" -l plain-http -d 'Speak plain HTTP to the registry: whoever is between can read the password. Alone it means HOST; what other commands are given (--plain-http HOST) is taken too' -r
 complete -c omk -n "__fish_omk_using_subcommand login" -l registry-ca -d 'Trust the certificates in this PEM file beside the system\'s' -r -F
+complete -c omk -n "__fish_omk_using_subcommand login" -l config -d 'Read omk\'s configuration from this file [default: ~/.config/omk/config.yaml, if it is there]' -r -F
 complete -c omk -n "__fish_omk_using_subcommand login" -l auth-file -d 'Keep the login in this file [default: REGISTRY_AUTH_FILE, else DOCKER_CONFIG/config.json, else ~/.docker/config.json]' -r -F
 complete -c omk -n "__fish_omk_using_subcommand login" -s o -l output -d 'How the result is printed' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'"
@@ -758,7 +760,6 @@ plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
 complete -c omk -n "__fish_omk_using_subcommand login" -l password-stdin -d 'Read the password or access token from standard input, else from the environment variable OMK_REGISTRY_PASSWORD'
-complete -c omk -n "__fish_omk_using_subcommand login" -l plain-http -d 'Speak plain HTTP to the registry: whoever is between can read the password'
 complete -c omk -n "__fish_omk_using_subcommand login" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand login" -s V -l version -d 'Print version'
 complete -c omk -n "__fish_omk_using_subcommand logout" -l auth-file -d 'Keep the login in this file [default: REGISTRY_AUTH_FILE, else DOCKER_CONFIG/config.json, else ~/.docker/config.json]' -r -F

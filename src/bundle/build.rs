@@ -2,6 +2,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -10,19 +11,20 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::BundleImage;
-use super::artifact::{Artifact, Content, PackedArtifact};
+use super::artifact::{Artifact, PackedArtifact};
 use super::delta::{Base, DELTA_FILE, Delta};
 use super::index::{self, DOCKER_FILE, INDEX_FILE, Index, LAYOUT, LAYOUT_FILE};
 use super::output::check_output;
 use super::referrers::{Referred, referred};
+use super::transfers::{own_transfers, transfers};
 use super::write::{into_folder, into_tar};
-use crate::copy::{Job, Transfer};
+use crate::copy::Job;
 use crate::event::{Event, Events};
 use crate::graph::ImageGraph;
 use crate::oci::{Descriptor, Digest, ImageRef, Platform};
 use crate::registry::{Referrer, Registry};
 use crate::store::archive::Stamp;
-use crate::store::{AnyOf, BlobSource, FilesSource, MemoryStore, StoreError};
+use crate::store::{BlobSource, StoreError};
 
 /// Where images come from: a registry, a cache, another bundle.
 #[async_trait]
@@ -69,6 +71,11 @@ pub trait Upstream: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Whether a registry (`HOST[:PORT]`) is spoken to by plain HTTP: for messages, which name the option.
+    fn is_plain(&self, _registry: &str) -> bool {
+        false
+    }
+
     /// Bytes of blobs that were given so far without fetching them.
     fn kept(&self) -> u64 {
         0
@@ -89,6 +96,10 @@ impl Upstream for Registry {
 
     fn blobs(&self, image: &ImageRef, events: &Events) -> Arc<dyn BlobSource> {
         Arc::new(self.repository(image, events))
+    }
+
+    fn is_plain(&self, registry: &str) -> bool {
+        self.options().is_plain(registry)
     }
 
     async fn resolve(
@@ -167,6 +178,8 @@ pub struct BuildReport {
     pub in_base: Option<(usize, u64)>,
     /// Bytes that were fetched in this run.
     pub fetched: u64,
+    /// Bytes of charts, manifests and files that were written in this run: they were at hand.
+    pub own: u64,
     /// Bytes that an interrupted run had fetched.
     pub resumed: u64,
     /// Bytes that came out of the image cache.
@@ -312,7 +325,8 @@ pub async fn build(
     }
     events.emit(Event::Phase { name: "pull", total: Some(blobs.len() as u64) });
     let mut transfers = transfers(&all, &documents, upstream, events);
-    transfers.extend(own_transfers(&request.artifacts));
+    let own = Arc::new(AtomicU64::new(0));
+    transfers.extend(own_transfers(&request.artifacts, &own));
     if let Some(delta) = &delta {
         transfers.retain(|t| !delta.absent.contains_key(t.blob.digest()));
     }
@@ -322,7 +336,8 @@ pub async fn build(
         Form::Tar => into_tar(&request.output, seen, &blobs, texts, transfers, &job).await?,
         Form::Folder => into_folder(&request.output, seen, &blobs, texts, transfers, &job).await?,
     };
-    let cached = upstream.kept().min(copied.moved);
+    let own = own.load(Ordering::Relaxed).min(copied.moved);
+    let cached = upstream.kept().min(copied.moved - own);
     Ok(BuildReport {
         output: request.output.clone(),
         size,
@@ -332,7 +347,8 @@ pub async fn build(
         referrers: referred.len(),
         blobs: blobs.len(),
         in_base: delta.map(|d| (d.absent.len(), d.bytes())),
-        fetched: copied.moved - cached,
+        fetched: copied.moved - own - cached,
+        own,
         resumed: copied.resumed,
         cached,
         duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -456,71 +472,6 @@ pub(super) fn texts(
         (INDEX_FILE.to_owned(), serde_json::to_vec(&index).map_err(json)?),
         (DOCKER_FILE.to_owned(), index::docker_manifest(images).map_err(json)?),
     ])
-}
-
-type Sources = Vec<Arc<dyn BlobSource>>;
-
-/// Repositories that are asked for one blob.
-const MAX_PLACES: usize = 4;
-
-/// Documents are in memory already; every other blob is read from the repository of the first image that has it, and
-/// where that repository has lost it, from that of another one.
-fn transfers(
-    images: &[BundleImage],
-    documents: &BTreeMap<Digest, bytes::Bytes>,
-    upstream: &dyn Upstream,
-    events: &Events,
-) -> Vec<Transfer> {
-    let memory = MemoryStore::new();
-    documents.values().for_each(|b| drop(memory.insert("", b.clone())));
-    let memory: Arc<dyn BlobSource> = Arc::new(memory);
-    let mut all = Vec::new();
-    let mut places: BTreeMap<&Digest, (&Descriptor, Sources)> = BTreeMap::new();
-    for image in images {
-        let remote = upstream.blobs(&image.graph.image, events);
-        for blob in &image.graph.blobs {
-            if documents.contains_key(blob.digest()) {
-                all.push(Transfer { blob: blob.clone(), source: Arc::clone(&memory) });
-                continue;
-            }
-            let (_, known) = places.entry(blob.digest()).or_insert_with(|| (blob, Vec::new()));
-            if known.len() < MAX_PLACES {
-                known.push(Arc::clone(&remote));
-            }
-        }
-    }
-    for (blob, known) in places.into_values() {
-        let mut known = known.into_iter();
-        let Some(first) = known.next() else { continue };
-        let source: Arc<dyn BlobSource> =
-            if known.len() == 0 { first } else { Arc::new(AnyOf::new(first, known)) };
-        all.push(Transfer { blob: blob.clone(), source });
-    }
-    all
-}
-
-/// The bytes of artifacts, which are at hand.
-fn own_transfers(artifacts: &[PackedArtifact]) -> Vec<Transfer> {
-    let (memory, mut files, mut others) = (MemoryStore::new(), BTreeMap::new(), BTreeMap::new());
-    for packed in artifacts {
-        packed.artifact.documents.values().for_each(|b| drop(memory.insert("", b.clone())));
-        for (blob, content) in &packed.contents {
-            match content {
-                Content::Bytes(bytes) => drop(memory.insert("", bytes.clone())),
-                Content::File(path, ..) => drop(files.insert(blob.digest().clone(), path.clone())),
-                Content::Source(_, source) => drop(others.insert(blob.digest().clone(), Arc::clone(source))),
-            }
-        }
-    }
-    let memory: Arc<dyn BlobSource> = Arc::new(memory);
-    let on_disk: Arc<dyn BlobSource> = Arc::new(FilesSource::new(files.clone()));
-    let blobs = artifacts.iter().flat_map(|a| a.artifact.blobs());
-    let source = |blob: &Descriptor| match others.get(blob.digest()) {
-        Some(source) => source,
-        None if files.contains_key(blob.digest()) => &on_disk,
-        None => &memory,
-    };
-    blobs.map(|blob| Transfer { blob: blob.clone(), source: Arc::clone(source(blob)) }).collect()
 }
 
 fn built(image: &BundleImage) -> Vec<BuiltImage> {

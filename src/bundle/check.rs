@@ -1,11 +1,13 @@
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::open::{Bundle, BundleError};
+use super::delta::Delta;
+use super::error::BundleError;
+use super::open::Bundle;
 use super::opening::Opening;
 use super::volume::{self, BadVolume};
 use crate::event::{Event, Events};
@@ -65,17 +67,66 @@ pub async fn verify(
 /// # Errors
 /// As [`verify`].
 pub async fn verify_opened(opening: &Opening) -> Result<VerifyReport, BundleError> {
+    Ok(checked(opening).await?.0)
+}
+
+/// What the check of one of several bundles found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Verified {
+    /// As they were given: one, or those of the volumes.
+    pub paths: Vec<PathBuf>,
+    /// Of this bundle by itself.
+    #[serde(flatten)]
+    pub report: VerifyReport,
+    /// Of a delta that was given together with other bundles: what it leaves out and none of these has whole. Empty: they
+    /// are all that it needs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lacks: Option<Vec<Digest>>,
+}
+
+/// Verifies every bundle that the paths of an opening name (volumes belong together, any other path is a bundle of its
+/// own) and holds deltas among them against the others, in the order in which they were given.
+///
+/// # Errors
+/// As [`verify`], of the first bundle that cannot be read so far.
+pub async fn verify_together(opening: &Opening) -> Result<Vec<Verified>, BundleError> {
+    let apart = opening.apart().await?;
+    let (mut all, mut held) = (Vec::new(), Vec::new());
+    for one in &apart {
+        let (report, bundle) = checked(one).await?;
+        let bad: BTreeSet<&str> = report.bad.iter().map(|b| b.entry.as_str()).collect();
+        let stored = bundle.iter().flat_map(Bundle::stored);
+        let whole: BTreeMap<Digest, u64> =
+            stored.filter(|(digest, _)| !bad.contains(digest.layout_path().as_str())).collect();
+        held.push((whole, bundle.as_ref().and_then(Bundle::delta).cloned()));
+        all.push(Verified { paths: one.paths.clone(), report, lacks: None });
+    }
+    if all.len() > 1 {
+        for (verified, (_, delta)) in all.iter_mut().zip(&held) {
+            let has = |(digest, size): &(&Digest, &u64)| {
+                held.iter().any(|(whole, _)| whole.get(*digest) == Some(*size))
+            };
+            let lacks = |d: &Delta| d.absent.iter().filter(|b| !has(b)).map(|(d, _)| d.clone()).collect();
+            verified.lacks = delta.as_ref().map(lacks);
+        }
+    }
+    Ok(all)
+}
+
+/// Gives also the bundle, if it could be opened.
+async fn checked(opening: &Opening) -> Result<(VerifyReport, Option<Bundle>), BundleError> {
     let Opening { events, cancel, .. } = opening;
     let Some(set) = opening.volumes().await? else {
-        return Ok(blobs(&Bundle::load(opening).await?, events, cancel).await?.0);
+        let bundle = Bundle::load(opening).await?;
+        return Ok((blobs(&bundle, events, cancel).await?.0, Some(bundle)));
     };
     // Every byte is read once: what the digests of blobs prove need not be held against the hashes of chunks.
-    let (mut report, good) = match Bundle::load(opening).await {
+    let (mut report, good, bundle) = match Bundle::load(opening).await {
         Ok(bundle) => {
             let (report, good) = blobs(&bundle, events, cancel).await?;
             let mut places: Vec<_> = good.iter().filter_map(|d| bundle.place(d)).collect();
             places.sort_by_key(|r| r.start);
-            (report, places)
+            (report, places, bundle)
         }
         Err(BundleError::Store(StoreError::Cancelled)) => return Err(StoreError::Cancelled.into()),
         Err(error) => {
@@ -92,14 +143,14 @@ pub async fn verify_opened(opening: &Opening) -> Result<VerifyReport, BundleErro
             return if bad.is_empty() {
                 Err(error)
             } else {
-                Ok(VerifyReport { bytes, bad_volumes: bad, ..report })
+                Ok((VerifyReport { bytes, bad_volumes: bad, ..report }, None))
             };
         }
     };
     let (bad, bytes) = volume::check(&set, &good, events, cancel).await?;
     report.bad_volumes = bad;
     report.bytes = report.bytes.saturating_add(bytes);
-    Ok(report)
+    Ok((report, Some(bundle)))
 }
 
 /// Gives also the blobs that are what their digests say.

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::build::{BuildError, Upstream, resolve};
+use super::error::BundleError;
 use super::lock::{Lock, LockError, Pinned};
-use super::open::{Bundle, BundleError};
+use super::open::Bundle;
 use crate::event::Events;
 use crate::oci::{Digest, ImageRef};
 

@@ -10,7 +10,7 @@ use super::build::{BuildError, ordered, texts};
 use super::delta::DELTA_FILE;
 use super::index::{DOCKER_FILE, docker_manifest};
 use super::open::Bundle;
-use super::output::check_output;
+use super::output::{check_docker_output, check_output};
 use super::pour::{self, Entry, Sink, pour};
 use super::referrers::{Referred, about};
 use super::write::{Texts, into_folder, into_tar};
@@ -102,8 +102,12 @@ pub async fn export(
     events.emit(Event::Phase { name: "export", total: Some(blobs.len() as u64) });
     let size = match target {
         Target::Folder(path) => write(bundle, &path, Form::Folder, texts, &blobs, events, cancel).await?,
-        Target::OciArchive(To::File(path)) | Target::DockerArchive(To::File(path)) => {
+        Target::OciArchive(To::File(path)) => {
             write(bundle, &path, Form::Tar, texts, &blobs, events, cancel).await?
+        }
+        Target::DockerArchive(To::File(path)) => {
+            check_docker_output(&path, &[bundle.path().to_owned()])?;
+            written(bundle, &path, Form::Tar, texts, &blobs, events, cancel).await?
         }
         Target::OciArchive(To::Stream(out)) | Target::DockerArchive(To::Stream(out)) => {
             let texts = texts.into_iter().map(|(name, bytes)| Entry::Text(name, bytes));
@@ -155,6 +159,19 @@ pub(super) async fn write(
     cancel: &CancellationToken,
 ) -> Result<u64, BuildError> {
     check_output(path, form, &[bundle.path().to_owned()])?;
+    written(bundle, path, form, texts, blobs, events, cancel).await
+}
+
+/// As [`write`], where the caller has looked at what stands there.
+async fn written(
+    bundle: &Bundle,
+    path: &std::path::Path,
+    form: Form,
+    texts: Texts,
+    blobs: &[Descriptor],
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<u64, BuildError> {
     let source: Arc<dyn BlobSource> = Arc::new(bundle.clone());
     let transfer = |blob: &Descriptor| Transfer { blob: blob.clone(), source: Arc::clone(&source) };
     let transfers = blobs.iter().map(transfer).collect();

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -13,12 +14,15 @@ use crate::event::{Event, Events};
 use crate::oci::{Descriptor, Hasher};
 use crate::store::{BlobSource as _, StoreError, blocking, check, parent, sync_folder};
 
+/// What a bundle of omk may have beside its images.
+const FOLDERS: [&str; 3] = ["charts", "manifests", "files"];
+
 /// What to take out of a bundle.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct What {
     /// The images, as an OCI image layout.
     pub images: bool,
-    /// Everything below these folders.
+    /// Everything below these folders, of which one must be there unless images are taken too.
     pub folders: Vec<String>,
     /// Everything beside the images.
     pub every_file: bool,
@@ -33,6 +37,9 @@ pub struct Extracted {
     pub images: usize,
     /// Files that are no images, sorted.
     pub files: Vec<String>,
+    /// Folders that were asked for and that the bundle does not have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<String>,
     /// Bytes of all.
     pub size: u64,
 }
@@ -51,8 +58,16 @@ pub async fn extract(
     let all = contents(bundle).map_err(BuildError::Begin)?;
     let below =
         |name: &str, folder: &String| name.strip_prefix(folder.as_str()).is_some_and(|r| r.starts_with('/'));
-    if let Some(lacks) = what.folders.iter().find(|f| !all.iter().any(|c| below(&c.path, f))) {
-        let text = format!("{} has nothing below {lacks}/", bundle.path().display());
+    let lacks = |f: &&String| !all.iter().any(|c| below(&c.path, f));
+    let absent: Vec<String> = what.folders.iter().filter(lacks).cloned().collect();
+    // Of kinds that bundles have, what there is can be taken; a word that is none is a slip.
+    let slip = absent.iter().find(|f| !FOLDERS.contains(&f.as_str()));
+    let nothing = absent.first().filter(|_| !what.images && absent.len() == what.folders.len());
+    if let Some(lacks) = slip.or(nothing) {
+        let tops = all.iter().filter_map(|c| c.path.split_once('/')).map(|(top, _)| top.to_owned());
+        let has: BTreeSet<String> = tops.chain(["images".to_owned()]).collect();
+        let has = has.into_iter().collect::<Vec<_>>().join(", ");
+        let text = format!("{} has nothing below {lacks}/; it has {has}", bundle.path().display());
         return Err(BuildError::Begin(StoreError::Remote(text)));
     }
     let wanted = |name: &str| what.every_file || what.folders.iter().any(|f| below(name, f));
@@ -73,7 +88,7 @@ pub async fn extract(
         }
     }
     let files = files.into_iter().map(|f| f.path).collect();
-    Ok(Extracted { output: output.to_owned(), images, files, size })
+    Ok(Extracted { output: output.to_owned(), images, files, absent, size })
 }
 
 /// A file of an artifact, or an entry that stands beside the layout.

@@ -294,6 +294,10 @@ impl Upstream for Pinned<'_> {
         self.inner.blobs(image, events)
     }
 
+    fn is_plain(&self, registry: &str) -> bool {
+        self.inner.is_plain(registry)
+    }
+
     fn kept(&self) -> u64 {
         self.inner.kept()
     }

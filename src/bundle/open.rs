@@ -6,19 +6,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::BundleImage;
 use super::artifact::{Artifact, ArtifactError, read_artifacts};
-use super::delta::{DELTA_FILE, Delta, MAX_DELTA_BYTES, listed};
+use super::delta::{DELTA_FILE, Delta, MAX_DELTA_BYTES};
 use super::docker::Tagged;
 use super::index::{DOCKER_FILE, INDEX_FILE, Index};
 use super::medium::Medium;
 use super::opening::{Found, Kind, Listing, Name, Naming, Opening};
 use super::referrers::{self, Referred};
-use super::spool::Compression;
-use super::volume::VolumeError;
-use crate::graph::{GraphError, Step, Walk};
+use super::{BundleError, BundleImage};
+use crate::graph::{Step, Walk};
 use crate::oci::{Descriptor, Digest, ImageRef, Platform, media};
-use crate::store::archive::{ArchiveError, EntryProblem};
+use crate::store::archive::EntryProblem;
 use crate::store::{BlobSource, ByteStream, StoreError, read_verified};
 
 /// `index.json` of ten thousand images has about 5 MB.
@@ -40,110 +38,6 @@ pub struct Bundle {
     referrers: Vec<Referred>,
     delta: Option<Delta>,
     platforms: Vec<Platform>,
-}
-
-/// Why a bundle cannot be opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BundleError {
-    /// The file is no archive.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-    /// Reading failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Not an image layout.
-    #[error("{} is no bundle: {reason}", path.display())]
-    NotBundle {
-        /// The file or folder.
-        path: PathBuf,
-        /// What is missing or wrong.
-        reason: String,
-    },
-    /// It cannot be unpacked.
-    #[error("{} is {how}-compressed and cannot be unpacked: {reason}", path.display())]
-    Packed {
-        /// The file.
-        path: PathBuf,
-        /// How it is compressed.
-        how: Compression,
-        /// What is wrong with it.
-        reason: String,
-        /// Whether it looks as if it was whole once.
-        cut: bool,
-    },
-    /// Parts of it are damaged or missing.
-    #[error("bundle {} is damaged: {}: {}{}", path.display(), first.entry, first.reason, more(*others))]
-    Damaged {
-        /// The file or folder.
-        path: PathBuf,
-        /// The first damaged entry.
-        first: EntryProblem,
-        /// How many more there are.
-        others: usize,
-    },
-    /// A chart or files in it cannot be used.
-    #[error("bundle {}: {source}", path.display())]
-    Artifact {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        source: ArtifactError,
-    },
-    /// It is a delta, and all of it is needed.
-    #[error(
-        "{} is a delta and its base {base} is not here; `omk bundle merge {base} {} -o WHOLE` makes a whole bundle of both. \
-         It leaves out {} that {base} has ({}):{}",
-        path.display(), path.display(), count(absent.len()), crate::units::bytes(*bytes), listed(absent.iter())
-    )]
-    Delta {
-        /// The file or folder.
-        path: PathBuf,
-        /// What it was built against.
-        base: String,
-        /// Blobs that are left out.
-        absent: Vec<Digest>,
-        /// Bytes of them.
-        bytes: u64,
-    },
-    /// Volumes cannot be read together.
-    #[error(transparent)]
-    Volumes(#[from] VolumeError),
-    /// An image in it cannot be used.
-    #[error("bundle {}: {source}", path.display())]
-    Image {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        source: GraphError,
-    },
-}
-
-fn count(blobs: usize) -> String {
-    if blobs == 1 { "1 blob".to_owned() } else { format!("{blobs} blobs") }
-}
-
-fn more(n: usize) -> String {
-    if n == 0 { String::new() } else { format!(" (and {n} more)") }
-}
-
-impl BundleError {
-    /// Whether the bundle was a good one before something happened to it.
-    pub fn is_damage(&self) -> bool {
-        if let Self::Volumes(error) = self {
-            return error.is_damage();
-        }
-        matches!(
-            self,
-            Self::Damaged { .. }
-                | Self::Packed { cut: true, .. }
-                | Self::Store(
-                    StoreError::DigestMismatch { .. }
-                        | StoreError::SizeMismatch { .. }
-                        | StoreError::NotFound { .. }
-                )
-        )
-    }
 }
 
 impl Bundle {

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 use super::docker::{DockerArchive, Tagged};
+use super::error::BundleError;
 use super::index::{DOCKER_FILE, INDEX_FILE, Index, LAYOUT_FILE};
 use super::medium::Medium;
-use super::open::{Bundle, BundleError, MAX_INDEX_BYTES};
+use super::open::{Bundle, MAX_INDEX_BYTES};
 use super::spool::{self, Compression};
 use super::volume::{VolumeSet, looks_like_volume};
 use crate::event::{Event, Events, silent};
@@ -158,6 +159,18 @@ impl Opening {
             .map_err(|_| StoreError::Cancelled)?
     }
 
+    /// An opening for each bundle that the paths name: volumes belong together, any other path is a bundle of its own.
+    pub(super) async fn apart(&self) -> Result<Vec<Self>, BundleError> {
+        let paths = self.paths.clone();
+        let work = move || paths.into_iter().partition::<Vec<_>, _>(|p| looks_like_volume(p));
+        let (volumes, others) = tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Cancelled)?;
+        let volumes = Some(volumes).filter(|v| !v.is_empty());
+        let mut all: Vec<Vec<PathBuf>> =
+            volumes.into_iter().chain(others.into_iter().map(|p| vec![p])).collect();
+        all.sort_by_key(|of| self.paths.iter().position(|p| of.first() == Some(p)));
+        Ok(all.into_iter().map(|paths| Self { paths, ..self.clone() }).collect())
+    }
+
     fn volumes_blocking(&self) -> Result<Option<VolumeSet>, BundleError> {
         let any = self.paths.iter().any(|p| looks_like_volume(p));
         any.then(|| VolumeSet::find(&self.paths)).transpose().map_err(BundleError::Volumes)
@@ -170,7 +183,10 @@ impl Opening {
             return archive(&path, Archive::read_headers(set.join(path.clone())?)?, kind);
         }
         if let [_, second, ..] = self.paths.as_slice() {
-            return Err(not_bundle(second, "only the volumes of a set can be given together"));
+            let reason =
+                "it stands beside another bundle, and this command takes one (volumes of a set count as one)";
+            let whether = "; `omk bundle verify` takes several, `omk bundle merge` makes one of them";
+            return Err(BundleError::Together { path: second.clone(), reason: format!("{reason}{whether}") });
         }
         let meta = std::fs::metadata(&path).map_err(StoreError::io("open bundle", &path))?;
         if meta.is_dir() {
@@ -194,6 +210,18 @@ impl Opening {
             }
         }
     }
+}
+
+/// Whether a path is a bundle by its looks (its listing is there), on volumes or not, for messages. Compressed ones are not
+/// unpacked, and not recognised. Blocks.
+pub fn is_bundle(path: &Path) -> bool {
+    if path.is_dir() {
+        return path.join(LAYOUT_FILE).is_file() || looks_like_volume(path);
+    }
+    // What is read front to back cannot be looked into without taking from it.
+    path.is_file()
+        && (looks_like_volume(path)
+            || Archive::open(path).is_ok_and(|a| a.has(LAYOUT_FILE) || a.has(DOCKER_FILE)))
 }
 
 fn not_bundle(path: &Path, reason: impl Into<String>) -> BundleError {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::open::BundleError;
+use super::error::BundleError;
 use crate::store::{OpenFile, StoreError};
 use crate::units;
 

@@ -80,6 +80,7 @@ mod lock;
 mod metadata;
 mod pins;
 mod pull;
+mod reached;
 mod record;
 mod referrers;
 mod statistics;
@@ -226,7 +227,7 @@ impl ImageCache {
 
 const TAG_FILE: &str = "CACHEDIR.TAG";
 /// Everything that may stand in a cache's folder.
-const OWN: [&str; 13] = [
+const OWN: [&str; 14] = [
     "blobs",
     "manifests",
     "metadata",
@@ -238,6 +239,7 @@ const OWN: [&str; 13] = [
     "index.json",
     "index.yaml",
     "index.stamp",
+    reached::FILE,
     LAYOUT_FILE,
     TAG_FILE,
 ];

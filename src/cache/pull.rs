@@ -180,9 +180,11 @@ impl ImageCache {
         good.sort_by(|a, b| a.image.cmp(&b.image));
         failed.sort();
         let this = self.clone();
+        let plain = super::reached::plain(good.iter().map(|g| &g.image), upstream);
         offload(move || {
             this.publish()?;
             lease.published();
+            this.remember_plain(&plain)?;
             this.count(&uses)
         })
         .await?;

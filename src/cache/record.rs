@@ -130,6 +130,8 @@ pub struct CachedImage {
     pub source: Source,
     /// Whether it is never given up.
     pub pinned: bool,
+    /// Whether all of its blobs are there, with their sizes: what these bytes are only a check tells.
+    pub whole: bool,
 }
 
 impl Stored {
@@ -138,7 +140,7 @@ impl Stored {
         self.record.blobs.iter().chain(&self.about)
     }
 
-    pub(super) fn shown(&self, pinned: bool) -> CachedImage {
+    pub(super) fn shown(&self, cache: &ImageCache, pinned: bool) -> CachedImage {
         let r = &self.record;
         CachedImage {
             image: r.image.clone(),
@@ -151,6 +153,7 @@ impl Stored {
             updated: r.updated.clone(),
             source: r.source,
             pinned,
+            whole: self.blobs().all(|blob| cache.has(blob)),
         }
     }
 }
@@ -273,7 +276,7 @@ impl ImageCache {
         self.refresh()?;
         let pins = self.pins()?;
         let (all, _) = self.records()?;
-        Ok(all.iter().map(|s| s.shown(pins.hold(&s.record.image))).collect())
+        Ok(all.iter().map(|s| s.shown(self, pins.hold(&s.record.image))).collect())
     }
 
     /// One image by its name. Reads little, however many there are. Blocks.
@@ -283,7 +286,7 @@ impl ImageCache {
     pub fn get(&self, image: &ImageRef) -> Result<CachedImage, CacheError> {
         self.refresh()?;
         match self.record(image)? {
-            Some(stored) => Ok(stored.shown(self.pins()?.hold(&stored.record.image))),
+            Some(stored) => Ok(stored.shown(self, self.pins()?.hold(&stored.record.image))),
             None => Err(self.not_cached(image)),
         }
     }
@@ -317,7 +320,7 @@ impl ImageCache {
         }
         self.publish()?;
         lease.published();
-        Ok(gone.iter().map(|s| s.shown(pins.hold(&s.record.image))).collect())
+        Ok(gone.iter().map(|s| s.shown(self, pins.hold(&s.record.image))).collect())
     }
 
     /// Removes a name's file, and folders that are empty then.

@@ -18,6 +18,7 @@ use crate::store::{BlobSource, ByteStream, MemoryStore, read_verified};
 struct Fake {
     store: MemoryStore,
     tags: BTreeMap<String, Descriptor>,
+    plain: bool,
     heads: Arc<AtomicUsize>,
     graphs: Arc<AtomicUsize>,
     blobs: Arc<AtomicUsize>,
@@ -93,6 +94,10 @@ impl Upstream for Fake {
 
     fn blobs(&self, _: &ImageRef, _: &Events) -> Arc<dyn BlobSource> {
         Arc::new(self.clone())
+    }
+
+    fn is_plain(&self, _: &str) -> bool {
+        self.plain
     }
 
     async fn resolve(
@@ -208,6 +213,16 @@ impl World {
 
 fn name(text: &str) -> ImageRef {
     format!("reg.io/{text}").parse().unwrap()
+}
+
+fn references(w: &World) -> Vec<String> {
+    let index: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(w.cache.root.join(INDEX_FILE)).unwrap()).unwrap();
+    let entries = index["manifests"].as_array().unwrap();
+    entries
+        .iter()
+        .map(|e| e["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap_or("-").to_owned())
+        .collect()
 }
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -410,174 +425,6 @@ async fn damaged_documents_are_no_documents() {
 }
 
 #[tokio::test]
-async fn builds_take_what_is_there_and_verify_it() {
-    let w = World::new();
-    let first = w.upstream(false);
-    assert_eq!(w.build(&["web:1"], &first, "a.tar").await.unwrap(), 11 + documents(&w, "web:1").await);
-    assert!(!w.cache.root().exists(), "a build that only reads makes no cache");
-    w.pull(&["web:1"]).await;
-    w.fake.asked();
-    let warm = w.upstream(false);
-    w.build(&["web:1"], &warm, "b.tar").await.unwrap();
-    assert_eq!(w.fake.asked(), (1, 0, 0), "one look at the tag");
-    warm.count().unwrap();
-    let s = w.cache.statistics().unwrap();
-    assert_eq!((s.image_hits, s.image_misses, s.bytes_hit), (1, 1, 11));
-    let same = |n: &str| std::fs::read(w.folder.path().join(n)).unwrap();
-    assert!(same("a.tar") == same("b.tar"));
-    // Damaged since: found while it is copied, and fetched.
-    std::fs::write(w.blob("web one"), "WEB ONE").unwrap();
-    let fetched = w.build(&["web:1"], &w.upstream(false), "c.tar").await.unwrap();
-    assert_eq!(fetched, 7);
-    assert!(same("a.tar") == same("c.tar"));
-    assert!(!w.blob("web one").exists());
-}
-
-async fn documents(w: &World, image: &str) -> u64 {
-    let graph = w.fake.graph(&name(image), &[], &silent(), &CancellationToken::new()).await.unwrap();
-    w.fake.asked();
-    graph.documents.values().map(|b| b.len() as u64).sum()
-}
-
-#[tokio::test]
-async fn offline_every_missing_image_is_named_with_what_fetches_it() {
-    let w = World::new();
-    w.pull(&["web:1", "multi:1"]).await;
-    w.fake.asked();
-    w.build(&["web:1", "multi:1"], &w.upstream(true), "a.tar").await.unwrap();
-    std::fs::remove_file(w.blob("amd")).unwrap();
-    let error = w.build(&["web:1", "web:2", "multi:1"], &w.upstream(true), "b.tar").await.unwrap_err();
-    assert!(error.contains("2 of 3 images cannot be had"), "{error}");
-    for command in ["web:2", "multi:1"] {
-        assert!(
-            error.contains(&format!("omk image pull --platform linux/amd64 reg.io/{command}")),
-            "{error}"
-        );
-    }
-    assert!(error.contains(&format!("blob {} is missing", Digest::sha256(b"amd"))), "{error}");
-    // A blob that is damaged is told by its name; there is nobody to fetch it from.
-    std::fs::write(w.blob("web one"), "WEB ONE").unwrap();
-    let error = w.build(&["web:1"], &w.upstream(true), "c.tar").await.unwrap_err();
-    assert!(error.contains("is damaged"), "{error}");
-    assert_eq!(w.fake.asked(), (0, 0, 0));
-}
-
-#[tokio::test]
-async fn a_build_fills_the_cache_from_its_bundle() {
-    let w = World::new();
-    let upstream = w.upstream(false);
-    w.build(&["web:1", "multi:1"], &upstream, "a.tar").await.unwrap();
-    w.fake.asked();
-    let bundle = Bundle::open(&w.folder.path().join("a.tar")).await.unwrap();
-    let failed = upstream.fill(Arc::new(bundle), 2, &silent(), &CancellationToken::new()).await.unwrap();
-    assert!(failed.is_empty(), "{failed:?}");
-    assert_eq!(w.fake.asked(), (0, 0, 0));
-    assert_eq!(w.names(), ["reg.io/multi:1", "reg.io/web:1"]);
-    assert!(w.verify().await.whole());
-    w.build(&["web:1", "multi:1"], &w.upstream(true), "b.tar").await.unwrap();
-}
-
-/// Writes an entry as `skopeo copy` does: blobs, then the index in place.
-fn foreign(w: &World, reference: Option<&str>, root: &Descriptor) {
-    for digest in w.fake.store.digests() {
-        let path = w.cache.blob_path(&digest);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, w.fake.store.get(&digest).unwrap()).unwrap();
-    }
-    let path = w.cache.root.join(INDEX_FILE);
-    let mut index: serde_json::Value = std::fs::read(&path)
-        .map_or(serde_json::json!({"schemaVersion": 2, "manifests": []}), |b| {
-            serde_json::from_slice(&b).unwrap()
-        });
-    let entries = index["manifests"].as_array_mut().unwrap();
-    entries.retain(|e| e["digest"] != root.digest().to_string());
-    let root = match reference {
-        Some(reference) => root.clone().with_annotations([("org.opencontainers.image.ref.name", reference)]),
-        None => root.clone(),
-    };
-    entries.push(serde_json::to_value(root).unwrap());
-    std::fs::write(path, index.to_string()).unwrap();
-    std::fs::write(w.cache.root.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
-}
-
-fn references(w: &World) -> Vec<String> {
-    let index: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(w.cache.root.join(INDEX_FILE)).unwrap()).unwrap();
-    let entries = index["manifests"].as_array().unwrap();
-    entries
-        .iter()
-        .map(|e| e["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap_or("-").to_owned())
-        .collect()
-}
-
-#[tokio::test]
-async fn what_another_tool_writes_is_taken_over() {
-    let w = World::new();
-    w.pull(&["web:1"]).await;
-    let (web1, web2, multi) = (
-        w.fake.tags["reg.io/web:1"].clone(),
-        w.fake.tags["reg.io/web:2"].clone(),
-        w.fake.tags["reg.io/multi:1"].clone(),
-    );
-    // It gives a root that has a name another one: the old one comes back.
-    foreign(&w, Some("mine:7"), &web1);
-    foreign(&w, Some("quay.io/x/multi:1"), &multi);
-    foreign(&w, None, &web2);
-    assert_eq!(w.names(), ["docker.io/library/mine:7", "quay.io/x/multi:1", "reg.io/web:1"]);
-    // By the name that it was given its tool must find it again.
-    assert_eq!(
-        references(&w),
-        ["docker.io/library/mine:7", "mine:7", "quay.io/x/multi:1", "reg.io/web:1", "-"]
-    );
-    assert_eq!(w.cache.get(&"mine:7".parse().unwrap()).unwrap().source, Source::Layout);
-    // What it did not name stays too.
-    w.age(DAY);
-    assert_eq!(w.cache.gc(&GcOptions::default()).unwrap().blobs, 0);
-    assert!(w.blob("web two, longer").exists());
-    // It deletes: the entry goes and the manifest with it.
-    let path = w.cache.root.join(INDEX_FILE);
-    let mut index: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    index["manifests"]
-        .as_array_mut()
-        .unwrap()
-        .retain(|e| e["annotations"]["org.opencontainers.image.ref.name"] != "quay.io/x/multi:1");
-    std::fs::remove_file(w.cache.blob_path(multi.digest())).unwrap();
-    std::fs::write(&path, index.to_string()).unwrap();
-    assert_eq!(w.names(), ["docker.io/library/mine:7", "reg.io/web:1"]);
-    // It dies while it writes: nothing is lost but what it was about to add.
-    std::fs::write(&path, "{\"schemaVer").unwrap();
-    assert_eq!(w.names(), ["docker.io/library/mine:7", "reg.io/web:1"]);
-    assert!(w.verify().await.whole());
-}
-
-#[tokio::test]
-async fn a_layout_of_another_tool_becomes_a_cache() {
-    let w = World::new();
-    let web1 = w.fake.tags["reg.io/web:1"].clone();
-    std::fs::create_dir_all(&w.cache.root).unwrap();
-    foreign(&w, Some("reg.io/web:1"), &web1);
-    assert_eq!(w.names(), ["reg.io/web:1"]);
-    let bundle = Bundle::open(w.cache.root()).await.unwrap();
-    assert_eq!(bundle.images()[0].names, ["reg.io/web:1"]);
-}
-
-#[tokio::test]
-async fn an_entry_that_lies_is_not_taken_over() {
-    let w = World::new();
-    w.pull(&["web:1"]).await;
-    let web2 = w.fake.tags["reg.io/web:2"].clone();
-    let other = Digest::sha256(b"other");
-    foreign(&w, Some(&format!("reg.io/web@{other}")), &web2);
-    assert_eq!(w.names(), ["reg.io/web:1"]);
-    foreign(&w, Some("../../../etc/passwd"), &web2);
-    assert_eq!(w.names(), ["reg.io/web:1"]);
-    // Not whole.
-    foreign(&w, Some("reg.io/web:2"), &web2);
-    std::fs::remove_file(w.blob("web two, longer")).unwrap();
-    assert_eq!(w.names(), ["reg.io/web:1"]);
-}
-
-#[tokio::test]
 async fn what_a_killed_pull_left_is_found() {
     let w = World::new();
     w.pull(&["web:1", "web:2"]).await;
@@ -611,4 +458,6 @@ async fn two_at_once_share_the_work() {
     assert_eq!(references(&w), ["reg.io/multi:1", "reg.io/web:1", "reg.io/web:2"]);
 }
 
+mod builds;
 mod housekeeping;
+mod others;

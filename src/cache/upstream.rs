@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lock::{full, read_only};
 use super::pull::{Filled, Wanted, offload};
+use super::reached::plain;
 use super::record::{Source, key};
 use super::statistics::Uses;
 use super::{CacheError, ImageCache, Lease};
@@ -157,6 +158,8 @@ pub struct CachedUpstream {
     /// Manifests and configs that were read from the cache, and are counted.
     read: Mutex<BTreeSet<Digest>>,
     with_referrers: bool,
+    /// Registries that speak plain HTTP, for messages.
+    plain: Vec<String>,
     /// So that nothing goes away while it is being built from.
     _lease: Option<Lease>,
 }
@@ -187,6 +190,7 @@ impl CachedUpstream {
             asked: Mutex::default(),
             read: Mutex::default(),
             with_referrers: false,
+            plain: Vec::new(),
             _lease: lease,
         })
     }
@@ -195,6 +199,19 @@ impl CachedUpstream {
     #[must_use]
     pub fn with_referrers(self, with_referrers: bool) -> Self {
         Self { with_referrers, ..self }
+    }
+
+    /// Registries (`HOST[:PORT]`) that are to be spoken to by plain HTTP once they can be reached: messages that name a
+    /// command say so.
+    #[must_use]
+    pub fn with_plain_http(self, plain: Vec<String>) -> Self {
+        Self { plain, ..self }
+    }
+
+    /// The command that brings what is missing, as it is to be run elsewhere.
+    fn command(&self, image: &ImageRef, platforms: &[Platform], with_referrers: bool) -> String {
+        let images = std::slice::from_ref(image);
+        self.cache.pull_command(images, Some(platforms), with_referrers, &self.plain)
     }
 
     /// Copies into the cache what was missing there, out of what was built from it: nothing is fetched twice. Gives
@@ -226,10 +243,12 @@ impl CachedUpstream {
             }
         }
         let cache = self.cache.clone();
+        let images = asked.iter().map(|(graph, _)| &graph.image);
+        let plain = self.behind.as_deref().map(|behind| plain(images, behind)).unwrap_or_default();
         offload(move || {
             cache.publish()?;
             lease.published();
-            Ok(())
+            cache.remember_plain(&plain)
         })
         .await?;
         Ok(failed.into_iter().map(|f| f.reason).collect())
@@ -270,16 +289,6 @@ impl CachedUpstream {
     }
 }
 
-/// The command that brings what is missing, as it is to be run elsewhere.
-fn command(image: &ImageRef, platforms: &[Platform], with_referrers: bool) -> String {
-    let given: String = match platforms {
-        [] => " --platform all".to_owned(),
-        some => some.iter().map(|p| format!(" --platform {p}")).collect(),
-    };
-    let referrers = if with_referrers { " --with-referrers" } else { "" };
-    format!("omk image pull{referrers}{given} {}", image.familiar())
-}
-
 #[async_trait]
 impl Upstream for CachedUpstream {
     async fn graph(
@@ -293,7 +302,7 @@ impl Upstream for CachedUpstream {
             let found = self.cache.local_graph(image, platforms).await;
             self.looked(found.as_ref().ok());
             return found.map_err(|error| {
-                let command = command(image, platforms, self.with_referrers);
+                let command = self.command(image, platforms, self.with_referrers);
                 format!("{error}; where its registry can be reached: {command}").into()
             });
         };
@@ -335,7 +344,7 @@ impl Upstream for CachedUpstream {
         let Some(behind) = &self.behind else {
             return self.cache.local_referrers(of).await.map_err(|error| {
                 let platforms: Vec<Platform> = of.images.iter().filter_map(|i| i.platform.clone()).collect();
-                let command = command(&of.image, &platforms, true);
+                let command = self.command(&of.image, &platforms, true);
                 format!("{error}; where its registry can be reached: {command}").into()
             });
         };
@@ -345,6 +354,10 @@ impl Upstream for CachedUpstream {
             *known = Some(found.clone());
         }
         Ok(found)
+    }
+
+    fn is_plain(&self, registry: &str) -> bool {
+        self.behind.as_ref().is_some_and(|behind| behind.is_plain(registry))
     }
 
     fn kept(&self) -> u64 {

@@ -60,19 +60,34 @@ pub(super) fn cache_error(error: CacheError) -> CliError {
         {
             CliError::failed(error.to_string()).with_hint("what was fetched is kept")
         }
-        CacheError::NotCached { image, .. } => CliError::failed(error.to_string()).with_hint(format!(
-            "omk image pull {} fetches it; omk image list shows what is there",
-            image.familiar()
+        CacheError::Store(StoreError::Io { source, .. })
+            if matches!(
+                source.kind(),
+                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
+            CliError::failed(error.to_string()).with_hint(
+                "set OMK_HOME to a folder that you may write to; a cache that can only be read serves `omk bundle build` as it is",
+            )
+        }
+        CacheError::NotCached { image, path, .. } => CliError::failed(error.to_string()).with_hint(format!(
+            "`{}` fetches it; `omk image list` shows what is there",
+            pull(path, std::slice::from_ref(image))
         )),
-        CacheError::Incomplete { image, .. } => CliError::failed(error.to_string())
+        CacheError::Incomplete { image, path, .. } => CliError::failed(error.to_string())
             .with_code(exit::DAMAGED)
-            .with_hint(format!("omk image pull {} fetches what is missing", image.familiar())),
+            .with_hint(format!("`{}` fetches what is missing", pull(path, std::slice::from_ref(image)))),
         _ => CliError::failed(error.to_string()),
     }
 }
 
+/// The command that brings images into the cache.
+fn pull(path: &std::path::Path, images: &[crate::oci::ImageRef]) -> String {
+    ImageCache::new(path).pull_command(images, None, false, &[])
+}
+
 /// Tells what a check found. Damage has an exit code of its own.
-pub(super) fn verified(report: &VerifyReport, output: OutputFormat) -> Outcome {
+pub(super) fn verified(cache: &ImageCache, report: &VerifyReport, output: OutputFormat) -> Outcome {
     let code = if report.whole() { exit::OK } else { exit::DAMAGED };
     if output == OutputFormat::Json {
         output::json(report)?;
@@ -101,8 +116,7 @@ pub(super) fn verified(report: &VerifyReport, output: OutputFormat) -> Outcome {
         output::count(damaged.len(), "image")
     ));
     if !damaged.is_empty() {
-        let names: Vec<String> = damaged.iter().map(crate::oci::ImageRef::familiar).collect();
-        warn(&format!("hint: omk image pull {}", names.join(" ")));
+        warn(&format!("hint: {}", cache.pull_command(&damaged, None, false, &[])));
     }
     Ok(code)
 }

@@ -129,6 +129,8 @@ async fn run_discover(args: DiscoverArgs, context: Context) -> Outcome {
         (Format::Yaml, _) => output::text(&yaml(&found)?),
         (Format::Refs, _) => found.images().iter().for_each(|image| say(&image.to_string())),
         (Format::Csv, _) => output::text(&csv(&found)),
+        // A heading without a line below it says nothing.
+        (Format::Table, None) if found.findings.is_empty() => {}
         (Format::Table, None) => say(&table(&found)),
         (Format::Table, Some(why)) => places(&found, why),
     }

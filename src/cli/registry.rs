@@ -1,7 +1,7 @@
 //! Options of every command that talks to registries.
 
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -15,6 +15,8 @@ use crate::registry::{Credentials, Login, Providers, RegistryOptions, Secret};
 const MAX_PASSWORD: u64 = 64 * 1024;
 /// Holds the password where standard input is needed for something else.
 const PASSWORD_ENV: &str = "OMK_REGISTRY_PASSWORD";
+/// Registries that speak plain HTTP.
+const PLAIN_ENV: &str = "OMK_PLAIN_HTTP";
 /// The content of an auth file, as GitLab's runners hand it over.
 const AUTH_ENV: &str = "DOCKER_AUTH_CONFIG";
 
@@ -23,7 +25,7 @@ const AUTH_ENV: &str = "DOCKER_AUTH_CONFIG";
 #[command(next_help_heading = "Registry options")]
 pub struct RegistryArgs {
     /// Speak plain HTTP to this registry; may be given more than once
-    #[arg(long, value_name = "HOST[:PORT]", env = "OMK_PLAIN_HTTP", value_delimiter = ',', value_parser = host)]
+    #[arg(long, value_name = "HOST[:PORT]", env = PLAIN_ENV, value_delimiter = ',', value_parser = host)]
     plain_http: Vec<String>,
     /// Trust the certificates in this PEM file beside the system's; may be given more than once
     #[arg(long, value_name = "FILE", env = "OMK_REGISTRY_CA", value_delimiter = ',')]
@@ -102,7 +104,7 @@ impl RegistryArgs {
     /// # Errors
     /// A user without a password, a file that was named and is not there.
     pub fn options(&self) -> Result<RegistryOptions, CliError> {
-        let config = self.configuration()?;
+        let config = configuration(self.config.as_deref())?;
         let mut credentials = Credentials::anonymous();
         if let (Some(user), Some(registry)) = (&self.username, &self.registry_host) {
             let login = Login { user: user.clone(), password: self.password()? };
@@ -153,20 +155,29 @@ impl RegistryArgs {
         Ok(options)
     }
 
-    /// The file that is named, else the one at its place, if there is one.
-    fn configuration(&self) -> Result<Config, CliError> {
-        if let Some(path) = &self.config {
-            return Ok(Config::read(path)?);
-        }
-        match Config::default_path(|name| std::env::var_os(name).filter(|v| !v.is_empty())) {
-            Some(path) if path.is_file() => Ok(Config::read(&path)?),
-            _ => Ok(Config::default()),
-        }
-    }
-
     fn password(&self) -> Result<Secret, CliError> {
         read_password(self.password_stdin)
     }
+}
+
+/// omk's configuration: the file that is named, else the one at its place, if there is one.
+///
+/// # Errors
+/// When it cannot be used.
+pub(super) fn configuration(path: Option<&Path>) -> Result<Config, CliError> {
+    if let Some(path) = path {
+        return Ok(Config::read(path)?);
+    }
+    match Config::default_path(|name| std::env::var_os(name).filter(|v| !v.is_empty())) {
+        Some(path) if path.is_file() => Ok(Config::read(&path)?),
+        _ => Ok(Config::default()),
+    }
+}
+
+/// The registries of `OMK_PLAIN_HTTP`, for a command whose own option means something else.
+pub(super) fn plain_by_environment() -> Vec<String> {
+    let all = std::env::var(PLAIN_ENV).unwrap_or_default();
+    all.split(',').map(str::trim).filter(|h| !h.is_empty()).map(str::to_owned).collect()
 }
 
 /// The password for `--username`, from standard input or the environment.

@@ -225,7 +225,11 @@ fn summary(found: &Findings) -> String {
     use super::output::count;
     let Documents { read, skipped, failed, .. } = found.documents;
     let images = count(found.by_image().len(), "image");
-    let mut text = format!("{images} in {}", count(read + failed, "document"));
+    let mut text = match read + failed + skipped {
+        // All were named by --image or --component.
+        0 => images,
+        _ => format!("{images} in {}", count(read + failed, "document")),
+    };
     if skipped > 0 {
         text += &format!("; {} without a kind skipped", count(skipped, "document"));
     }

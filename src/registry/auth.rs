@@ -169,8 +169,10 @@ fn refused(target: &Target<'_>, login: Option<&Login>, detail: String) -> Regist
             )
         }
         None => format!(
-            "check the name, some registries answer this for what they do not have; to log in run `omk login {0}`, pass --auth-file FILE, or --registry-host {0} with --username and --password-stdin",
-            target.registry
+            "check the name, some registries answer this for what they do not have; to log in run `omk login {0} -u NAME --password-stdin{1}`, pass --auth-file FILE, or --registry-host {0} with --username and --password-stdin",
+            target.registry,
+            // As it is reached now: a login that needs another way in is no way out.
+            if target.plain { " --plain-http" } else { "" }
         ),
     };
     RegistryError::Unauthorized {

@@ -133,11 +133,6 @@ impl Http {
         Ok(Self { client, bodies, options, sessions, reached, places, told, mirrored, left })
     }
 
-    /// Whether a registry, by its one name, is spoken to by plain HTTP.
-    fn is_plain(&self, name: &str) -> bool {
-        self.options.plain_http.iter().any(|host| canonical(host) == name)
-    }
-
     /// Who has the content of a registry. Reads `hosts.toml` when a registry is asked for the first time.
     pub(super) fn places(&self, registry: &str) -> Result<Arc<Places>, RegistryError> {
         let name = canonical(registry);
@@ -146,7 +141,7 @@ impl Http {
             return Ok(Arc::clone(known));
         }
         let rules = self.options.hosts.find(&name)?;
-        let plain = self.is_plain(&name);
+        let plain = self.options.is_plain(&name);
         let places = Arc::new(Places::new(&name, plain, &rules, &self.options, &self.client)?);
         all.insert(name, Arc::clone(&places));
         Ok(places)

@@ -107,7 +107,13 @@ async fn a_warm_cache_leaves_tag_checks_and_a_digest_leaves_nothing() {
     let other = w.name("web:2");
     let (_, err) =
         w.ends(1, &["bundle", "build", "--offline", "--image", &web, "--image", &other, "-o", "e.tar"]).await;
-    assert!(err.contains(&format!("omk image pull --platform linux/amd64 {other}")), "{err}");
+    assert!(
+        err.contains(&format!(
+            "omk image pull --platform linux/amd64 --plain-http {} {other}",
+            w.server.addr()
+        )),
+        "{err}"
+    );
     assert_eq!(w.requests(), Vec::<String>::new());
     w.ends(2, &["bundle", "build", "--offline", "--cache=off", "--image", &web, "-o", "f.tar"]).await;
     let (out, _) = w.ends(0, &["cache", "stats", "-o", "json"]).await;
@@ -129,7 +135,8 @@ async fn what_users_do_with_images() {
     let layer = w.root().join(Digest::sha256(&noise(11, 900_000)).layout_path());
     std::fs::write(&layer, "other").unwrap();
     let (out, err) = w.ends(6, &["image", "verify", &web1]).await;
-    assert!(out.contains("put away as") && err.contains(&format!("omk image pull {web1}")), "{out}{err}");
+    let again = format!("omk image pull --plain-http {} {web1}", w.server.addr());
+    assert!(out.contains("put away as") && err.contains(&again), "{out}{err}");
     w.ends(0, &["image", "verify", &web2]).await;
     let (out, _) = w.ends(6, &["cache", "verify"]).await;
     assert!(out.contains("missing"), "{out}");

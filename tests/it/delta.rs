@@ -140,3 +140,43 @@ async fn without_its_base_a_delta_is_refused_before_anything_is_written() {
     assert!(text.contains("that this bundle leaves out") && text.contains("1.0.tar"), "{text}");
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
 }
+
+/// Deltas and bases where they do not belong, and damaged ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delta_is_verified_with_its_base_and_a_damaged_base_is_told_as_such() {
+    let world = World::new().await;
+    world.good(&["build", "1.1.yaml", "--since", "1.0.tar", "-o", "delta.tar"]).await;
+    let both = world.good(&["verify", "delta.tar", "1.0.tar"]).await;
+    assert!(both.contains("delta.tar: whole, as a delta whose rest is in what is given with it"), "{both}");
+    assert!(both.contains("1.0.tar: whole: "), "{both}");
+    let host = world.server.addr();
+    world.good(&["build", "--image", &format!("{host}/lab/tool:1"), "-o", "other.tar"]).await;
+    let wrong = world.omk(&["verify", "other.tar", "delta.tar"]).await;
+    assert_eq!(wrong.status.code(), Some(1), "{}", told(&wrong));
+    assert!(told(&wrong).contains("it was built against 1.0.tar: give that"), "{}", told(&wrong));
+    let json = world.omk(&["verify", "delta.tar", "other.tar", "-o", "json"]).await;
+    let all: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(!all[0]["lacks"].as_array().unwrap().is_empty() && all[1].get("lacks").is_none(), "{all}");
+
+    let two = world.omk(&["inspect", "delta.tar", "1.0.tar"]).await;
+    assert_eq!(two.status.code(), Some(1), "{}", told(&two));
+    assert!(
+        told(&two).contains("this command takes one") && told(&two).contains("bundle verify"),
+        "{}",
+        told(&two)
+    );
+    let again = world.omk(&["build", "1.0.tar", "-o", "x.tar"]).await;
+    assert_eq!(again.status.code(), Some(2), "{}", told(&again));
+    assert!(told(&again).contains("1.0.tar is a bundle already"), "{}", told(&again));
+    let repair = world.omk(&["repair", "1.0.tar"]).await;
+    assert_eq!(repair.status.code(), Some(2), "{}", told(&repair));
+    assert!(told(&repair).contains("is one file or folder and no media set"), "{}", told(&repair));
+
+    let whole = world.bytes("1.0.tar");
+    std::fs::write(world.folder.path().join("1.0.tar"), &whole[..whole.len() - 60_000]).unwrap();
+    let damaged = world.omk(&["build", "1.1.yaml", "--since", "1.0.tar", "-o", "y.tar"]).await;
+    assert_eq!(damaged.status.code(), Some(6), "{}", told(&damaged));
+    assert!(told(&damaged).contains("hint: the base of a delta must be whole"), "{}", told(&damaged));
+    let both = world.omk(&["verify", "delta.tar", "1.0.tar"]).await;
+    assert_eq!(both.status.code(), Some(6), "{}", told(&both));
+}

@@ -316,7 +316,18 @@ async fn extracting_writes_images_and_what_is_beside_them() {
     assert!(!case.path("m/oci-layout").exists() && case.path("m/manifests/a/b.yaml").exists());
     let none = What { folders: vec!["nothing".into()], ..What::default() };
     let error = extract(&again, &none, &case.path("n"), &silent(), &cancel).await.unwrap_err();
-    assert!(error.to_string().contains("has nothing below nothing/"), "{error}");
+    assert!(
+        error.to_string().contains("has nothing below nothing/; it has charts, files, images"),
+        "{error}"
+    );
+    // What bundles can have and this one has not is told, and the rest is taken.
+    let some = What { folders: vec!["manifests".into(), "charts".into()], ..What::default() };
+    let some_of = case.path("part");
+    let done = extract(&again, &some, &some_of, &silent(), &cancel).await.unwrap();
+    assert!(done.absent.is_empty() && done.files.len() == 2, "{done:?}");
+    std::fs::remove_dir_all(case.path("out/charts")).unwrap();
+    let done = extract(&again, &some, &some_of, &silent(), &cancel).await.unwrap();
+    assert_eq!((done.absent, done.files), (vec!["charts".to_owned()], vec!["manifests/a/b.yaml".to_owned()]));
     // A link must not lead the bytes elsewhere.
     std::fs::create_dir(case.path("trap")).unwrap();
     std::os::unix::fs::symlink(case.path("layout"), case.path("trap/manifests")).unwrap();
@@ -343,7 +354,16 @@ async fn a_docker_archive_holds_one_platform() {
     assert!(error.to_string().contains("choose it with --platform"), "{error}");
     let error = run(to("a.tar"), Some("linux/s390x")).await.unwrap_err();
     assert!(error.to_string().contains("it has linux/amd64, linux/arm64"), "{error}");
-    assert_eq!(run(to("a.tar"), Some("linux/arm64")).await.unwrap().blobs, 2);
+    // The second time it replaces the first, and nothing that is a bundle's place.
+    for _ in 0..2 {
+        assert_eq!(run(to("a.tar"), Some("linux/arm64")).await.unwrap().blobs, 2);
+    }
+    let oci = Target::OciArchive(To::File(folder.path().join("a.tar")));
+    let error = run(oci, None).await.unwrap_err();
+    assert!(error.to_string().contains("is a docker-archive and no bundle"), "{error}");
+    std::fs::write(folder.path().join("other.tar"), tar_of(&[("diary", b"mine")])).unwrap();
+    let error = run(to("other.tar"), Some("linux/arm64")).await.unwrap_err();
+    assert!(error.to_string().contains("is a tar archive of something else"), "{error}");
     let oci = Target::OciArchive(To::File(folder.path().join("o.tar")));
     assert_eq!(run(oci, Some("linux/arm64")).await.unwrap().blobs, 4, "the index keeps its digest");
     let read = Bundle::open(&folder.path().join("o.tar")).await.unwrap();

@@ -389,7 +389,16 @@ fn login_tries_keeps_and_forgets() {
     let image = format!("{registry}/lab/web:1");
     let lock = home.path().join("lock").display().to_string();
     let ask = ["image", "discover", "--image", &image, "--lock", &lock, "--plain-http", &registry];
-    assert_ne!(omk(home.path(), &ask, "").status.code(), Some(0), "a login is needed");
+    let refused = omk(home.path(), &ask, "");
+    assert_ne!(refused.status.code(), Some(0), "a login is needed");
+    // What the message suggests is what works: the form alone, and with the host, as other commands take it.
+    let hint = format!("run `omk login {registry} -u NAME --password-stdin --plain-http`");
+    assert!(said(&refused).contains(&hint), "{}", said(&refused));
+    let bare = omk(home.path(), &["login", &registry, "-u", "lab", "--password-stdin"], "lab-secret");
+    assert!(said(&bare).contains(&format!("pass --plain-http {registry}")), "{}", said(&bare));
+    let named = ["login", "-u", "lab", "--password-stdin", "--plain-http", &registry];
+    let named = omk(home.path(), &named, "lab-secret");
+    assert_eq!(named.status.code(), Some(0), "{}", said(&named));
     let good = omk(home.path(), &login, "lab-secret\n");
     assert_eq!(good.status.code(), Some(0), "{}", said(&good));
     assert!(!said(&good).contains("lab-secret"));

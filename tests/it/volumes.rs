@@ -278,8 +278,12 @@ async fn volumes_that_do_not_belong_together_are_told() {
     std::fs::create_dir(case.path("empty")).unwrap();
     std::fs::write(case.path("empty/x.omkv"), "no").unwrap();
     assert!(matches!(case.refused(&["empty"]).await, BundleError::Volumes(VolumeError::None { .. })));
-    let error = case.refused(&["x.tar", "layout"]).await;
-    assert!(error.to_string().contains("only the volumes of a set can be given together"), "{error}");
+    let paths = ["x.tar", "layout"].map(|p| case.path(p));
+    let error = Opening::new(paths.clone()).open().await.unwrap_err();
+    assert!(error.to_string().contains("volumes of a set count as one"), "{error}");
+    let error =
+        omk::bundle::repair(&paths[..1], None, &silent(), &CancellationToken::new()).await.unwrap_err();
+    assert!(matches!(error, VolumeError::None { .. }) && omk::bundle::is_bundle(&paths[0]), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

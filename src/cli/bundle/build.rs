@@ -9,8 +9,8 @@ use super::definition::{LockArgs, by_need, drift, gathered};
 use super::split::{self, VolumeArgs};
 use crate::bundle::definition::{GatherError, Gathered, origin};
 use crate::bundle::{
-    self, Base, BuildError, BuildReport, BuildRequest, Definition, Form, Lock, Opening, Pinned, SplitReport,
-    SplitRequest, VolumeSize,
+    self, Base, BaseError, BuildError, BuildReport, BuildRequest, Definition, Form, Lock, Opening, Pinned,
+    SplitReport, SplitRequest, VolumeSize,
 };
 use crate::cli::cache::CacheArgs;
 use crate::cli::output::{self, OutputFormat, say, warn};
@@ -118,6 +118,14 @@ struct Wanted {
 /// What cannot be read among the sources does not keep the rest from being built; the exit code says so.
 pub(super) async fn run(args: BuildArgs, context: Context) -> Outcome {
     let definition = args.sources.definition()?;
+    if let Some(path) = args.sources.paths().iter().find(|p| p.is_file() && bundle::is_bundle(p)) {
+        let text =
+            format!("{} is a bundle already, and a bundle is built from what names images", path.display());
+        return Err(CliError::usage(text).with_hint(
+            "give manifests, charts or a bundle.yaml; `--since BUNDLE` leaves out what a bundle has, `omk bundle merge` makes one \
+             of several, `omk bundle split` writes one onto volumes",
+        ));
+    }
     let platforms = match &definition {
         Some(definition) if args.platform.is_empty() => definition.spec.platforms(),
         _ => platforms(&args.platform)?,
@@ -163,7 +171,11 @@ pub(super) async fn run(args: BuildArgs, context: Context) -> Outcome {
     let lock = wanted.lock.unwrap_or_default();
     let upstream = Pinned { inner: images.upstream(), lock: &lock };
     let base = match &args.since {
-        Some(path) => Some(Base::read(path, &upstream, &context.events, &context.cancel).await?),
+        Some(path) => Some(
+            Base::read(path, &upstream, &context.events, &context.cancel)
+                .await
+                .map_err(|e| base_error(path, e))?,
+        ),
         None => None,
     };
     let request = BuildRequest {
@@ -257,6 +269,19 @@ pub(super) fn platforms(given: &[String]) -> Result<Vec<Platform>, CliError> {
     registry::platforms(given)
 }
 
+/// A base is a bundle like any other: its damage has the exit code of damage.
+fn base_error(path: &std::path::Path, error: BaseError) -> CliError {
+    match error {
+        BaseError::Cancelled => CliError::cancelled(),
+        BaseError::Bundle(error) if error.is_damage() => bundle_error(&error).with_hint(format!(
+            "the base of a delta must be whole: copy {} again, or give --since the bundle.lock that it was built from",
+            path.display()
+        )),
+        BaseError::Bundle(error) => bundle_error(&error),
+        other => CliError::failed(other.to_string()),
+    }
+}
+
 pub(super) fn build_error(error: &BuildError) -> CliError {
     match error {
         BuildError::Cancelled
@@ -272,13 +297,18 @@ pub(super) fn build_error(error: &BuildError) -> CliError {
 }
 
 pub(super) fn build_summary(report: &BuildReport) -> String {
+    summary_of(report, "fetched", report.fetched)
+}
+
+/// `how`: what happened to the bytes that came from elsewhere.
+pub(super) fn summary_of(report: &BuildReport, how: &str, bytes: u64) -> String {
     let mut text = format!(
-        "{}: {}, {}, {}; {} fetched",
+        "{}: {}, {}, {}; {} {how}",
         report.output.display(),
         output::count(report.images.len(), "image"),
         output::count(report.blobs, "blob"),
         output::bytes(report.size),
-        output::bytes(report.fetched),
+        output::bytes(bytes),
     );
     if let Some((blobs, bytes)) = report.in_base {
         text += &format!("; {} of {} left to the base", output::bytes(bytes), output::count(blobs, "blob"));

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{BundleArgs, made_error};
 use crate::bundle::{Extracted, What, extract};
-use crate::cli::{Context, Outcome, OutputFormat, exit, output, say};
+use crate::cli::{Context, Outcome, OutputFormat, exit, output, say, warn};
 
 /// Arguments of `omk bundle extract`.
 #[derive(Debug, Args)]
@@ -24,7 +24,8 @@ pub struct ExtractArgs {
     /// The folder to write into
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-    /// Only these: images, or the name of a folder in the bundle (charts, manifests, files)
+    /// Only these: images, charts, manifests, files, or another folder in the bundle. Of several kinds those are taken
+    /// that it has
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     only: Vec<String>,
     /// How the summary is printed
@@ -46,6 +47,9 @@ pub(super) async fn run(args: &ExtractArgs, context: &Context) -> Outcome {
     };
     let done =
         extract(&bundle, &what, &args.output, &context.events, &context.cancel).await.map_err(made_error)?;
+    for folder in &done.absent {
+        warn(&format!("warning: {} has no {folder}", args.bundle.label()));
+    }
     match args.summary {
         OutputFormat::Json => output::json(&done)?,
         OutputFormat::Table => say(&summary(&done)),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::build::{FormArg, build_error, build_summary};
+use super::build::{FormArg, build_error, summary_of};
 use super::bundle_error;
 use crate::bundle::{self, Bundle, Form, MergeError, MergeRequest};
 use crate::cli::output::{self, OutputFormat, say};
@@ -48,7 +48,8 @@ pub(super) async fn run(args: MergeArgs, context: Context) -> Outcome {
     })?;
     match args.summary {
         OutputFormat::Json => output::json(&report)?,
-        OutputFormat::Table => say(&build_summary(&report)),
+        // Nothing comes over a network.
+        OutputFormat::Table => say(&summary_of(&report, "copied", report.fetched + report.own)),
     }
     Ok(exit::OK)
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::bundle_error;
-use crate::bundle::{BundleError, RepairReport, repair};
-use crate::cli::{Context, Outcome, OutputFormat, exit, output, say};
+use crate::bundle::{BundleError, RepairReport, VolumeError, is_bundle, repair};
+use crate::cli::{CliError, Context, Outcome, OutputFormat, exit, output, say};
 
 /// Arguments of `omk bundle repair`.
 #[derive(Debug, Args)]
@@ -32,12 +32,24 @@ pub struct RepairArgs {
 pub(super) async fn run(args: &RepairArgs, context: &Context) -> Outcome {
     let report = repair(&args.volumes, args.output.clone(), &context.events, &context.cancel)
         .await
-        .map_err(|e| bundle_error(&BundleError::Volumes(e)))?;
+        .map_err(|e| not_repaired(e, &args.volumes))?;
     match args.summary {
         OutputFormat::Json => output::json(&report)?,
         OutputFormat::Table => say(&summary(&report)),
     }
     Ok(exit::OK)
+}
+
+/// A bundle that lies on no volumes has no parity: it is not damaged for that, and only a copy helps if it is.
+fn not_repaired(error: VolumeError, paths: &[PathBuf]) -> CliError {
+    match (&error, paths) {
+        (VolumeError::None { path }, [_]) if is_bundle(path) => CliError::usage(format!(
+            "{} is one file or folder and no media set: only volumes (`omk bundle split --parity 10%`) can be repaired",
+            path.display()
+        ))
+        .with_hint("`omk bundle verify` says whether it is damaged; then copy it again, or build it again"),
+        _ => bundle_error(&BundleError::Volumes(error)),
+    }
 }
 
 fn summary(report: &RepairReport) -> String {

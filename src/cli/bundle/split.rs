@@ -55,8 +55,15 @@ pub(super) fn size(word: &str) -> Result<(VolumeSize, bool), String> {
 }
 
 fn percent(word: &str) -> Result<u8, String> {
-    let n: Option<u8> = word.strip_suffix('%').unwrap_or(word).parse().ok();
-    n.filter(|n| *n <= 100).ok_or_else(|| "a percentage from 0% to 100%".to_owned())
+    let n = |word: &str| word.parse::<u8>().ok().filter(|n| *n <= 100);
+    match (word.strip_suffix('%').and_then(n), n(word)) {
+        (Some(n), _) | (None, Some(n @ 0)) => Ok(n),
+        // It could as well be a number of volumes.
+        (None, Some(n)) => {
+            Err(format!("write {n}%: volumes with parity for each hundred with data, rounded up"))
+        }
+        (None, None) => Err("a percentage from 0% to 100%".to_owned()),
+    }
 }
 
 fn plain(word: &str) -> Result<String, String> {
@@ -130,4 +137,18 @@ pub(super) fn summary(report: &SplitReport) -> String {
         output::count(report.volumes.len(), "volume"),
         report.duration_ms as f64 / 1000.0
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percent;
+
+    #[test]
+    fn parity_is_a_percentage_and_says_so() {
+        assert_eq!((percent("10%"), percent("0"), percent("100%")), (Ok(10), Ok(0), Ok(100)));
+        assert!(percent("2").unwrap_err().contains("write 2%"));
+        for bad in ["101%", "-1%", "x", "", "%"] {
+            assert!(percent(bad).unwrap_err().contains("from 0% to 100%"), "{bad}");
+        }
+    }
 }

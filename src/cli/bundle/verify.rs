@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{BundleArgs, bundle_error};
-use crate::bundle;
+use crate::bundle::{self, Verified};
 use crate::cli::output::{self, OutputFormat, say, warn};
 use crate::cli::{Context, Outcome, exit};
 
@@ -12,9 +12,14 @@ const RANGES: usize = 10;
 
 /// Arguments of `omk bundle verify`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  omk bundle verify web.bundle.tar\n  omk bundle verify /media/usb/web.bundle.tar -o json"
-)]
+#[command(after_help = "\
+Examples:
+  omk bundle verify web.bundle.tar
+  omk bundle verify /media/usb/web.bundle.tar -o json
+  omk bundle verify delta.tar v1.tar     # each by itself, and that the delta finds in v1.tar what it leaves out
+
+Several bundles are each verified; a delta among them is held against the others.
+Exit codes: 0 whole, 1 not a bundle, or not the base of the delta, 6 damaged.")]
 pub struct VerifyArgs {
     #[command(flatten)]
     bundle: BundleArgs,
@@ -24,21 +29,46 @@ pub struct VerifyArgs {
 }
 
 pub(super) async fn run(args: &VerifyArgs, context: &Context) -> Outcome {
-    let report = bundle::verify_opened(&args.bundle.opening(context)).await.map_err(|e| bundle_error(&e))?;
-    let whole = report.whole();
-    if args.output == OutputFormat::Json {
-        output::json(&report)?;
-        return Ok(if whole { exit::OK } else { exit::DAMAGED });
+    let all = bundle::verify_together(&args.bundle.opening(context)).await.map_err(|e| bundle_error(&e))?;
+    let code = all.iter().map(code).max().unwrap_or(exit::OK);
+    match (args.output, all.as_slice()) {
+        // One bundle has been one object since there is this output.
+        (OutputFormat::Json, [one]) => output::json(&one.report)?,
+        (OutputFormat::Json, all) => output::json(&all)?,
+        (OutputFormat::Table, all) => all.iter().for_each(tell),
     }
+    Ok(code)
+}
+
+/// Damage weighs more than a base that is not the right one.
+fn code(verified: &Verified) -> u8 {
+    match &verified.lacks {
+        _ if !verified.report.whole() => exit::DAMAGED,
+        Some(lacks) if !lacks.is_empty() => exit::FAILED,
+        _ => exit::OK,
+    }
+}
+
+fn tell(verified: &Verified) {
+    let report = &verified.report;
     let (images, blobs) = (output::count(report.images, "image"), output::count(report.blobs, "blob"));
-    let path = args.bundle.label();
-    if whole {
-        let whole = match &report.delta_of {
-            Some(base) => format!("whole, as a delta on {base}"),
-            None => "whole".to_owned(),
+    let path = verified.paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" ");
+    if report.whole() {
+        let whole = match (&report.delta_of, &verified.lacks) {
+            (None, _) => "whole".to_owned(),
+            (Some(base), None) => format!("whole, as a delta on {base}"),
+            (Some(_), Some(lacks)) if lacks.is_empty() => {
+                "whole, as a delta whose rest is in what is given with it".to_owned()
+            }
+            (Some(base), Some(lacks)) => {
+                let lacks = output::count(lacks.len(), "blob");
+                warn(&format!(
+                    "error: {path} leaves out {lacks} that nothing given with it has; it was built against {base}: give that"
+                ));
+                format!("whole by itself, as a delta on {base}")
+            }
         };
-        say(&format!("{path}: {whole}: {images}, {blobs}, {}", output::bytes(report.bytes)));
-        return Ok(exit::OK);
+        return say(&format!("{path}: {whole}: {images}, {blobs}, {}", output::bytes(report.bytes)));
     }
     for bad in &report.bad_volumes {
         say(&format!("bad  {}  {}", bad.file.display(), bad.reason));
@@ -63,5 +93,4 @@ pub(super) async fn run(args: &VerifyArgs, context: &Context) -> Outcome {
     if !report.bad_volumes.is_empty() {
         warn("hint: `omk bundle repair` computes volumes again if there is parity");
     }
-    Ok(exit::DAMAGED)
 }

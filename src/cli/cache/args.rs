@@ -67,8 +67,12 @@ impl CacheArgs {
             found => found?,
         };
         let with_referrers = registry.options().with_referrers;
+        let plain = registry.options().plain_http.clone();
         let behind = (!offline).then(|| Arc::new(registry) as Arc<dyn Upstream>);
-        let open = move || Ok(CachedUpstream::new(&cache, behind)?.with_referrers(with_referrers));
+        let open = move || {
+            let upstream = CachedUpstream::new(&cache, behind)?;
+            Ok(upstream.with_referrers(with_referrers).with_plain_http(plain))
+        };
         let opened = tokio::task::spawn_blocking(open).await;
         let upstream = opened.map_err(|e| CliError::failed(e.to_string()))?.map_err(cache_error)?;
         Ok(Images::Cached { upstream, fill: self.cache == CacheMode::Fill && !offline })

@@ -86,8 +86,9 @@ fn table(s: &Statistics) -> String {
 }
 
 pub(super) async fn verify(args: &VerifyArgs, context: &Context) -> Outcome {
-    let report = cache()?.verify(&[], &context.events, &context.cancel).await.map_err(cache_error)?;
-    verified(&report, args.output)
+    let cache = cache()?;
+    let report = cache.verify(&[], &context.events, &context.cancel).await.map_err(cache_error)?;
+    verified(&cache, &report, args.output)
 }
 
 pub(super) fn path(_: &PathArgs) -> Outcome {

@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::super::cache::{cache, cache_error, verified};
-use super::super::output::{self, OutputFormat, say};
+use super::super::output::{self, OutputFormat, say, warn};
 use super::super::{Context, Outcome, exit};
 use super::pull::images;
 use crate::cache::{CachedImage, Metadata};
@@ -77,7 +77,8 @@ pub struct VerifyArgs {
 }
 
 pub(super) fn list(args: &ListArgs) -> Outcome {
-    let mut all = cache()?.list().map_err(cache_error)?;
+    let cache = cache()?;
+    let mut all = cache.list().map_err(cache_error)?;
     if !args.patterns.is_empty() {
         all.retain(|i| args.patterns.iter().any(|p| p.matches(&i.image)));
     }
@@ -92,12 +93,27 @@ pub(super) fn list(args: &ListArgs) -> Outcome {
             platforms(i),
             output::bytes(i.size),
             i.last_used.clone(),
-            if i.pinned { "pinned" } else { "" }.to_owned(),
+            state(i),
         ]
     };
+    if all.is_empty() {
+        let which = if args.patterns.is_empty() { "" } else { " of that name" };
+        warn(&format!("there is no image{which} in {}", cache.root().display()));
+        return Ok(exit::OK);
+    }
     let rows: Vec<_> = all.iter().map(row).collect();
     say(&output::table(&["IMAGE", "DIGEST", "PLATFORM", "SIZE", "LAST USED", ""], &rows));
+    let broken: Vec<_> = all.iter().filter(|i| !i.whole).map(|i| i.image.clone()).collect();
+    if !broken.is_empty() {
+        let count = output::count(broken.len(), "image");
+        warn(&format!("warning: {count} not whole: {}", cache.pull_command(&broken, None, false, &[])));
+    }
     Ok(exit::OK)
+}
+
+fn state(image: &CachedImage) -> String {
+    let words = [(image.pinned, "pinned"), (!image.whole, "not whole")];
+    words.into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect::<Vec<_>>().join(", ")
 }
 
 fn platforms(image: &CachedImage) -> String {
@@ -177,6 +193,7 @@ pub(super) fn remove(args: &RemoveArgs) -> Outcome {
 
 pub(super) async fn verify(args: &VerifyArgs, context: &Context) -> Outcome {
     let names = images(&args.images)?;
-    let report = cache()?.verify(&names, &context.events, &context.cancel).await.map_err(cache_error)?;
-    verified(&report, args.output)
+    let cache = cache()?;
+    let report = cache.verify(&names, &context.events, &context.cancel).await.map_err(cache_error)?;
+    verified(&cache, &report, args.output)
 }

@@ -63,6 +63,8 @@ pub(super) async fn run(args: PullArgs, context: &Context) -> Outcome {
     report.failed.iter().for_each(|f| warn(&format!("error: {}", f.reason)));
     match args.output {
         OutputFormat::Json => output::json(&report)?,
+        // Nothing was pulled: the errors have said all.
+        OutputFormat::Table if report.images.is_empty() => {}
         OutputFormat::Table => say(&table(&report)),
     }
     Ok(match (report.images.len(), report.failed.len()) {
@@ -105,10 +107,7 @@ fn table(report: &PullReport) -> String {
         vec![i.image.to_string(), i.digest.short().to_owned(), output::bytes(i.size), how]
     };
     let rows: Vec<_> = report.images.iter().map(row).collect();
-    let mut text = match rows.is_empty() {
-        true => String::new(),
-        false => output::table(&["IMAGE", "DIGEST", "SIZE", ""], &rows) + "\n\n",
-    };
+    let mut text = output::table(&["IMAGE", "DIGEST", "SIZE", ""], &rows) + "\n\n";
     text +=
         &format!("{} fetched, {} there already", output::bytes(report.fetched), output::bytes(report.cached));
     if report.resumed > 0 {
