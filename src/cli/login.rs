@@ -137,7 +137,11 @@ pub(super) async fn login(args: LoginArgs, context: Context) -> Outcome {
     let kept = keep(&path, &name, &login).await?;
     match args.at.output {
         OutputFormat::Json => {
-            output::json(&Report { registry: &name, username: Some(&args.username), kept: kept.to_string() })?
+            output::json(&Report {
+                registry: &name,
+                username: Some(&args.username),
+                kept: kept.to_string(),
+            })?;
         }
         OutputFormat::Table => {
             say(&format!("{name}: logged in as {}; kept in {kept}", args.username));
