@@ -1,10 +1,14 @@
 #!/usr/bin/python3
-"""matrix.py OMK - containerd 1.6, 1.7 and 2.1 x root, sudo, sudo with a password x fresh, delta, resume, as a table.
+"""matrix.py OMK - containerd 1.6, 1.7 and 2.1 x root, sudo, sudo with a password x fresh, delta, verify, resume, rollback, as a table.
 
 Each cell is a preheat by the program OMK (target/release/omk) of a lab node that has nothing (fresh), the release before
 (delta), or a large blob in part, whose sender was killed (resume). A cell is only printed as good when omk said that the node is
 ready, the bytes sent are those that they have to be, `ctr images check` agrees on every name, staging is empty, and a container of
 every image ran on the node by tag and by digest. The registry is off from the first preheat on. As root; takes some minutes.
+
+verify: `omk node verify --deep` finds nothing wrong; then a tag is removed and a layer's file is damaged on the node; it names both,
+and --repair mends them. rollback: every run is undone, the newest first, and after each the node's names with their labels, its blobs
+and its snapshots are to be what they were before that run.
 
   --containerd 1.7=DIR   where bin/containerd of a version is; others are fetched (get-containerd.sh)
   --only 1.6             one version; may be given more than once
@@ -97,7 +101,57 @@ def preheat(bundles, lab, user, number, bundle, *more, start=False):
     if start:
         return subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                 stderr=subprocess.DEVNULL)
-    return json.loads(run(*command))["nodes"][0]
+    report = json.loads(run(*command))
+    return report["nodes"][0], report["run_id"]
+
+
+def omk(bundles, lab, user, number, *words, code=0):
+    """A command that prints JSON, and its exit code is to be this."""
+    done = subprocess.run([str(w) for w in (bundles.omk, *words, "--nodes", lab.folder / f"inventory-{user}.yaml", "--known-hosts",
+                           lab.folder / "known_hosts", "--limit", f"node{number}", "-o", "json")],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
+    return json.loads(done.stdout)
+
+
+def state(lab, number):
+    """What a rollback brings back."""
+    ctr = ["ctr", "-n", "k8s.io"]
+    time.sleep(1.5)  # CRI notes names up to a second later
+    images = [line.split() for line in lab.node(number, *ctr, "images", "ls").splitlines()[1:] if "omk.invalid/bak/" not in line]
+    snapshots = lab.node(number, *ctr, "snapshots", "ls").splitlines()[1:]
+    return {"names": sorted((f[0], f[2], f[-1]) for f in images),
+            "blobs": sorted(lab.node(number, *ctr, "content", "ls", "-q").split()), "snapshots": sorted(s.split()[0] for s in snapshots)}
+
+
+def drift(bundles, lab, user, number):
+    """A tag that is gone and a blob that is damaged, found and mended; what is told of it."""
+    verify = lambda *more, **code: omk(bundles, lab, user, number, "node", "verify", bundles.path("delta"), "--deep", *more, **code)
+    clean = verify()["nodes"][0]
+    assert clean["state"] == "ready", clean
+    tag = next(n for image in bundles.images("delta") for n in image["names"] if "/web:" in n)
+    lab.node(number, "ctr", "-n", "k8s.io", "images", "rm", "--sync", tag)
+    sizes = bundles.blobs("delta")
+    layer = max(sizes, key=sizes.get).split("/")[-1]
+    lab.node(number, "sh", "-c", f"f=$(find /var/lib/containerd -path '*/blobs/sha256/{layer}'); printf X | dd of=$f conv=notrunc status=none")
+    told = json.dumps(verify(code=5))
+    assert tag in told and layer in told, told
+    before = state(lab, number)
+    mended = verify("--repair")
+    assert mended["nodes"][0]["state"] == "ready", mended
+    assert verify()["nodes"][0]["state"] == "ready"
+    return mended["run_id"], before, f"2 named, {amount(mended['nodes'][0]['bytes_sent'])} sent"
+
+
+def undone(bundles, lab, user, number, runs):
+    """All of them, the newest first."""
+    for run_id, before in reversed(runs):
+        report = omk(bundles, lab, user, number, "preheat", "rollback", "--run", run_id)
+        after = state(lab, number)
+        for what, had in before.items():
+            more, less = [x for x in after[what] if x not in had], [x for x in had if x not in after[what]]
+            assert not more and not less, (run_id, what, "left", more, "lost", less, report)
+    return f"{len(runs)} runs"
 
 
 def proved(bundles, lab, number, bundle, report):
@@ -119,13 +173,19 @@ def amount(size):
 
 
 def cells(bundles, lab, user, number):
-    """fresh, delta, resume: what is told of each."""
-    told = []
+    """fresh, delta, verify, resume, rollback: what is told of each."""
+    told, runs = [], []
     for bundle in ("fresh", "delta"):
-        report = preheat(bundles, lab, user, number, bundle)
+        before = state(lab, number)
+        report, run_id = preheat(bundles, lab, user, number, bundle)
+        runs.append((run_id, before))
         assert report["bytes_sent"] == bundles.sizes[bundle], (report["bytes_sent"], bundles.sizes)
         proved(bundles, lab, number, bundle, report)
         told.append(f"{amount(report['bytes_sent'])} sent")
+    run_id, before, cell = drift(bundles, lab, user, number)
+    runs.append((run_id, before))
+    told.append(cell)
+    before = state(lab, number)
     sender = preheat(bundles, lab, user, number, "resume", "--node-bandwidth", "8MB/s", start=True)
     part = ["sh", "-c", "cat /var/lib/omk/staging/partial/* 2>/dev/null | wc -c"]
     end = time.monotonic() + 60
@@ -134,11 +194,13 @@ def cells(bundles, lab, user, number):
         time.sleep(0.1)
     sender.send_signal(signal.SIGKILL)
     sender.wait()
-    report = preheat(bundles, lab, user, number, "resume")
+    report, run_id = preheat(bundles, lab, user, number, "resume")
+    runs.append((run_id, before))
     sent, resumed = report["bytes_sent"], report["bytes_resumed"]
     assert resumed > 0 and sent < BIG_MB << 20, report
     proved(bundles, lab, number, "resume", report)
     told.append(f"{amount(sent)} sent, {amount(resumed)} resumed")
+    told.append(undone(bundles, lab, user, number, runs))
     return told
 
 
@@ -168,7 +230,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="omk-matrix-") as folder:
         folder = pathlib.Path(folder)
         bundles = Bundles(arguments.omk.resolve(), folder)
-        print("| containerd | login | fresh | delta | resume |\n|---|---|---|---|---|", flush=True)
+        print("| containerd | login | fresh | delta | verify | resume | rollback |\n|---|---|---|---|---|---|---|", flush=True)
         for name in arguments.only or SUITES:
             version(dict(c.split("=", 1) for c in arguments.containerd), bundles, folder, name)
         count = len(bundles.images("fresh"))
