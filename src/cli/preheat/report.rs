@@ -139,7 +139,9 @@ pub(super) fn tell_report(report: &PushReport) {
     }
     if report.nodes.iter().any(|n| n.recorded) {
         let run = &report.run_id;
-        say(&format!("\nrun {run}; `omk preheat rollback --run {run}` undoes it"));
+        let pruned = report.nodes.iter().any(|n| !n.pruned.is_empty());
+        let but = if pruned { ", but brings nothing back that was pruned" } else { "" };
+        say(&format!("\nrun {run}; `omk preheat rollback --run {run}` undoes it{but}"));
     }
 }
 
