@@ -139,11 +139,13 @@ async fn open(
     let result = tokio::time::timeout(limit, connecting).await;
     let result =
         result.unwrap_or_else(|_| Err(unreachable(format!("no answer within {} s", limit.as_secs()))));
-    match (result, complaint.and_then(|c| c.line())) {
+    match (result, complaint) {
         (Ok(handle), _) => Ok((handle, host_key)),
-        // A command that ends without a connection has said why, and will say so again.
-        (Err(NodeError::Lost(_) | NodeError::Connect { .. }), Some(line)) => {
-            Err(unreachable(format!("ProxyCommand: {line}")))
+        // A command that ends without a connection has said why, and will say so again. That it ended may be seen before
+        // what it said was read.
+        (Err(e @ (NodeError::Lost(_) | NodeError::Connect { .. })), Some(said)) => {
+            said.whole().await;
+            Err(said.line().map_or(e, |line| unreachable(format!("ProxyCommand: {line}"))))
         }
         (Err(e), _) => Err(e),
     }
