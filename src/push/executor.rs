@@ -80,6 +80,10 @@ pub trait Connector: Send + Sync {
 /// proof serves all; short beside the time in which a dead one is given up.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// Blobs beyond the first of a node that are on the way at once, to all nodes together: what is on the way is held in
+/// memory, and many nodes keep the link busy with one blob each.
+const BESIDE: usize = 24;
+
 /// What all nodes of a run share.
 pub(super) struct Run {
     pub(super) id: String,
@@ -89,6 +93,8 @@ pub(super) struct Run {
     /// For a fast import.
     pub(super) packer: Option<Packer>,
     pub(super) source: Arc<dyn BlobSource>,
+    /// Blobs beyond the first of each node that are on the way at once.
+    pub(super) beside: Semaphore,
 }
 
 impl Run {
@@ -225,7 +231,8 @@ impl Push {
         let source = packer.as_ref().map_or_else(|| Arc::clone(&self.source), Packer::source);
         let preflight = Preflight::new(Arc::clone(&source), stop);
         let pace = Pace::new(self.options.bandwidth);
-        let run = Run { id: super::txn::run_id(), preflight, pace, packer, source };
+        let beside = Semaphore::new(BESIDE);
+        let run = Run { id: super::txn::run_id(), preflight, pace, packer, source, beside };
         push.events.emit(Event::Phase { name: "probe", total: Some(self.targets.len() as u64) });
         let slots = self.parallel.max(1);
         let (probing, pushing) = (Semaphore::new(slots), Semaphore::new(slots));

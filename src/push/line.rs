@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::Instant;
 
 use super::ImagePlan;
-use super::executor::{Push, Target};
+use super::executor::{Push, Run, Target};
 use super::node::{Fault, told};
 use super::order::{self, Speeds};
 use super::plan::PIPELINE;
@@ -54,6 +54,8 @@ pub(super) struct Line<'a> {
     pub(super) source: Arc<dyn BlobSource>,
     /// Under its name what imports replace is kept.
     run: &'a str,
+    /// Turns for blobs beside the first; `None`: as many as the job allows.
+    beside: Option<&'a Semaphore>,
     /// Complete in staging.
     staged: Mutex<BTreeSet<Digest>>,
     failed: Mutex<BTreeMap<Digest, Failed>>,
@@ -86,6 +88,7 @@ impl<'a> Line<'a> {
             staging,
             source,
             run: "",
+            beside: None,
             staged: Mutex::new(staged),
             failed: Mutex::default(),
             speeds: Mutex::default(),
@@ -94,8 +97,8 @@ impl<'a> Line<'a> {
         }
     }
 
-    pub(super) fn of(self, run: &'a str) -> Self {
-        Self { run, ..self }
+    pub(super) fn of(self, run: &'a Run) -> Self {
+        Self { run: &run.id, beside: Some(&run.beside), ..self }
     }
 
     /// Images that were not imported, by their digest, and why.
@@ -130,14 +133,21 @@ impl<'a> Line<'a> {
         let mut running = FuturesUnordered::new();
         let (mut blobs, mut busy_since) = (0, Instant::now());
         loop {
-            while running.len() < job.parallel
-                && let Some((image, blob)) = queue.pop_front()
-            {
+            while running.len() < job.parallel && !queue.is_empty() {
+                let mut turn = None;
                 if running.is_empty() {
                     busy_since = Instant::now();
+                } else if let Some(beside) = self.beside {
+                    // With the next blob of this node it is tried again.
+                    let Ok(taken) = beside.try_acquire() else { break };
+                    turn = Some(taken);
                 }
-                let copy = async { copy_blob(self.source.as_ref(), store, blob, job).await };
-                running.push(async move { (image, blob, copy.await) });
+                let Some((image, blob)) = queue.pop_front() else { break };
+                running.push(async move {
+                    let copied = copy_blob(self.source.as_ref(), store, blob, job).await;
+                    drop(turn);
+                    (image, blob, copied)
+                });
             }
             let idle = queue.is_empty() && running.len() < job.parallel && !left.is_empty();
             tokio::select! {

@@ -283,7 +283,7 @@ impl Prepared {
             Paced::source(Arc::clone(&run.source), run.pace.and(push.options.node_bandwidth)),
             staged,
         )
-        .of(&run.id);
+        .of(run);
         let (sent, arrived) = mpsc::unbounded_channel();
         let moved = Arc::new(Moved::new(&push.events, tally));
         let job = Job {

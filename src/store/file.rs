@@ -15,6 +15,10 @@ use crate::oci::{Descriptor, Hasher};
 /// Bytes that are read or written at a time: large enough that a hop to another thread costs nothing beside it.
 pub(crate) const CHUNK: usize = 1 << 20;
 
+/// Bytes of a blob that are handed on at a time, of which two are held, for every blob that is on its way to any node: what
+/// OpenSSH takes in one write over SFTP.
+const READ: usize = 255 << 10;
+
 /// A file that is open, with the name it has in messages; or several whose parts are read as one.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenFile {
@@ -134,7 +138,7 @@ impl OpenFile {
     }
 
     fn chunk(&self, at: u64, left: u64) -> Result<Bytes, StoreError> {
-        let mut buffer = BytesMut::zeroed(CHUNK.min(usize::try_from(left).unwrap_or(CHUNK)));
+        let mut buffer = BytesMut::zeroed(READ.min(usize::try_from(left).unwrap_or(READ)));
         self.read_exact_at(&mut buffer, at)?;
         Ok(buffer.freeze())
     }

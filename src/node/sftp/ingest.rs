@@ -11,8 +11,9 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::{FileAttributes, StatusCode};
 
+use super::flow::Turn;
 use super::resume::{self, CHUNK, Segment};
-use super::{Lease, Staging, into_store};
+use super::{Lease, SMALLEST, Staging, into_store};
 use crate::oci::{Descriptor, Hasher};
 use crate::store::{Ingest, StoreError, check};
 
@@ -43,6 +44,7 @@ pub(super) struct SftpIngest {
     marks: VecDeque<Segment>,
     buffer: BytesMut,
     writes: FuturesOrdered<Write>,
+    turn: Turn,
     /// After any error of a write nothing later can be believed (russh-sftp may still say Ok).
     failed: bool,
 }
@@ -78,6 +80,7 @@ impl SftpIngest {
             marks: VecDeque::new(),
             buffer: BytesMut::new(),
             writes: FuturesOrdered::new(),
+            turn: staging.connection.options.flow().enter(),
             failed: false,
             blob: blob.clone(),
             staging,
@@ -128,12 +131,22 @@ impl SftpIngest {
         }
     }
 
+    /// Bytes of one write: with a small share two smaller ones, so that the node need not wait between them.
+    fn piece(&self) -> usize {
+        self.lease.sftp.piece.min((self.turn.share() / 2).max(SMALLEST))
+    }
+
     /// Queues a write of the blob and starts it.
     async fn send(&mut self, data: Vec<u8>) -> Result<(), StoreError> {
-        while self.writes.len() >= self.staging.connection.options.writes_in_flight.max(1) {
+        let (offset, length) = (self.sent, data.len() as u64);
+        let many = self.staging.connection.options.writes_in_flight.max(1);
+        let full = |this: &Self| {
+            let unanswered = this.sent + length - this.acknowledged;
+            this.writes.len() >= many || unanswered > this.turn.share() as u64
+        };
+        while !self.writes.is_empty() && full(self) {
             self.acknowledge().await?;
         }
-        let (offset, length) = (self.sent, data.len() as u64);
         self.sent += length;
         let (sftp, handle) = (Arc::clone(&self.lease.sftp), self.handle()?.to_owned());
         let write = async move { sftp.raw.write(handle, offset, data).await.map(|_| length) };
@@ -311,17 +324,19 @@ impl Ingest for SftpIngest {
             return Err(StoreError::SizeMismatch { digest, expected, found, store });
         }
         self.hash(&bytes);
-        let piece = self.lease.sftp.piece;
         while !bytes.is_empty() {
-            if self.buffer.is_empty() && bytes.len() >= piece {
-                self.send(bytes[..piece].to_vec()).await?;
-                bytes.advance(piece);
+            let piece = self.piece();
+            if self.buffer.is_empty() && bytes.len() >= piece.min(SMALLEST) {
+                // In equal parts rather than with a small rest.
+                let now = bytes.len().div_ceil(bytes.len().div_ceil(piece));
+                self.send(bytes[..now].to_vec()).await?;
+                bytes.advance(now);
                 continue;
             }
-            let now = (piece - self.buffer.len()).min(bytes.len());
+            let now = piece.saturating_sub(self.buffer.len()).min(bytes.len());
             self.buffer.extend_from_slice(&bytes[..now]);
             bytes.advance(now);
-            if self.buffer.len() == piece {
+            if self.buffer.len() >= piece {
                 let full = self.buffer.split().to_vec();
                 self.send(full).await?;
             }

@@ -30,8 +30,11 @@ use super::{NodeError, NodeSession, RemoteCommand, SshSession, check_remote_path
 use crate::oci::{Descriptor, Digest};
 use crate::store::{BlobSource, BlobStore, ByteStream, Ingest, StoreError};
 
+mod flow;
 mod ingest;
 mod resume;
+
+pub(super) use flow::Flow;
 
 /// SFTP channels of one connection: sshd's window is per channel, so a long link needs several.
 const CHANNELS: usize = 4;

@@ -15,6 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::command::Wrap;
 use super::inventory::{Address, Node};
+use super::sftp::Flow;
 use super::{CommandOutput, KnownHosts, NodeError, NodeSession, RemoteCommand, Secret};
 use crate::event::{Event, Events};
 use crate::oci::Digest;
@@ -74,7 +75,7 @@ pub struct SshOptions {
     pub output_limit: usize,
     /// Writes of up to 255 KiB each that one file may have unanswered. OpenSSH grants a channel a window of 2 MiB: what
     /// is beyond it waits in this process, and the notes in the journal behind it, so more costs memory and makes a
-    /// killed run send more again.
+    /// killed run send more again. With many files on the way at once, to all nodes, each has fewer and smaller ones.
     pub writes_in_flight: usize,
     run: u64,
     shared: Arc<Shared>,
@@ -85,6 +86,7 @@ pub struct SshOptions {
 struct Shared {
     gates: Mutex<HashMap<String, Arc<Semaphore>>>,
     known_hosts: Mutex<HashMap<Vec<PathBuf>, Arc<KnownHosts>>>,
+    flow: Arc<Flow>,
 }
 
 impl SshOptions {
@@ -113,6 +115,11 @@ impl SshOptions {
     pub fn from_env(known_hosts: Arc<KnownHosts>) -> Self {
         let agent = std::env::var_os("SSH_AUTH_SOCK").filter(|s| !s.is_empty()).map(PathBuf::from);
         Self { home: std::env::home_dir(), agent, ..Self::new(known_hosts) }
+    }
+
+    /// What all blobs that are on their way to any node share.
+    pub(crate) fn flow(&self) -> &Arc<Flow> {
+        &self.shared.flow
     }
 
     fn gate(&self, address: &str) -> Arc<Semaphore> {
