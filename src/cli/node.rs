@@ -2,21 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::nodes::{Chosen, NodeArgs};
+use super::nodes::NodeArgs;
 use super::output::{self, OutputFormat, say, warn};
+use super::proof::code;
 use super::{CliError, Context, Outcome, exit};
 use crate::node::Node;
 use crate::node::inventory::Address;
 use crate::node::ssh::route::Why;
 use crate::oci::{Digest, Platform};
-use crate::push::{Push, PushOptions};
 use crate::runtime::{Disk, NodeFacts};
-use crate::store::{MemoryStore, write_small};
+use crate::store::write_small;
 
 mod verify;
 
@@ -194,21 +194,7 @@ struct Checked {
 type Told = (String, Option<String>, Result<NodeFacts, String>);
 
 async fn ask(args: &NodeArgs, context: &Context) -> Result<Vec<Told>, CliError> {
-    let Chosen { nodes, targets, connector, reached } = args.choose(context)?;
-    let push = Push {
-        bundle: String::new(),
-        images: Vec::new(),
-        left_out: None,
-        source: Arc::new(MemoryStore::new()),
-        targets,
-        connector,
-        options: PushOptions::default(),
-        namespace: Some(args.namespace.clone()),
-        parallel: usize::from(args.parallel),
-        lanes: 1,
-        events: context.events.clone(),
-        cancel: context.cancel.clone(),
-    };
+    let (push, nodes, reached) = args.push(context)?;
     let told = push.ask().await.into_iter().map(|facts| facts.map_err(|refused| refused.reason));
     let mut reached = reached.lock().unwrap_or_else(PoisonError::into_inner);
     let mut one = |name: String, facts| {
@@ -275,12 +261,7 @@ async fn check(args: &CheckArgs, context: &Context) -> Outcome {
             }
         }
     }
-    Ok(match checked.len() - bad {
-        _ if bad == 0 => exit::OK,
-        _ if context.cancel.is_cancelled() => exit::CANCELLED,
-        0 => exit::ALL_NODES_FAILED,
-        _ => exit::SOME_NODES_FAILED,
-    })
+    Ok(code(context, checked.len() - bad, bad))
 }
 
 /// What `--since` reads; see [`crate::bundle::Base`].

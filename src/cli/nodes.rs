@@ -11,8 +11,9 @@ use crate::event::Event;
 use crate::node::inventory::{Fallback, select};
 use crate::node::ssh::{Ask, Secrets, SystemSsh};
 use crate::node::{Inventory, KnownHosts, Node, Secret, SshConfig, SshOptions};
-use crate::push::{Connector, Nodes, Reached, Target};
+use crate::push::{Connector, Nodes, Push, PushOptions, Reached, Target};
 use crate::runtime::RuntimeChoice;
+use crate::store::MemoryStore;
 
 /// Which nodes, and how they are reached.
 #[derive(Debug, Clone, Args)]
@@ -185,6 +186,30 @@ impl NodeArgs {
         let connector = Nodes::new(&nodes, ssh);
         let reached = connector.reached();
         Ok(Chosen { nodes, targets, connector: Arc::new(connector), reached })
+    }
+
+    /// A push of nothing to the nodes, for what is only asked or undone and for others to fill; with the nodes and how
+    /// they were reached.
+    ///
+    /// # Errors
+    /// As [`NodeArgs::choose`].
+    pub fn push(&self, context: &Context) -> Result<(Push, Vec<Node>, Reached), CliError> {
+        let Chosen { nodes, targets, connector, reached } = self.choose(context)?;
+        let push = Push {
+            bundle: String::new(),
+            images: Vec::new(),
+            left_out: None,
+            source: Arc::new(MemoryStore::new()),
+            targets,
+            connector,
+            options: PushOptions::default(),
+            namespace: Some(self.namespace.clone()),
+            parallel: usize::from(self.parallel),
+            lanes: 4,
+            events: context.events.clone(),
+            cancel: context.cancel.clone(),
+        };
+        Ok((push, nodes, reached))
     }
 
     /// The program that speaks SSH, where it is not omk.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Buf as _, Bytes};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -22,14 +22,14 @@ use crate::event::{Event, Events};
 use crate::oci::{Algorithm, Descriptor, Digest, Hasher, media};
 use crate::runtime::Packed;
 use crate::runtime::carrier::packs_better;
-use crate::store::{AnyOf, BlobSource, FolderStore, MemoryStore, StoreError, blocking, check, write_small};
+use crate::store::{AnyOf, BlobSource, FolderStore, MemoryStore, StoreError, blocking, prove, write_small};
 
 /// zstd's own default: hardly larger than what higher levels give, and several times as quick to make.
 const LEVEL: i32 = 3;
 /// Layers packed at once, at most.
 const PARALLEL: usize = 4;
-/// Chunks of a layer that wait to be packed; with the store's chunks of 1 MiB this bounds memory.
-const AHEAD: usize = 4;
+/// Chunks of a layer that wait to be packed; with the store's chunks of 255 KiB this bounds memory.
+const AHEAD: usize = 16;
 /// Packed layers that no run used for so long are removed.
 const KEEP: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
@@ -154,7 +154,7 @@ impl Packer {
         if found != Some(packed.size()) {
             return None;
         }
-        if self.whole(&packed).await.is_err() {
+        if prove(&self.folder, &packed, None, &CancellationToken::new()).await.is_err() {
             // Made again: the layer itself is at hand.
             let _ = std::fs::remove_file(self.folder.path(packed.digest()));
             return None;
@@ -165,41 +165,18 @@ impl Packer {
         Some(packed)
     }
 
-    async fn whole(&self, packed: &Descriptor) -> Result<(), StoreError> {
-        let mut stream = self.folder.read(packed, 0..packed.size()).await?;
-        let mut hasher = Hasher::new(packed.digest().algorithm());
-        let mut size = 0u64;
-        while let Some(chunk) = stream.try_next().await? {
-            size += chunk.len() as u64;
-            hasher.update(&chunk);
-        }
-        check(packed, size, &hasher.finish(), &self.folder.label())
-    }
-
     /// Packs a layer. The outer error is the source's, the inner one says why it cannot be packed.
     async fn make(
         &self,
         blob: &Descriptor,
         cancel: &CancellationToken,
     ) -> Result<Result<Descriptor, String>, StoreError> {
-        let mut stream = self.bundle.read(blob, 0..blob.size()).await?;
         let (feed, chunks) = mpsc::channel(AHEAD);
         let gzip = blob.media_type().ends_with("gzip");
         let root = self.root.clone();
         let packing = tokio::task::spawn_blocking(move || squeeze(Chunks::new(chunks), gzip, &root));
-        let mut hasher = Hasher::new(blob.digest().algorithm());
-        let mut size = 0u64;
-        while let Some(chunk) = stream.next().await {
-            if cancel.is_cancelled() {
-                return Err(StoreError::Cancelled);
-            }
-            let chunk = chunk?;
-            size += chunk.len() as u64;
-            hasher.update(&chunk);
-            // Whoever packs may have given up; the rest is still checked.
-            let _ = feed.send(chunk).await;
-        }
-        check(blob, size, &hasher.finish(), &self.bundle.label())?;
+        // Whoever packs may have given up; the rest is still checked.
+        prove(self.bundle.as_ref(), blob, Some(&feed), cancel).await?;
         drop(feed);
         let (file, digest, size) = match packing.await.map_err(|_| StoreError::Cancelled)? {
             Ok(made) => made,

@@ -5,13 +5,13 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{TryStreamExt as _, stream};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Event, Events};
-use crate::oci::{Descriptor, Digest, Hasher};
-use crate::store::{BlobSource, StoreError, check};
+use crate::oci::{Descriptor, Digest};
+use crate::store::{BlobSource, StoreError, prove};
 
 /// Blobs hashed at once: one core each.
 const PARALLEL: usize = 2;
@@ -72,31 +72,12 @@ impl Preflight {
         }
         events.emit(Event::Phase { name: "verify", total: Some(new.len() as u64) });
         let proof = stream::iter(new.iter().map(Ok))
-            .try_for_each_concurrent(PARALLEL, |blob| prove(self.source.as_ref(), blob, cancel))
+            .try_for_each_concurrent(PARALLEL, |blob| prove(self.source.as_ref(), blob, None, cancel))
             .await;
         proof.map_err(|error| self.blame(error))?;
         proved.extend(new.iter().map(|b| b.digest().clone()));
         Ok(())
     }
-}
-
-async fn prove(
-    source: &dyn BlobSource,
-    blob: &Descriptor,
-    cancel: &CancellationToken,
-) -> Result<(), StoreError> {
-    let mut hasher = Hasher::new(blob.digest().algorithm());
-    let mut size = 0u64;
-    let mut stream = source.read(blob, 0..blob.size()).await?;
-    while let Some(chunk) = stream.next().await {
-        if cancel.is_cancelled() {
-            return Err(StoreError::Cancelled);
-        }
-        let chunk = chunk?;
-        size += chunk.len() as u64;
-        hasher.update(&chunk);
-    }
-    check(blob, size, &hasher.finish(), &source.label())
 }
 
 #[cfg(test)]

@@ -97,12 +97,19 @@ impl Prepared {
         let images: Vec<&ImagePlan> = self.plan.images.iter().filter(right).collect();
         let mut waits = WAITS_MS.into_iter();
         let mut pinned = false;
+        // What the probe has brought is asked for again only where CRI has yet to take notice.
+        let mut probed = self.facts.evidence.clone();
         loop {
-            let output = tokio::select! {
-                output = self.session.run(&command) => output?,
-                () = push.cancel.cancelled() => return Err(Fault::cancelled()),
+            let evidence = match probed.take() {
+                Some(evidence) => evidence,
+                None => {
+                    let output = tokio::select! {
+                        output = self.session.run(&command) => output?,
+                        () = push.cancel.cancelled() => return Err(Fault::cancelled()),
+                    };
+                    self.runtime.parse_evidence(&output)?
+                }
             };
-            let evidence = self.runtime.parse_evidence(&output)?;
             let names = images.iter().flat_map(|i| &i.image.names).map(String::as_str);
             let loose: Vec<&str> = names.filter(|n| !evidence.is_pinned(n)).collect();
             if pin && !pinned && !loose.is_empty() {

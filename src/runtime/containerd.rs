@@ -17,15 +17,17 @@ use std::time::Duration;
 
 use super::kubelet::{self, SCRIPT as KUBELET};
 use super::sections::{self, PRELUDE, Sections, Staged};
-use super::shell::ONE_AT_A_TIME;
+use super::shell::{FAILED, OCI_LAYOUT, import_head, imported, patience, unpacked_size};
 use super::{
-    Evidence, Hashes, Have, ImportFailure, ImportJob, NamedImage, NodeFacts, Readiness, Reversible, Runtime,
+    Evidence, Hashes, Have, ImportFailure, ImportJob, NodeFacts, Readiness, Reversible, Runtime,
     RuntimeError, RuntimeImage,
 };
 use crate::node::{CommandOutput, RemoteCommand, quote};
 use crate::oci::{Descriptor, Digest, media};
 use adopt::Adoption;
-use carry::{CARRIER, Carry, FAST};
+use carry::{CARRIER, Carry};
+use keep::{Journal, MOVED};
+use names::{discards_layers, interrupted, parse_images, parse_snapshots, server_version};
 use undo::AWAIT;
 
 /// What is unusual about an image that runs, on a node that seems to discard layers. Why they are gone cannot be seen.
@@ -154,64 +156,7 @@ impl Containerd {
         }
         RuntimeError::NotRunning { runtime: self.label(), service: self.service(), complaint }
     }
-
-    /// What the script keeps and restores around the import of `image`.
-    fn journal(&self, job: &ImportJob<'_>) -> Journal {
-        let ctr = self.ctr();
-        let (mut tag, mut after_failure, mut backups) = (String::new(), String::new(), Vec::new());
-        let (mut added, mut meant) = (Vec::new(), BTreeSet::new());
-        for name in &job.image.names {
-            let Some(old) = job.facts.names.get(name) else {
-                added.push(quote(name));
-                continue;
-            };
-            meant.insert(format!("{name} {}\n", old.digest));
-            if old.digest != *job.image.root.digest() {
-                let backup = quote(&undo::backup(job.run, name));
-                let name = quote(name);
-                tag += &format!("{ctr} images tag --force {name} {backup} >/dev/null || exit 95\n");
-                after_failure += &format!("  {ctr} images tag --force {backup} {name} || keep=1\n");
-                backups.push(backup);
-            }
-        }
-        let config = job.image.image.config.digest().to_string();
-        if !added.is_empty() || !backups.is_empty() {
-            if !job.facts.names.contains_key(&config) {
-                // CRI gives the image this name up to a second later.
-                after_failure += "  sleep 1\n";
-                added.push(quote(&config));
-            }
-            if !added.is_empty() {
-                after_failure += &format!("  {ctr} images rm --sync {}\n", added.join(" "));
-            }
-            if !backups.is_empty() {
-                let backups = backups.join(" ");
-                after_failure += &format!("  [ -n \"${{keep-}}\" ] || {ctr} images rm --sync {backups}\n");
-            }
-        }
-        // What somebody else gave one of the names since the node was asked would be overwritten and could not be put back.
-        let names: Vec<String> = job.image.names.iter().map(|n| quote(&format!("name=={n}"))).collect();
-        let meant: String = meant.into_iter().collect();
-        let before = format!(
-            "now=$({ctr} images ls {} | awk 'NR > 1 {{ print $1, $3 }}' | sort)\n\
-             [ \"$now\" = {} ] || {{ echo {} >&2; exit {MOVED}; }}\n{tag}",
-            names.join(" "),
-            quote(meant.trim_end()),
-            quote(MEANWHILE),
-        );
-        Journal { before, after_failure }
-    }
 }
-
-struct Journal {
-    before: String,
-    after_failure: String,
-}
-
-/// Exit status of an import that was not begun because a name got another meaning.
-const MOVED: i32 = 91;
-const MEANWHILE: &str =
-    "somebody else gave one of its names to another image meanwhile; nothing was imported";
 
 impl Runtime for Containerd {
     fn label(&self) -> String {
@@ -241,12 +186,14 @@ s images {ctr} images ls
 s check {ctr} images check
 s staged staged {staging}
 s staging-space space {staging}
-root=$({ctr} plugins ls -d id==content 2>/dev/null | sed -n 's|^ *root  *\(/.*\)/io.containerd.content.v1.content *$|\1|p' | head -n 1)
+plugins=$({ctr} plugins ls -d 2>/dev/null)
+root=$(printf '%s\n' "$plugins" | sed -n 's|^ *root  *\(/.*\)/io.containerd.content.v1.content *$|\1|p' | head -n 1)
 s runtime-space space "${{root:-{root}}}"
 s kubelet kubelet
-"#,
+{crictl}"#,
             root = self.root(),
             others = self.others(),
+            crictl = self.ask_crictl(),
         );
         RemoteCommand { patience: Some(Duration::from_secs(120)), ..RemoteCommand::root(script) }
     }
@@ -298,6 +245,7 @@ s kubelet kubelet
             kubelet: all.get("kubelet").and_then(|s| kubelet::parse(&s.lines)),
             runtime_disk: all.get("runtime-space").and_then(|s| sections::disk(&s.lines)),
             staging_disk: all.get("staging-space").and_then(|s| sections::disk(&s.lines)),
+            evidence: self.probed(&all, &images.lines, &server),
         })
     }
 
@@ -355,7 +303,7 @@ s kubelet kubelet
     }
 
     fn import(&self, job: &ImportJob<'_>) -> RemoteCommand {
-        let (ctr, staging) = (self.ctr(), quote(job.staging));
+        let (ctr, head) = (self.ctr(), import_head(job.staging));
         let Journal { before, after_failure } = self.journal(job);
         let rollback = if after_failure.is_empty() {
             String::new()
@@ -370,11 +318,7 @@ s kubelet kubelet
         // The index comes first on standard input, then the list of files for tar. `set -C` so that root writes
         // through no link that somebody put there. POSIX sh has no pipefail: tar's status takes its own way.
         let script = format!(
-            r#"set -u
-PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; export PATH LC_ALL
-umask 077
-cd {staging} || exit 98
-{ONE_AT_A_TIME}rm -f index.json oci-layout
+            r#"{head}rm -f index.json oci-layout
 set -C
 {mend}{carry}{adopt}IFS= read -r index || exit 97
 printf '%s\n' "$index" >index.json || exit 96
@@ -399,7 +343,7 @@ fi
     }
 
     fn parse_import(&self, output: &CommandOutput) -> Result<(), ImportFailure> {
-        if output.ok() && output.text().lines().any(|l| l == "==imported") {
+        if imported(output) {
             return Ok(());
         }
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -491,8 +435,6 @@ fi
     }
 }
 
-pub(super) const OCI_LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
-
 /// The index of an archive with one image, on one line: an entry a name, all for the same root. containerd takes
 /// the names from this annotation, verbatim.
 pub(super) fn index_json(image: &RuntimeImage) -> String {
@@ -512,99 +454,14 @@ fn index_of(manifests: &[Descriptor]) -> String {
 
 pub(super) const NAME_ANNOTATION: &str = "io.containerd.image.name";
 
-/// How long an import of so many bytes may say nothing: unpacking is silent, and a slow disk manages 2 MiB/s.
-pub(super) fn patience(bytes: u64) -> Duration {
-    Duration::from_secs(300 + bytes / (2 * 1024 * 1024))
-}
-
-/// Whether more images are unpacked with all of their layers gone than are complete; see the module's documentation.
-/// `incomplete (1/5)` counts config and layers.
-fn discards_layers(names: &BTreeMap<String, NamedImage>, ls: &[&str], check: &[&str]) -> bool {
-    let complete: BTreeSet<&Digest> =
-        names.values().filter(|i| i.complete && i.unpacked).map(|i| &i.digest).collect();
-    let bare = |line: &&str| -> Option<Digest> {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let (have, all) = fields.get(4)?.strip_prefix('(')?.strip_suffix(')')?.split_once('/')?;
-        let bare = fields.get(3) == Some(&"incomplete")
-            && fields.last() == Some(&"true")
-            && have == "1"
-            && all.parse::<u32>().is_ok_and(|all| all > 1);
-        names.get(fields[0]).filter(|_| bare).map(|i| i.digest.clone())
-    };
-    // What omk itself left without layers says nothing about the node.
-    let fast = |line: &&str| {
-        let fast = line.split_whitespace().any(|f| f.split(',').any(|label| label.starts_with(FAST)));
-        line.split_whitespace().nth(2).filter(|_| fast)?.parse::<Digest>().ok()
-    };
-    let fast: BTreeSet<Digest> = ls.iter().filter_map(fast).collect();
-    let bare: BTreeSet<Digest> = check.iter().filter_map(bare).filter(|d| !fast.contains(d)).collect();
-    bare.len() > complete.len()
-}
-
-/// Measured: 295 MB of gzip'd layers of real images unpack to 895 MB.
-pub(super) fn unpacked_size(layer: &Descriptor) -> u64 {
-    let packed = ["gzip", "zstd"].iter().any(|c| layer.media_type().ends_with(c));
-    if packed { layer.size().saturating_mul(3) } else { layer.size() }
-}
-
-fn server_version(lines: &[&str]) -> Option<String> {
-    let at = lines.iter().position(|l| l.starts_with("Server:"))?;
-    let version = lines[at..].iter().find_map(|l| l.trim().strip_prefix("Version:"))?.trim();
-    let version: String = version.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
-    (!version.is_empty()).then_some(version)
-}
-
-/// `KEY [PARENT] KIND`: only committed snapshots can be built upon.
-fn parse_snapshots(lines: &[&str]) -> BTreeSet<Digest> {
-    let committed = lines.iter().filter(|l| l.split_whitespace().next_back() == Some("Committed"));
-    committed.filter_map(|l| l.split_whitespace().next()?.parse().ok()).collect()
-}
-
-/// `REF TYPE DIGEST …` of `images ls` with what `images check` says of the same names.
-fn parse_images(ls: &[&str], check: &[&str]) -> BTreeMap<String, NamedImage> {
-    fn head(line: &str) -> Option<(&str, Digest, Vec<&str>)> {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let digest = fields.get(2)?.parse().ok()?;
-        Some((fields[0], digest, fields))
-    }
-    let mut names = BTreeMap::new();
-    for (name, digest, _) in ls.iter().filter_map(|l| head(l)) {
-        let image = NamedImage { digest, complete: false, unpacked: false, archive: None };
-        names.insert(name.to_owned(), image);
-    }
-    for (name, digest, fields) in check.iter().filter_map(|l| head(l)) {
-        if let Some(image) = names.get_mut(name)
-            && image.digest == digest
-        {
-            image.complete = fields.get(3) == Some(&"complete");
-            image.unpacked = fields.last() == Some(&"true");
-        }
-    }
-    names
-}
-
-/// Whether containerd went away while it was at work, in words of gRPC and of 1.6, 1.7 and 2.1: it may be back by now.
-fn interrupted(stderr: &str) -> bool {
-    let words = [
-        "transport is closing",
-        "error reading from server: EOF",
-        "failed to send write: EOF",
-        "connection error: desc = ",
-        "code = Unavailable",
-    ];
-    words.iter().any(|w| stderr.contains(w))
-}
-
-/// How a script ends whose import failed: `t` is the status of tar, `c` that of ctr.
-const FAILED: &str = r#"case $t in 0|141) ;; *) echo "tar could not read the staging folder (status $t)" >&2 ;; esac
-[ "$c" = 0 ] && exit 94
-exit "$c"
-"#;
-
 #[path = "containerd_adopt.rs"]
 mod adopt;
 #[path = "containerd_carry.rs"]
 mod carry;
+#[path = "containerd_keep.rs"]
+mod keep;
+#[path = "containerd_names.rs"]
+mod names;
 #[path = "containerd_evidence.rs"]
 mod proof;
 #[path = "containerd_undo.rs"]

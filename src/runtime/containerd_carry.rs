@@ -1,9 +1,10 @@
 //! The import of an image whose layers come by a [carrier](crate::runtime::Carrier).
 
-use super::{Containerd, FAILED, NAME_ANNOTATION, OCI_LAYOUT, index_of};
+use super::{Containerd, NAME_ANNOTATION, index_of};
 use crate::node::quote;
 use crate::oci::{Descriptor, media};
 use crate::runtime::ImportJob;
+use crate::runtime::shell::{FAILED, OCI_LAYOUT};
 
 /// The name of a carrier while it is imported. `.invalid` never resolves (RFC 2606).
 pub(super) const CARRIER: &str = "omk.invalid/carrier/";

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Containerd, Flavor, NAMESPACE, patience};
+use super::{Containerd, Flavor, NAMESPACE};
 use crate::node::{CommandOutput, RemoteCommand, quote};
 use crate::oci::{Algorithm, Descriptor, Digest};
 use crate::runtime::RuntimeError;
 use crate::runtime::evidence::{self, Cri, Evidence, Hashes, PINNED};
-use crate::runtime::sections::{self, PRELUDE, Sections};
+use crate::runtime::sections::{self, PRELUDE, Section, Sections};
+use crate::runtime::shell::patience;
 
 /// Where upstream's and the distributions' packages put containerd's socket.
 const SOCKET: &str = "/run/containerd/containerd.sock";
@@ -29,6 +30,29 @@ impl Containerd {
         (program.to_owned(), format!("{program} -t 30s -r {endpoint} -i {endpoint}"))
     }
 
+    /// The end of a probe, in which `$plugins` is what `plugins ls -d` says: all that evidence needs beyond the rest of it.
+    pub(super) fn ask_crictl(&self) -> String {
+        let (program, crictl) = self.crictl();
+        format!(
+            "cri() {{ printf '%s\\n' \"$plugins\" | awk '/^ID:/ {{ id = $2 }} id == \"cri\" && /^(ID|Error):/'; }}\n\
+             s cri cri\n\
+             s crictl-program command -v {program}\n\
+             [ \"$r\" = 0 ] || exit 0\n\
+             s crictl {crictl} images -o json\n"
+        )
+    }
+
+    /// Evidence from the answer to a probe that came to its end.
+    pub(super) fn probed(&self, all: &Sections<'_>, images: &[&str], version: &str) -> Option<Evidence> {
+        let (cri, program) = (all.get("cri")?, all.get("crictl-program")?);
+        let crictl = all.get("crictl");
+        if program.ok() && crictl.is_none() {
+            return None;
+        }
+        let runs = !cri.lines.is_empty() && !cri.lines.iter().any(|l| l.starts_with("Error"));
+        Some(self.weigh(runs, crictl, images, version))
+    }
+
     pub(super) fn ask_evidence(&self) -> RemoteCommand {
         let ((program, crictl), ctr) = (self.crictl(), self.ctr());
         let script = format!(
@@ -42,15 +66,27 @@ impl Containerd {
         let text = sections::text(output)?;
         let all = Sections::parse(&text);
         let images = all.need("images", "ctr images ls")?;
-        let version = all.get("version").and_then(|s| super::server_version(&s.lines)).unwrap_or_default();
+        let version =
+            all.get("version").and_then(|s| super::names::server_version(&s.lines)).unwrap_or_default();
+        let runs = all.get("plugins").is_some_and(|s| cri_runs(&s.lines));
+        Ok(self.weigh(runs, all.get("crictl"), &images.lines, &version))
+    }
+
+    fn weigh(
+        &self,
+        cri_runs: bool,
+        crictl: Option<&Section<'_>>,
+        images: &[&str],
+        version: &str,
+    ) -> Evidence {
         let version = version.trim_start_matches('v');
         let cri = if self.namespace != NAMESPACE {
             Cri::Unknown(format!("kubelet looks into the namespace {NAMESPACE} alone"))
-        } else if !all.get("plugins").is_some_and(|s| cri_runs(&s.lines)) {
+        } else if !cri_runs {
             Cri::Unknown("containerd's CRI plugin is off or failed, so kubelet cannot use it".to_owned())
         } else {
-            let asked = all.get("crictl").filter(|s| s.ok()).map(|s| evidence::crictl(&s.lines.join("\n")));
-            match (asked, all.get("crictl")) {
+            let asked = crictl.filter(|s| s.ok()).map(|s| evidence::crictl(&s.lines.join("\n")));
+            match (asked, crictl) {
                 (Some(Ok(found)), _) => Cri::Asked(found),
                 (Some(Err(error)), _) => Cri::Labels(error.to_string()),
                 (None, Some(section)) => Cri::Labels(format!("crictl failed: {}", section.complaint())),
@@ -58,7 +94,7 @@ impl Containerd {
             }
         };
         let ignores_pins = NO_PINS.iter().any(|v| version.starts_with(v));
-        Ok(Evidence { cri, labels: labels(&images.lines), ignores_pins })
+        Evidence { cri, labels: labels(images), ignores_pins }
     }
 
     /// Names travel on standard input: there may be more than a command line takes.

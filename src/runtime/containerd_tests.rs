@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use super::super::fixtures;
 use super::*;
 use crate::oci::Platform;
+use crate::runtime::{Cri, NamedImage};
 use crate::store::MemoryStore;
 
 // Recorded on Debian's 1.6.20, 1.7.24 and 2.1.9. lab/a has lost a layer after it was unpacked, lab/b (1.6 and 1.7)
@@ -81,10 +82,36 @@ fn the_probe_is_one_readable_script() {
     s check ctr -n k8s.io images check
     s staged staged /var/lib/omk/staging
     s staging-space space /var/lib/omk/staging
-    root=$(ctr -n k8s.io plugins ls -d id==content 2>/dev/null | sed -n 's|^ *root  *\(/.*\)/io.containerd.content.v1.content *$|\1|p' | head -n 1)
+    plugins=$(ctr -n k8s.io plugins ls -d 2>/dev/null)
+    root=$(printf '%s\n' "$plugins" | sed -n 's|^ *root  *\(/.*\)/io.containerd.content.v1.content *$|\1|p' | head -n 1)
     s runtime-space space "${root:-/var/lib/containerd}"
     s kubelet kubelet
+    cri() { printf '%s\n' "$plugins" | awk '/^ID:/ { id = $2 } id == "cri" && /^(ID|Error):/'; }
+    s cri cri
+    s crictl-program command -v crictl
+    [ "$r" = 0 ] || exit 0
+    s crictl crictl -t 30s -r unix:///run/containerd/containerd.sock -i unix:///run/containerd/containerd.sock images -o json
     "#);
+}
+
+#[test]
+fn a_probe_to_its_end_is_evidence_too() {
+    let evidence = |tail: &str| {
+        let probe = format!("{}\n{tail}", PROBES[0]);
+        let answer = CommandOutput { status: 0, stdout: probe.into_bytes(), stderr: Vec::new() };
+        plain().parse_probe(&answer).unwrap().evidence
+    };
+    assert_eq!(evidence(""), None);
+    assert_eq!(evidence("==omk cri\nID:            cri\n==rc 0\n"), None, "cut off");
+    let cri = "==omk cri\nID:            cri\n==rc 0\n==omk crictl-program\n";
+    let asked = |tail: &str| evidence(&format!("{cri}{tail}")).map(|e| e.cri);
+    assert_eq!(asked("==rc 127\n"), Some(Cri::Labels("the node has no crictl".into())));
+    assert_eq!(asked("/usr/bin/crictl\n==rc 0\n"), None, "crictl did not come to its end");
+    let none = asked("/usr/bin/crictl\n==rc 0\n==omk crictl\n{\"images\":[]}\n==rc 0\n");
+    assert_eq!(none, Some(Cri::Asked(Vec::new())));
+    let off = "==omk cri\nID:            cri\nError:        \n==rc 0\n==omk crictl-program\n==rc 127\n";
+    assert!(matches!(evidence(off).map(|e| e.cri), Some(Cri::Unknown(_))));
+    assert!(evidence(off).unwrap().ignores_pins, "1.6");
 }
 
 #[test]

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::containerd::{OCI_LAYOUT, index_json, patience, unpacked_size};
+use super::containerd::index_json;
 use super::sections::{self, PRELUDE, Section, Sections, Staged};
-use super::shell::ONE_AT_A_TIME;
+use super::shell::{FAILED, OCI_LAYOUT, import_head, imported, patience, unpacked_size};
 use super::{
     Have, ImportFailure, ImportJob, NamedImage, NodeFacts, Readiness, Runtime, RuntimeError, RuntimeImage,
 };
@@ -133,14 +133,10 @@ s runtime-space space "${{root:-/var/lib/docker}}"
     }
 
     fn import(&self, job: &ImportJob<'_>) -> RemoteCommand {
-        let staging = quote(job.staging);
+        let head = import_head(job.staging);
         let names = job.image.names.iter().map(|n| quote(n)).collect::<Vec<_>>().join(" ");
         let script = format!(
-            r#"set -u
-PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; export PATH LC_ALL
-umask 077
-cd {staging} || exit 98
-{ONE_AT_A_TIME}rm -f index.json oci-layout manifest.json docker.log
+            r#"{head}rm -f index.json oci-layout manifest.json docker.log
 set -C
 IFS= read -r index || exit 97
 IFS= read -r manifest || exit 97
@@ -162,10 +158,7 @@ if [ "$c" = 0 ] && [ "$t" = 0 ]; then
 echo ==imported
 exit 0
 fi
-case $t in 0|141) ;; *) echo "tar could not read the staging folder (status $t)" >&2 ;; esac
-[ "$c" = 0 ] && exit 94
-exit "$c"
-"#
+{FAILED}"#
         );
         let mut list = String::from("oci-layout\nindex.json\nmanifest.json\n");
         let mut bytes = 0;
@@ -180,7 +173,7 @@ exit "$c"
     }
 
     fn parse_import(&self, output: &CommandOutput) -> Result<(), ImportFailure> {
-        if output.ok() && output.text().lines().any(|l| l == "==imported") {
+        if imported(output) {
             return Ok(());
         }
         let mut reason = output.complaint();

@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::containerd::{NAME_ANNOTATION, OCI_LAYOUT, index_json, patience};
+use super::containerd::{NAME_ANNOTATION, index_json};
 use super::sections::{self, PRELUDE, Section, Sections, Staged};
-use super::shell::ONE_AT_A_TIME;
+use super::shell::{OCI_LAYOUT, ONE_AT_A_TIME, imported, patience};
 use super::{
     ArchivedBlob, Have, ImportFailure, ImportJob, NamedImage, NodeFacts, Readiness, Reversible, Runtime,
     RuntimeError, RuntimeImage,
@@ -123,6 +123,7 @@ s runtime-space space {folder}
             kubelet: None,
             runtime_disk: all.get("runtime-space").and_then(|s| sections::disk(&s.lines)),
             staging_disk: all.get("staging-space").and_then(|s| sections::disk(&s.lines)),
+            evidence: None,
         })
     }
 
@@ -249,7 +250,7 @@ echo ==imported
     }
 
     fn parse_import(&self, output: &CommandOutput) -> Result<(), ImportFailure> {
-        if output.ok() && output.text().lines().any(|l| l == "==imported") {
+        if imported(output) {
             return Ok(());
         }
         let text = output.text();

@@ -178,6 +178,8 @@ pub struct NodeFacts {
     pub runtime_disk: Option<Disk>,
     /// Where staging is, or would be.
     pub staging_disk: Option<Disk>,
+    /// What a proof rests on beside all this, where the probe asked for that too: it saves asking again.
+    pub evidence: Option<Evidence>,
 }
 
 impl NodeFacts {
@@ -201,6 +203,7 @@ impl NodeFacts {
             kubelet: None,
             runtime_disk: None,
             staging_disk: None,
+            evidence: None,
         }
     }
 

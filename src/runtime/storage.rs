@@ -14,10 +14,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::containerd::{OCI_LAYOUT, patience, unpacked_size};
 use super::kubelet::{self, SCRIPT as KUBELET};
 use super::sections::{self, PRELUDE, Section, Sections, Staged};
-use super::shell::ONE_AT_A_TIME;
+use super::shell::{OCI_LAYOUT, import_head, imported, patience, unpacked_size};
 use super::{
     Have, ImportFailure, ImportJob, NamedImage, NodeFacts, Readiness, Runtime, RuntimeError, RuntimeImage,
 };
@@ -164,14 +163,10 @@ s kubelet kubelet
     }
 
     fn import(&self, job: &ImportJob<'_>) -> RemoteCommand {
-        let staging = quote(job.staging);
+        let head = import_head(job.staging);
         // Two indexes that differ in how they name the image, as each tool reads it; then one name a line.
         let script = format!(
-            r#"set -u
-PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; export PATH LC_ALL
-umask 077
-cd {staging} || exit 98
-{ONE_AT_A_TIME}rm -f index.json oci-layout
+            r#"{head}rm -f index.json oci-layout
 set -C
 IFS= read -r index || exit 97
 IFS= read -r named || exit 97
@@ -220,7 +215,7 @@ echo ==imported
     }
 
     fn parse_import(&self, output: &CommandOutput) -> Result<(), ImportFailure> {
-        if output.ok() && output.text().lines().any(|l| l == "==imported") {
+        if imported(output) {
             return Ok(());
         }
         let mut reason = output.complaint();

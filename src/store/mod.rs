@@ -11,6 +11,7 @@ use std::pin::Pin;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
+use tokio_util::sync::CancellationToken;
 
 use crate::oci::{Descriptor, Digest, Hasher};
 
@@ -196,6 +197,35 @@ pub async fn read_verified(
     hasher.update(&all);
     check(blob, all.len() as u64, &hasher.finish(), &source.label())?;
     Ok(all.freeze())
+}
+
+/// A whole blob of any size, read and checked against its descriptor; its chunks go to `feed` too, as long as somebody listens.
+///
+/// # Errors
+/// As for reading, when size or digest are not the descriptor's, and on cancellation.
+pub(crate) async fn prove(
+    source: &dyn BlobSource,
+    blob: &Descriptor,
+    feed: Option<&tokio::sync::mpsc::Sender<Bytes>>,
+    cancel: &CancellationToken,
+) -> Result<(), StoreError> {
+    use futures_util::StreamExt as _;
+
+    let mut hasher = Hasher::new(blob.digest().algorithm());
+    let mut size = 0u64;
+    let mut stream = source.read(blob, 0..blob.size()).await?;
+    while let Some(chunk) = stream.next().await {
+        if cancel.is_cancelled() {
+            return Err(StoreError::Cancelled);
+        }
+        let chunk = chunk?;
+        size += chunk.len() as u64;
+        hasher.update(&chunk);
+        if let Some(feed) = feed {
+            let _ = feed.send(chunk).await;
+        }
+    }
+    check(blob, size, &hasher.finish(), &source.label())
 }
 
 /// The one verification rule: exact size, exact digest.

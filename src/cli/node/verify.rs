@@ -7,13 +7,13 @@ use clap::Args;
 
 use crate::bundle::{Bundle, Lock};
 use crate::cli::bundle::BundleArgs;
-use crate::cli::nodes::{Chosen, NodeArgs};
+use crate::cli::nodes::NodeArgs;
 use crate::cli::output::OutputFormat;
 use crate::cli::preheat::push_error;
 use crate::cli::proof::{ProofArgs, Way, code, tell_proof};
 use crate::cli::{Context, Outcome};
-use crate::push::{Push, PushOptions, Wanted};
-use crate::store::{BlobSource, MemoryStore};
+use crate::push::{PushOptions, Wanted};
+use crate::store::BlobSource;
 
 /// Arguments of `omk node verify`.
 #[derive(Debug, Args)]
@@ -50,21 +50,8 @@ pub struct VerifyArgs {
 }
 
 pub(super) async fn run(args: VerifyArgs, context: &Context) -> Outcome {
-    let Chosen { nodes, targets, connector, reached } = args.nodes.choose(context)?;
-    let mut push = Push {
-        bundle: String::new(),
-        images: Vec::new(),
-        left_out: None,
-        source: Arc::new(MemoryStore::new()),
-        targets,
-        connector,
-        options: PushOptions { pin: args.proof.pin, deep: args.proof.deep, ..PushOptions::default() },
-        namespace: Some(args.nodes.namespace.clone()),
-        parallel: usize::from(args.nodes.parallel),
-        lanes: 4,
-        events: context.events.clone(),
-        cancel: context.cancel.clone(),
-    };
+    let (mut push, nodes, reached) = args.nodes.push(context)?;
+    push.options = PushOptions { pin: args.proof.pin, deep: args.proof.deep, ..PushOptions::default() };
     let mut bundle: Option<Arc<Bundle>> = None;
     let mut report = if let Some(file) = &args.lock {
         push.bundle = file.display().to_string();

@@ -1,16 +1,13 @@
 //! `omk preheat rollback|status|history`: what earlier runs did to nodes, and undoing it.
 
-use std::sync::Arc;
-
 use clap::{Args, Subcommand};
 
 use super::code;
-use crate::cli::nodes::{Chosen, NodeArgs};
+use crate::cli::nodes::NodeArgs;
 use crate::cli::output::{self, OutputFormat, say, warn};
-use crate::cli::{CliError, Context, Outcome, exit};
+use crate::cli::{CliError, Context, Outcome};
 use crate::push::journal::RunState;
-use crate::push::{NodeRuns, Push, PushOptions, RollbackError, RollbackReport, RunSummary, UndoState, Which};
-use crate::store::MemoryStore;
+use crate::push::{NodeRuns, RollbackError, RollbackReport, RunSummary, UndoState, Which};
 
 /// Subcommands of `omk preheat`.
 #[derive(Debug, Subcommand)]
@@ -78,28 +75,10 @@ pub(super) async fn run(command: Command, context: Context) -> Outcome {
     }
 }
 
-/// A push of nothing.
-fn push(nodes: &NodeArgs, context: &Context) -> Result<Push, CliError> {
-    let Chosen { targets, connector, .. } = nodes.choose(context)?;
-    Ok(Push {
-        bundle: String::new(),
-        images: Vec::new(),
-        left_out: None,
-        source: Arc::new(MemoryStore::new()),
-        targets,
-        connector,
-        options: PushOptions::default(),
-        namespace: Some(nodes.namespace.clone()),
-        parallel: usize::from(nodes.parallel),
-        lanes: 1,
-        events: context.events.clone(),
-        cancel: context.cancel.clone(),
-    })
-}
-
 async fn rollback(args: RollbackArgs, context: &Context) -> Outcome {
     let which = args.run.map_or(Which::Last, Which::Run);
-    let report = push(&args.nodes, context)?.rollback(&which, args.dry_run).await.map_err(|e| match &e {
+    let (push, ..) = args.nodes.push(context)?;
+    let report = push.rollback(&which, args.dry_run).await.map_err(|e| match &e {
         RollbackError::NotAnId(_) => CliError::usage(e.to_string()),
         _ => CliError::failed(e.to_string()),
     })?;
@@ -153,7 +132,7 @@ fn tell_rollback(report: &RollbackReport) {
 }
 
 async fn ask(args: &AskArgs, context: &Context, table: impl Fn(&[NodeRuns])) -> Outcome {
-    let nodes = push(&args.nodes, context)?.history().await;
+    let nodes = args.nodes.push(context)?.0.history().await;
     match args.output {
         OutputFormat::Json => output::json(&nodes)?,
         OutputFormat::Table => table(&nodes),
@@ -166,12 +145,7 @@ async fn ask(args: &AskArgs, context: &Context, table: impl Fn(&[NodeRuns])) -> 
         }
     }
     let bad = nodes.iter().filter(|n| n.error.is_some()).count();
-    Ok(match nodes.len() - bad {
-        _ if bad == 0 => exit::OK,
-        _ if context.cancel.is_cancelled() => exit::CANCELLED,
-        0 => exit::ALL_NODES_FAILED,
-        _ => exit::SOME_NODES_FAILED,
-    })
+    Ok(code(context, nodes.len() - bad, bad))
 }
 
 fn state(run: &RunSummary) -> &'static str {
