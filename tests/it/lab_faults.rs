@@ -22,9 +22,9 @@ mod on_the_way;
 const STAGING: &str = "/var/lib/omk/staging";
 
 /// A machine that sends: a home folder of its own, with the bundle `a.tar` of one image in it.
-struct Sender {
+pub(crate) struct Sender {
     folder: TempDir,
-    image: String,
+    pub(crate) image: String,
 }
 
 /// Layers that can be unpacked, each with one file `big` of so many MB.
@@ -43,7 +43,7 @@ fn layers(megabytes: &[usize]) -> Vec<Vec<u8>> {
 }
 
 impl Sender {
-    async fn new(platform: &str, layers: &[Vec<u8>]) -> Self {
+    pub(crate) async fn new(platform: &str, layers: &[Vec<u8>]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = MemoryStore::new();
         let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
@@ -108,7 +108,7 @@ impl Sender {
         omk
     }
 
-    fn at_home(&self, command: &mut Command) {
+    pub(crate) fn at_home(&self, command: &mut Command) {
         command.current_dir(self.folder.path()).env("HOME", self.folder.path());
         command.env("OMK_PROGRESS", "plain").env_remove("SSH_AUTH_SOCK").stdin(Stdio::null());
     }
@@ -121,11 +121,11 @@ struct Running {
 }
 
 /// How it ended.
-struct Ran {
-    code: Option<i32>,
-    out: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
     /// What it told people.
-    told: String,
+    pub(crate) told: String,
 }
 
 fn start(command: &mut Command) -> Running {
@@ -135,7 +135,7 @@ fn start(command: &mut Command) -> Running {
     Running { child, files }
 }
 
-fn run(command: &mut Command) -> Ran {
+pub(crate) fn run(command: &mut Command) -> Ran {
     start(command).end()
 }
 
@@ -192,7 +192,7 @@ impl Ran {
 }
 
 /// What a shell in the node prints.
-fn sh(lab: &Lab, node: usize, script: &str) -> String {
+pub(crate) fn sh(lab: &Lab, node: usize, script: &str) -> String {
     let out = lab.exec(node, &["sh", "-c", script]);
     assert!(out.status.success(), "{script}: {}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8(out.stdout).unwrap()

@@ -27,6 +27,7 @@ mod lab_itself;
 mod lab_main_job;
 mod lab_proof;
 mod lab_push;
+mod lab_runtimes;
 mod node;
 mod opening;
 mod output;
