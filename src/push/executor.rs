@@ -82,7 +82,7 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// Blobs beyond the first of a node that are on the way at once, to all nodes together: what is on the way is held in
 /// memory, and many nodes keep the link busy with one blob each.
-const BESIDE: usize = 24;
+const BESIDE: usize = 12;
 
 /// What all nodes of a run share.
 pub(super) struct Run {

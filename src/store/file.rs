@@ -5,8 +5,9 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::task::JoinHandle;
 
 use super::{ByteStream, StoreError};
@@ -15,9 +16,36 @@ use crate::oci::{Descriptor, Hasher};
 /// Bytes that are read or written at a time: large enough that a hop to another thread costs nothing beside it.
 pub(crate) const CHUNK: usize = 1 << 20;
 
-/// Bytes of a blob that are handed on at a time, of which two are held, for every blob that is on its way to any node: what
-/// OpenSSH takes in one write over SFTP.
+/// Bytes of a blob that are handed on at a time, at most: what OpenSSH takes in one write over SFTP.
 const READ: usize = 255 << 10;
+/// The same when many are read at once, as for many nodes: two chunks are held for each.
+const READ_MANY: usize = 64 << 10;
+/// Bytes of the chunks of all streams together, up to which they are as long as can be.
+const READ_TOGETHER: usize = 4 << 20;
+
+/// Streams that are open in this process.
+static STREAMS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts a stream for as long as it is open.
+struct Open;
+
+impl Open {
+    fn new() -> Self {
+        STREAMS.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+
+    /// How long the next chunk may be.
+    fn chunk() -> usize {
+        (READ_TOGETHER / STREAMS.load(Ordering::Relaxed).max(1)).clamp(READ_MANY, READ)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        STREAMS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// A file that is open, with the name it has in messages; or several whose parts are read as one.
 #[derive(Debug, Clone)]
@@ -118,10 +146,16 @@ impl OpenFile {
 
     /// Exactly `len` bytes from `start`, in chunks; the next chunk is read while the last is being used.
     pub(crate) fn stream(&self, start: u64, len: u64) -> ByteStream {
-        let this = self.clone();
+        let (this, open) = (self.clone(), Open::new());
         let read = move |at: u64, left: u64| {
-            let this = this.clone();
-            tokio::task::spawn_blocking(move || this.chunk(at, left))
+            let _ = &open;
+            let (this, most) = (this.clone(), Open::chunk());
+            // Made here, not there: each thread that allocates keeps memory for itself, and many streams are read by many.
+            let mut buffer = BytesMut::zeroed(most.min(usize::try_from(left).unwrap_or(most)));
+            tokio::task::spawn_blocking(move || {
+                this.read_exact_at(&mut buffer, at)?;
+                Ok(buffer.freeze())
+            })
         };
         let ahead = (len > 0).then(|| read(start, len));
         let state = (start, len, ahead, read);
@@ -135,12 +169,6 @@ impl OpenFile {
             let ahead = (left > 0).then(|| read(at, left));
             Some((Ok(chunk), (at, left, ahead, read)))
         }))
-    }
-
-    fn chunk(&self, at: u64, left: u64) -> Result<Bytes, StoreError> {
-        let mut buffer = BytesMut::zeroed(READ.min(usize::try_from(left).unwrap_or(READ)));
-        self.read_exact_at(&mut buffer, at)?;
-        Ok(buffer.freeze())
     }
 
     /// Hashes `len` bytes from `start` into `hasher`. Blocks.

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::SMALLEST;
 
-/// Bytes without an answer, of all blobs together. Five blobs at once, as to one node, have all that a channel's window takes.
-const UNANSWERED: usize = 16 << 20;
+/// Bytes without an answer, of all blobs together. Four blobs at once, as to one node, have more than a channel's window takes.
+const UNANSWERED: usize = 12 << 20;
 
 /// How many blobs are on their way to any node.
 #[derive(Debug, Default)]
