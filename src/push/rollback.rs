@@ -29,7 +29,7 @@ pub enum RollbackError {
     NotAnId(String),
     /// Which run was the last cannot be known.
     #[error(
-        "which run was the last cannot be known: {node} did not answer: {reason}. Name the run with --run (`omk preheat history` \
+        "which run was the last cannot be known: {node}: {reason}. Name the run with --run (`omk preheat history` \
          lists them), or leave the node out with --limit '!{node}'"
     )]
     NotAsked {
@@ -38,10 +38,16 @@ pub enum RollbackError {
         /// Why.
         reason: String,
     },
+    /// The runtimes of these nodes have none on record.
+    #[error("nothing can be undone: {0}")]
+    Unrecorded(String),
     /// There is none.
     #[error("no run of omk is on record on these nodes")]
     None,
 }
+
+/// How the reason begins for which a node has no runs.
+const UNRECORDED: &str = "runs are not recorded on";
 
 /// What became of undoing a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -208,14 +214,19 @@ impl Push {
     }
 
     async fn last(&self) -> Result<String, RollbackError> {
-        let mut newest: Option<String> = None;
+        let (mut newest, mut unrecorded): (Option<String>, Option<String>) = (None, None);
         for node in self.history().await {
             if let Some(reason) = node.error {
+                // Such a node knows of no newer run.
+                if reason.starts_with(UNRECORDED) {
+                    unrecorded = Some(reason);
+                    continue;
+                }
                 return Err(RollbackError::NotAsked { node: node.node, reason });
             }
             newest = newest.max(node.runs.into_iter().next().map(|r| r.run));
         }
-        newest.ok_or(RollbackError::None)
+        newest.ok_or(unrecorded.map_or(RollbackError::None, RollbackError::Unrecorded))
     }
 
     async fn roll_back(&self, target: &Target, run: &str, dry_run: bool) -> UndoReport {
@@ -242,10 +253,8 @@ impl Push {
 
 impl Prepared {
     fn unrecorded(&self) -> Fault {
-        Fault::lasting(format!(
-            "runs are not recorded on {}, so none can be shown or undone",
-            self.runtime.label()
-        ))
+        let runtime = self.runtime.label();
+        Fault::lasting(format!("{UNRECORDED} {runtime}, so none can be shown or undone"))
     }
 
     async fn runs(&self, push: &Push, target: &Target) -> Result<NodeRuns, Fault> {
