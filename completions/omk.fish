@@ -394,23 +394,49 @@ complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l set-json -d 'Value in JSON' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l set-file -d 'Value that is a file\'s content' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l set-literal -d 'Value that is taken as it stands' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l skip-schema-validation -d 'Do not check values against the chart\'s values.schema.json' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s n -l namespace -d 'Namespace of the release' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l kube-version -d 'Version of Kubernetes that the chart is told' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s a -l api-versions -d 'API versions that the chart is told besides those of Kubernetes itself' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l no-hooks -d 'Leave out hooks' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l skip-tests -d 'Leave out tests' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l is-upgrade -d 'Render as for an upgrade' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s g -l generate-name -d 'Leave out NAME: the release is called release-name, as helm template does' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l name-template -d 'Go template that gives the name of the release' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l include-crds -d 'Print the custom resource definitions under crds/ too' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s s -l show-only -d 'Only print what comes from this template, such as templates/deployment.yaml' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l output-dir -d 'Write a file for each template into this folder instead of printing' -r -F
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l release-name -d 'Put a folder with the name of the release below --output-dir' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l repo -d 'Repository that has the chart: where its index.yaml is' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l version -d 'Version of the chart, or a constraint such as ^1.2; the latest if it is not given' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l devel -d 'Take development versions too, as --version \'>0.0.0-0\' does' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l dependency-update -d 'Fetch the dependencies that charts/ lacks, as Chart.lock or Chart.yaml says' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l offline -d 'Fetch nothing: take what was fetched before, and say what is missing' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l username -d 'Log in at the repository or registry with this name' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l password -d 'Password for --username; other users of the machine can read it, --password-stdin is better' -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l password-stdin -d 'Read the password for --username from standard input' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l ca-file -d 'Trust the certificates in this PEM file beside the system\'s' -r -F
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l plain-http -d 'Speak plain HTTP to the registry' -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l registry-config -d 'File with logins at registries, as `helm registry login` writes it' -r -F
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l create-namespace -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l description -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l disable-openapi-validation -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l force -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l force-conflicts -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l force-replace -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s l -l labels -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l replace -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l rollback-on-failure -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l atomic -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l server-side -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l take-ownership -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l timeout -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l wait -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l wait-for-jobs -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l hide-notes -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l render-subchart-notes -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l skip-crds -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l debug -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l burst-limit -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l color -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l content-cache -r
@@ -419,6 +445,7 @@ complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l kube-as-user -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l kube-ca-file -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l kube-context -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l kube-insecure-skip-tls-verify -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l kube-tls-server-name -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l kube-token -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l kubeconfig -r
@@ -426,9 +453,14 @@ complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcomman
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l repository-cache -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l repository-config -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l dry-run -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l validate -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l post-renderer -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l post-renderer-args -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l enable-dns -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l verify -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l keyring -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l insecure-skip-tls-verify -r
+complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l pass-credentials -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l cert-file -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l key-file -r
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l progress -d 'How progress is shown on standard error: bars on a terminal, plain lines elsewhere, JSON lines for programs' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
@@ -436,38 +468,6 @@ bar\t'Bars'
 plain\t'Plain lines'
 json\t'One JSON object a line'
 none\t'Warnings only'"
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l skip-schema-validation -d 'Do not check values against the chart\'s values.schema.json'
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l no-hooks -d 'Leave out hooks'
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l skip-tests -d 'Leave out tests'
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l is-upgrade -d 'Render as for an upgrade'
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s g -l generate-name -d 'Leave out NAME: the release is called release-name, as helm template does'
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l include-crds -d 'Print the custom resource definitions under crds/ too'
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l release-name -d 'Put a folder with the name of the release below --output-dir'
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l devel -d 'Take development versions too, as --version \'>0.0.0-0\' does'
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l dependency-update -d 'Fetch the dependencies that charts/ lacks, as Chart.lock or Chart.yaml says'
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l offline -d 'Fetch nothing: take what was fetched before, and say what is missing'
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l password-stdin -d 'Read the password for --username from standard input'
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l plain-http -d 'Speak plain HTTP to the registry'
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l create-namespace
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l disable-openapi-validation
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l force
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l force-conflicts
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l force-replace
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l replace
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l rollback-on-failure
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l atomic
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l take-ownership
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l wait-for-jobs
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l hide-notes
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l render-subchart-notes
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l skip-crds
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l debug
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l kube-insecure-skip-tls-verify
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l validate
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l enable-dns
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l verify
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l insecure-skip-tls-verify
-complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -l pass-credentials
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from template" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omk -n "__fish_omk_using_subcommand chart; and __fish_seen_subcommand_from functions" -s o -l output -d 'How to print them' -r -f -a "table\t'For people'
 json\t'For programs; the schema only grows'"

@@ -52,6 +52,16 @@ pub struct RenderArgs {
     is_upgrade: bool,
 }
 
+impl TemplateArgs {
+    fn name(&self) -> Option<&str> {
+        self.what.first().filter(|_| self.what.len() > 1).map(String::as_str)
+    }
+
+    fn chart(&self) -> &str {
+        self.what.last().map(String::as_str).unwrap_or_default()
+    }
+}
+
 impl RenderArgs {
     /// With these values; the rest is as by default.
     ///
@@ -59,7 +69,7 @@ impl RenderArgs {
     ///
     /// If the version of Kubernetes is none.
     pub fn options(&self, values: ValuesInput) -> Result<RenderOptions, CliError> {
-        let kube_version = match &self.kube_version {
+        let kube_version = match self.kube_version.as_deref().filter(|text| !text.is_empty()) {
             None => KubeVersion::default(),
             Some(text) => KubeVersion::parse(text).ok_or_else(|| {
                 CliError::usage(format!(
@@ -68,7 +78,8 @@ impl RenderArgs {
             })?,
         };
         Ok(RenderOptions {
-            namespace: self.namespace.clone(),
+            // As in `-n "$NAMESPACE"` of a script.
+            namespace: if self.namespace.is_empty() { "default".into() } else { self.namespace.clone() },
             kube_version,
             api_versions: self.api_versions.clone(),
             is_upgrade: self.is_upgrade,
@@ -82,7 +93,8 @@ impl RenderArgs {
 
 /// Arguments of `omk chart template`.
 #[derive(Debug, Args)]
-#[command(disable_version_flag = true, allow_missing_positional = true)]
+#[command(disable_version_flag = true, override_usage = "omk chart template [OPTIONS] [NAME] <CHART>")]
+#[command(mut_args = values::takes_go_bool)]
 #[command(after_help = "\
 Examples:
   omk chart template web ./web-chart -f values.prod.yaml --set web.replicas=3
@@ -90,10 +102,10 @@ Examples:
   omk chart template web oci://registry.example.com/charts/web --version ^1.2
   omk chart template web web --repo https://charts.example.com --output-dir out")]
 pub struct TemplateArgs {
-    /// Name of the release [default: release-name]
-    name: Option<String>,
-    /// Folder or .tgz of the chart, oci://HOST/PATH:VERSION, https://….tgz, or with --repo its name there
-    chart: String,
+    /// Name of the release, which may be left out (release-name), and the chart: a folder or .tgz, oci://HOST/PATH:VERSION,
+    /// https://….tgz, or with --repo its name there
+    #[arg(num_args = 1..=2, required = true, value_names = ["NAME", "CHART"])]
+    what: Vec<String>,
     #[command(flatten)]
     values: ValueArgs,
     #[command(flatten)]
@@ -114,7 +126,7 @@ pub struct TemplateArgs {
     #[arg(long, value_name = "FOLDER", conflicts_with = "show_only")]
     output_dir: Option<PathBuf>,
     /// Put a folder with the name of the release below --output-dir
-    #[arg(long, requires = "output_dir")]
+    #[arg(long)]
     release_name: bool,
     #[command(flatten)]
     fetch: FetchArgs,
@@ -170,14 +182,14 @@ pub(super) async fn run(command: Command, context: Context) -> Outcome {
         }
         Command::Template(args) => {
             args.helm.check()?;
-            if args.name.is_some() && (args.generate_name || args.name_template.is_some()) {
+            if args.name().is_some() && (args.generate_name || args.name_template.is_some()) {
                 let flag = if args.generate_name { "--generate-name" } else { "--name-template" };
                 return Err(CliError::usage(format!("cannot set {flag} and also specify a name")));
             }
             if args.values.reads_stdin() && args.fetch.reads_stdin() {
                 return Err(CliError::usage("standard input cannot be both values and a password"));
             }
-            let source = args.fetch.source(&args.chart)?;
+            let source = args.fetch.source(args.chart())?;
             let fetched = match &source {
                 // Setting up for a network takes longer than rendering most charts.
                 ChartSource::Path(_) if !args.fetch.dependencies() => None,
@@ -204,8 +216,8 @@ async fn fetch(args: &FetchArgs, source: &ChartSource, context: &Context) -> Res
 }
 
 fn template(args: &TemplateArgs, chart: &Chart) -> Result<String, CliError> {
-    let name = match (&args.name, &args.name_template) {
-        (Some(name), _) => name.clone(),
+    let name = match (args.name(), &args.name_template) {
+        (Some(name), _) => name.to_owned(),
         (None, Some(text)) => chart::release_name(text)?,
         (None, None) => RenderOptions::default().release_name,
     };

@@ -387,7 +387,15 @@ fn range(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value, E
 }
 
 fn range_pairs(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value, Error> {
-    Ok(Value::from_object(Pairs(over(rt, args)?)))
+    let over = over(rt, args)?;
+    if let Over::Count(_) = over
+        && !is_nil(&args[1])
+    {
+        let number = fmt::to_string(&args[1]);
+        let reason = format!("can't use {number} to iterate over more than one variable");
+        return Err(rt.text(rt.site(args)?.as_ref(), reason));
+    }
+    Ok(Value::from_object(Pairs(over)))
 }
 
 fn template(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value, Error> {

@@ -17,7 +17,8 @@ impl Sink<'_, '_> {
         self.emitter.emit(event).map_err(|e| failed(&e))
     }
 
-    fn plain(&mut self, text: &str) -> Result<(), YamlError> {
+    /// A text as it stands: the caller knows that it is read back as what it should be.
+    pub fn plain(&mut self, text: &str) -> Result<(), YamlError> {
         self.event(Event::scalar(None, None, text, true, true, ScalarStyle::Plain))
     }
 
@@ -46,13 +47,11 @@ impl Sink<'_, '_> {
         if !f.is_finite() {
             return Err(YamlError { line: 0, column: 0, reason: format!("json: unsupported value: {f}") });
         }
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        // As JSON writes it, with the shortest digits and zeros after them, an integer is read back as one.
         if f == f.trunc() && f.abs() < 18_446_744_073_709_551_616.0 {
-            if f.abs() < 9_223_372_036_854_775_808.0 {
-                return self.int(f as i64);
-            }
-            if f > 0.0 {
-                return self.plain(&(f as u64).to_string());
+            let text = f.to_string();
+            if text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok() {
+                return self.plain(if text == "-0" { "0" } else { &text });
             }
         }
         self.plain(&super::format_float(f))
@@ -64,8 +63,7 @@ impl Sink<'_, '_> {
             ScalarStyle::DoubleQuoted
         } else if s.contains('\n') {
             ScalarStyle::Literal
-        } else if matches!(resolve_plain(s), Value::Str(_)) && s != "<<" && !is_base60(s) && !is_timestamp(s)
-        {
+        } else if matches!(resolve_plain(s), Value::Str(_)) && !is_base60(s) && !is_timestamp(s) {
             ScalarStyle::Plain
         } else {
             ScalarStyle::DoubleQuoted

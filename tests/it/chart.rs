@@ -271,3 +271,36 @@ fn helm_says_the_same_where_it_is_installed() {
     }
     assert!(compared > 10);
 }
+
+/// As scripts written for Helm pass them.
+#[test]
+fn flags_of_helm_take_the_values_that_helm_takes() {
+    let (_dir, chart) = chart_of(
+        "ns: {{ .Release.Namespace }} {{ .Release.IsUpgrade }} {{ pick .Values \"m\" \"b\" | toJson }}",
+    );
+    std::fs::write(chart.join("x.txt"), "text").unwrap();
+    let ask = |args: &[&str]| {
+        let omk = std::process::Command::new(env!("CARGO_BIN_EXE_omk"))
+            .current_dir(&chart)
+            .args(["chart", "template"])
+            .args(args)
+            .output()
+            .unwrap();
+        let (out, err) = (String::from_utf8(omk.stdout).unwrap(), String::from_utf8(omk.stderr).unwrap());
+        (omk.status.code(), out.lines().find(|l| l.starts_with("ns:")).unwrap_or(&err).to_owned())
+    };
+    let told = |text: &str| (Some(0), text.to_owned());
+    assert_eq!(ask(&[".", "--is-upgrade=true", "-n", ""]), told("ns: default true {}"));
+    assert_eq!(ask(&[".", "--is-upgrade=F", "--namespace=a", "--kube-version="]), told("ns: a false {}"));
+    assert_eq!(ask(&["--is-upgrade", "--", "web", "."]), told("ns: default true {}"));
+    assert_eq!(
+        ask(&[".", "--set-file", r"m.x\.yaml=x.txt,b=,"]).1,
+        r#"ns: default false {"b":"","m":{"x.yaml":"text"}}"#
+    );
+    let (code, error) = ask(&[".", "--is-upgrade=maybe"]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("write true or false"), "{error}");
+    let (code, error) = ask(&["web", "-g", "."]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("cannot set --generate-name and also specify a name"), "{error}");
+}

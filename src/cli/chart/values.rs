@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Arg, ArgAction, Args};
 
 use crate::chart::{Setting, ValuesInput};
 use crate::cli::CliError;
@@ -38,6 +38,27 @@ pub struct ValueArgs {
     skip_schema_validation: bool,
 }
 
+/// `--flag` and `--flag=BOOL`, with the words for true and false that Go's `strconv.ParseBool` takes: scripts write
+/// `--include-crds=${CRDS}`.
+pub(super) fn takes_go_bool(arg: Arg) -> Arg {
+    if !matches!(arg.get_action(), ArgAction::SetTrue) {
+        return arg;
+    }
+    let go_bool = |text: &str| match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("write true or false"),
+    };
+    arg.action(ArgAction::Set)
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("true")
+        .default_value("false")
+        .hide_default_value(true)
+        .value_name("BOOL")
+        .value_parser(go_bool)
+}
+
 impl ValueArgs {
     /// Whether standard input is one of the files.
     pub fn reads_stdin(&self) -> bool {
@@ -58,9 +79,19 @@ impl ValueArgs {
         input.settings.extend(self.set_json.iter().cloned().map(Setting::Json));
         input.settings.extend(self.set.iter().cloned().map(Setting::Set));
         input.settings.extend(self.set_string.iter().cloned().map(Setting::SetString));
-        for text in self.set_file.iter().flat_map(|text| pairs(text)) {
-            let (key, path) = pair("--set-file", &text)?;
-            input.settings.push(Setting::File(key, read_file(&PathBuf::from(path))?));
+        for text in self.set_file.iter().flat_map(|text| cut(text, ',')) {
+            // A comma at the end starts no key.
+            if text.is_empty() {
+                continue;
+            }
+            let mut parts = cut(text, '=').into_iter();
+            let key = parts.next().unwrap_or_default();
+            if key.len() == text.len() {
+                return Err(no_value("--set-file", text));
+            }
+            let path = unescaped(&text[key.len() + 1..]);
+            let content = if path.is_empty() { String::new() } else { read_file(&PathBuf::from(path))? };
+            input.settings.push(Setting::File(key.to_owned(), content));
         }
         for text in &self.set_literal {
             let (key, value) = pair("--set-literal", text)?;
@@ -70,28 +101,37 @@ impl ValueArgs {
     }
 }
 
-fn pair(flag: &str, text: &str) -> Result<(String, String), CliError> {
-    match text.split_once('=') {
-        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
-        None => {
-            let message = format!("failed parsing {flag} data: key {text:?} has no value; write KEY=VALUE");
-            Err(CliError::usage(message))
-        }
-    }
+fn no_value(flag: &str, text: &str) -> CliError {
+    CliError::usage(format!("failed parsing {flag} data: key {text:?} has no value; write KEY=VALUE"))
 }
 
-/// Cuts `a=x,b=y` at the commas that start another key; `\,` belongs to a path.
-fn pairs(text: &str) -> Vec<String> {
-    let mut all: Vec<String> = vec![String::new()];
+fn pair(flag: &str, text: &str) -> Result<(String, String), CliError> {
+    let (key, value) = text.split_once('=').ok_or_else(|| no_value(flag, text))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Cuts at `sign`, but not where a backslash stands before it: `a\.b=x,c=y`.
+fn cut(text: &str, sign: char) -> Vec<&str> {
+    let (mut all, mut start, mut escaped) = (Vec::new(), 0, false);
+    for (at, c) in text.char_indices() {
+        if c == sign && !escaped {
+            all.push(&text[start..at]);
+            start = at + 1;
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    all.push(&text[start..]);
+    all
+}
+
+/// Without the backslashes that keep the next character from its meaning.
+fn unescaped(text: &str) -> String {
+    let mut out = String::new();
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
-        match c {
-            ',' => all.push(String::new()),
-            '\\' => all.last_mut().into_iter().for_each(|last| last.extend(chars.next())),
-            c => all.last_mut().into_iter().for_each(|last| last.push(c)),
-        }
+        out.extend(if c == '\\' { chars.next() } else { Some(c) });
     }
-    all
+    out
 }
 
 fn read_file(path: &Path) -> Result<String, CliError> {
@@ -122,8 +162,10 @@ mod tests {
 
     #[test]
     fn files_of_several_keys_are_told_apart() {
-        assert_eq!(pairs("a=x,b=y"), ["a=x", "b=y"]);
-        assert_eq!(pairs("a=x\\,y"), ["a=x,y"]);
+        assert_eq!(cut("a=x,b=y", ','), ["a=x", "b=y"]);
+        assert_eq!(cut("a\\,b=x\\,y", ','), ["a\\,b=x\\,y"]);
+        assert_eq!(cut("a\\=b=x", '='), ["a\\=b", "x"]);
+        assert_eq!(unescaped("x\\,y\\\\z"), "x,y\\z");
     }
 
     #[test]

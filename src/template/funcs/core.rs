@@ -93,10 +93,19 @@ pub(super) const TABLE: &[Builtin] = &[
     func("kindOf", "v", |_, a| Ok(Value::from(kind_name(&a[0])))),
     func("kindIs", "sv", |_, a| Ok(Value::from(str_arg(a, 0)? == kind_name(&a[1])))),
     func("deepEqual", "vv", |_, a| Ok(Value::from(deep_equal(&a[0], &a[1], 0)))),
-    func("deepCopy", "v", |_, a| deep_copy(&a[0], 0)),
-    func("mustDeepCopy", "v", |_, a| deep_copy(&a[0], 0)),
+    func("deepCopy", "v", |_, a| copied(&a[0])),
+    func("mustDeepCopy", "v", |_, a| copied(&a[0])),
     func("toString", "v", |_, a| Ok(Value::from(strval(&a[0])))),
 ];
+
+fn copied(v: &Value) -> Outcome {
+    if is_nil(v) { Err(no_type()) } else { deep_copy(v, 0) }
+}
+
+/// What Go says of a nil where it asks for the type.
+pub(super) fn no_type() -> FnError {
+    FnError::text("reflect: call of reflect.Value.Type on zero Value")
+}
 
 /// `Sprint`: a space between two operands of which neither is a string.
 fn sprint(args: &[Value]) -> String {

@@ -90,6 +90,42 @@ fn time(ns: i128, zone: Zone) -> Value {
     Value::from_object(Record { type_name: TIME, fields, text: Some(text), methods: time_method })
 }
 
+/// The zones of TOML's times that have none, as BurntSushi's decoder calls them, and how its encoder writes such times.
+const LOCAL: [(&str, &str); 3] = [
+    ("datetime-local", "2006-01-02T15:04:05.999999999"),
+    ("date-local", "2006-01-02"),
+    ("time-local", "15:04:05.999999999"),
+];
+
+/// A date or time of TOML.
+pub(super) fn of_toml(t: toml::value::Datetime) -> Value {
+    use toml::value::Offset;
+    let zone = match (t.offset, t.date, t.time) {
+        (Some(Offset::Z), ..) => Zone::utc(),
+        (Some(Offset::Custom { minutes }), ..) => {
+            Zone { offset: i32::from(minutes) * 60, name: String::new() }
+        }
+        (None, date, time) => {
+            let name = LOCAL[if time.is_none() { 1 } else { usize::from(date.is_none()) * 2 }].0;
+            Zone { offset: 0, name: name.to_owned() }
+        }
+    };
+    let date =
+        t.date.map_or_else(|| midnight(0, 1, 1), |d| midnight(d.year.into(), d.month.into(), d.day.into()));
+    let in_day = t.time.map_or(0, |t| {
+        let minutes = i128::from(t.hour) * 60 + i128::from(t.minute);
+        (minutes * 60 + i128::from(t.second.unwrap_or(0))) * SECOND + i128::from(t.nanosecond.unwrap_or(0))
+    });
+    time(date + in_day - i128::from(zone.offset) * SECOND, zone)
+}
+
+/// A time as TOML writes it; none for any other value.
+pub(super) fn to_toml(v: &Value) -> Option<String> {
+    let (ns, zone) = read(v).ok()?;
+    let local = LOCAL.iter().find(|(name, _)| *name == zone.name).map(|(_, layout)| *layout);
+    Some(format(local.unwrap_or("2006-01-02T15:04:05.999999999Z07:00"), ns, &zone))
+}
+
 /// The instant and zone of a `time.Time`.
 fn read(v: &Value) -> Result<(i128, Zone), FnError> {
     v.downcast_object_ref::<Record>().and_then(of_record).ok_or_else(|| super::wrong(v, TIME))
@@ -146,6 +182,8 @@ fn time_method(me: &Record, name: &str, args: &[Value]) -> Option<Result<Value, 
         "Weekday" => named("time.Weekday", c.weekday, DAYS[c.weekday]),
         "IsZero" => Value::from(ns == zero()),
         "String" => Value::from(me.text.clone().unwrap_or_default()),
+        // `MarshalJSON`, asked for by the encoders under a name that no template can write.
+        " json" => Value::from(format("2006-01-02T15:04:05.999999999Z07:00", ns, &zone)),
         "UTC" | "Local" => time(ns, Zone::utc()),
         "Before" => return other(&|o| Value::from(ns < o)),
         "After" => return other(&|o| Value::from(ns > o)),
@@ -191,7 +229,11 @@ fn named(type_name: &'static str, number: usize, name: &str) -> Value {
         fields: Map::from([(" n".into(), number)]),
         text: Some(name.to_owned()),
         methods: |me, name, _| {
-            (name == "String").then(|| Ok(Value::from(me.text.clone().unwrap_or_default())))
+            Some(Ok(match name {
+                "String" => Value::from(me.text.clone().unwrap_or_default()),
+                " json" => me.fields.get(" n").cloned()?,
+                _ => return None,
+            }))
         },
     })
 }

@@ -75,6 +75,8 @@ fn write_yaml(sink: &mut Sink<'_, '_>, v: &Value, depth: usize) -> Result<(), Ya
         sink.bool(b)
     } else if let Some(l) = as_list(v) {
         sink.seq(|s| l.items.iter().try_for_each(|v| write_yaml(s, v, depth + 1)))
+    } else if let Some(v) = marshalled(v) {
+        write_yaml(sink, &v, depth + 1)
     } else if let Some(map) = fields(v) {
         let mut entries: Vec<_> = map.iter().collect();
         entries.sort_by(|a, b| yaml::compare_keys(a.0, b.0));
@@ -91,6 +93,12 @@ fn write_yaml(sink: &mut Sink<'_, '_>, v: &Value, depth: usize) -> Result<(), Ya
     }
 }
 
+/// What stands for a value of a Go type that says itself how it is written, such as a time.
+pub(super) fn marshalled(v: &Value) -> Option<Value> {
+    let r = v.downcast_object_ref::<Record>()?;
+    (r.methods)(r, " json", &[])?.ok()
+}
+
 /// The entries of what is an object in JSON; none for a type that writes itself as a string.
 fn fields(v: &Value) -> Option<Map> {
     if let Some(d) = as_dict(v) {
@@ -101,6 +109,15 @@ fn fields(v: &Value) -> Option<Map> {
         return as_dict(&range).map(Dict::entries);
     }
     (r.text.is_none() || !r.type_name.starts_with('*')).then(|| r.fields.clone())
+}
+
+/// A scalar for go-yaml 3, which knows times: they are no texts to it.
+fn write_pretty(sink: &mut Sink<'_, '_>, v: &Value, depth: usize) -> Result<(), YamlError> {
+    let time = || marshalled(v).filter(|_| type_name(v) == super::dates::TIME);
+    match time() {
+        Some(time) => sink.plain(time.as_str().unwrap_or_default()),
+        None => write_yaml(sink, v, depth),
+    }
 }
 
 /// `toYamlPretty`: as go-yaml 3 writes it with two blanks, which indents lists below their keys.
@@ -120,7 +137,8 @@ fn pretty(out: &mut String, v: &Value, depth: usize) -> Result<(), YamlError> {
         return Err(YamlError { line: 0, column: 0, reason });
     }
     let is_block = |v: &Value| {
-        as_list(v).is_some_and(|l| !l.items.is_empty()) || fields(v).is_some_and(|m| !m.is_empty())
+        as_list(v).is_some_and(|l| !l.items.is_empty())
+            || marshalled(v).is_none() && fields(v).is_some_and(|m| !m.is_empty())
     };
     let indented = |out: &mut String, text: &str| {
         for line in text.split_inclusive('\n') {
@@ -135,7 +153,7 @@ fn pretty(out: &mut String, v: &Value, depth: usize) -> Result<(), YamlError> {
                 pretty(&mut text, item, depth + 1)?;
             } else {
                 // Within a list of one, so that a block scalar is indented as it must be.
-                let one = yaml::emit_with(|sink| sink.seq(|s| write_yaml(s, item, depth + 1)))?;
+                let one = yaml::emit_with(|sink| sink.seq(|s| write_pretty(s, item, depth + 1)))?;
                 out.push_str(&one);
                 continue;
             }
@@ -147,8 +165,8 @@ fn pretty(out: &mut String, v: &Value, depth: usize) -> Result<(), YamlError> {
         }
         return Ok(());
     }
-    let Some(map) = fields(v).filter(|m| !m.is_empty()) else {
-        out.push_str(&yaml::emit_with(|sink| write_yaml(sink, v, depth))?);
+    let Some(map) = fields(v).filter(|m| !m.is_empty() && marshalled(v).is_none()) else {
+        out.push_str(&yaml::emit_with(|sink| write_pretty(sink, v, depth))?);
         return Ok(());
     };
     let mut entries: Vec<_> = map.iter().collect();
@@ -158,7 +176,7 @@ fn pretty(out: &mut String, v: &Value, depth: usize) -> Result<(), YamlError> {
             yaml::emit_with(|sink| {
                 sink.map(|s| {
                     s.str(&shown_text(k))?;
-                    write_yaml(s, v, depth + 1)
+                    write_pretty(s, v, depth + 1)
                 })
             })
         };
@@ -297,6 +315,8 @@ fn write_json(
             newline(out, depth);
         }
         out.push(']');
+    } else if let Some(v) = marshalled(v) {
+        write_json(out, &v, indent, escape, depth + 1)?;
     } else if let Some(map) = fields(v) {
         out.push('{');
         for (i, (k, v)) in map.iter().enumerate() {

@@ -144,12 +144,12 @@ fn slice(_: &mut Cx<'_>, a: &[Value]) -> Outcome {
         Some(v) => usize::try_from(super::math::to_int(v))
             .ok()
             .filter(|n| *n <= list.items.len())
-            .ok_or_else(|| FnError::text("slice bounds out of range")),
+            .ok_or_else(|| FnError::text("reflect.Value.Slice: slice index out of bounds")),
     };
     let (start, end) = (bound(1, 0)?, bound(2, list.items.len())?);
     match list.items.get(start..end) {
         Some(items) => Ok(Value::from_object(List { type_name: list.type_name, items: items.to_vec() })),
-        None => Err(FnError::text("slice bounds out of range")),
+        None => Err(FnError::text("reflect.Value.Slice: slice index out of bounds")),
     }
 }
 

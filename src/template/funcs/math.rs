@@ -1,5 +1,7 @@
 //! Sprig's arithmetic: whatever is given is cast, what cannot be cast counts as 0.
 
+use std::borrow::Cow;
+
 use minijinja::value::Value;
 
 use super::super::error::FnError;
@@ -30,7 +32,12 @@ pub(super) const TABLE: &[Builtin] = &[
     func("add1f", "v", |_, a| Ok(Value::from(decimal(to_float(&a[0]) + 1.0)))),
     func("subf", "vv*", |_, a| fold(a, |x, y| x - y)),
     func("mulf", "vv*", |_, a| fold(a, |x, y| x * y)),
-    func("divf", "vv*", |_, a| fold(a, |x, y| x / y)),
+    func("divf", "vv*", |_, a| {
+        if a[1..].iter().any(|v| to_float(v) == 0.0) {
+            return Err(FnError::text("decimal division by 0"));
+        }
+        fold(a, |x, y| x / y)
+    }),
     func("ceil", "v", |_, a| Ok(Value::from(to_float(&a[0]).ceil()))),
     func("floor", "v", |_, a| Ok(Value::from(to_float(&a[0]).floor()))),
     func("round", "vif*", |_, a| {
@@ -66,7 +73,8 @@ pub(super) fn to_int(v: &Value) -> i64 {
         return i;
     }
     if let Some(f) = as_float(v) {
-        return f as i64;
+        // What a processor of the amd64 kind makes of numbers that do not fit, as Go leaves it to that.
+        return if f < 9_223_372_036_854_775_808.0 { f as i64 } else { i64::MIN };
     }
     if let Some(b) = as_bool(v) {
         return i64::from(b);
@@ -77,7 +85,11 @@ pub(super) fn to_int(v: &Value) -> i64 {
         Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|b| b == b'0') => whole,
         _ => s,
     };
-    match crate::yaml::parse_go_int(s) {
+    // An underscore may stand between two digits.
+    let plain =
+        |s: &str| s.split('_').all(|part| part.bytes().all(|b| b.is_ascii_digit()) && !part.is_empty());
+    let without = if s.contains('_') && plain(s) { Cow::Owned(s.replace('_', "")) } else { Cow::Borrowed(s) };
+    match crate::yaml::parse_go_int(&without) {
         Some(crate::yaml::Value::Int(i)) => i,
         _ => 0,
     }

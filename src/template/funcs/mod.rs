@@ -3,6 +3,7 @@
 //! Sources: `text/template` for the core, Sprig 3.3 for most, Helm's `engine/funcs.go` for the rest.
 
 mod certs;
+mod constraint;
 mod core;
 mod crypto;
 mod dates;
@@ -37,7 +38,7 @@ pub(super) fn semver_order(a: &str, b: &str) -> Option<std::cmp::Ordering> {
 
 /// Whether `version` meets `constraint`.
 pub(super) fn satisfies(constraint: &str, version: &str) -> bool {
-    semver::Version::parse(version).is_ok_and(|v| semver::satisfies(constraint, &v).unwrap_or(false))
+    semver::Version::parse(version).is_ok_and(|v| constraint::satisfies(constraint, &v).unwrap_or(false))
 }
 
 type Outcome = Result<Value, FnError>;

@@ -1,6 +1,4 @@
-//! `semver` and `semverCompare`, after Masterminds' semver 3, whose constraints differ from Cargo's: parts may be
-//! missing or wild, `||` separates alternatives, and a version with a pre-release only meets a constraint that names
-//! one too.
+//! `semver` and `semverCompare`, after Masterminds' semver 3.5.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -9,11 +7,15 @@ use minijinja::value::Value;
 use semver::Prerelease;
 
 use super::super::error::FnError;
-use super::super::value::{Record, nil};
+use super::super::fmt::quote;
+use super::super::value::Record;
+use super::constraint::satisfies;
 use super::{Builtin, func, str_arg};
 
 pub(super) const TABLE: &[Builtin] = &[
-    func("semver", "s", |_, a| Ok(Value::from_object(record(&Version::parse(str_arg(a, 0)?)?)))),
+    func("semver", "s", |_, a| {
+        Ok(Value::from_object(record(&Version::parse(str_arg(a, 0)?)?, "*semver.Version")))
+    }),
     func("semverCompare", "ss", |_, a| {
         let v = Version::parse(str_arg(a, 1)?)?;
         Ok(Value::from(satisfies(str_arg(a, 0)?, &v)?))
@@ -27,53 +29,45 @@ pub(crate) struct Version {
     pub(crate) numbers: [u64; 3],
     pub(crate) pre: Prerelease,
     build: String,
-    /// How many numbers were given and not wild.
-    given: usize,
 }
 
 impl Version {
     /// Reads `v1.2.3-pre+build`; the `v` and the last numbers may be missing.
     pub(crate) fn parse(text: &str) -> Result<Self, FnError> {
-        Self::read(text, false).ok_or_else(|| FnError::text("invalid semantic version"))
+        let invalid = || FnError::text("invalid semantic version");
+        let rest = text.strip_prefix('v').unwrap_or(text);
+        let (rest, build) = rest.split_once('+').map_or((rest, None), |(rest, build)| (rest, Some(build)));
+        let (core, pre) = rest.split_once('-').map_or((rest, None), |(rest, pre)| (rest, Some(pre)));
+        let parts: Vec<&str> = core.split('.').collect();
+        let number = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        let words = |text: &Option<&str>| {
+            let word = |w: &str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+            text.is_none_or(|text| text.split('.').all(word))
+        };
+        if parts.len() > 3 || !parts.iter().all(number) || !words(&pre) || !words(&build) {
+            return Err(invalid());
+        }
+        let mut numbers = [0; 3];
+        for (number, part) in numbers.iter_mut().zip(&parts) {
+            let reason = "error parsing version segment: strconv.ParseUint: parsing";
+            let range = |_| FnError::text(format!("{reason} {}: value out of range", quote(part)));
+            *number = part.parse().map_err(range)?;
+        }
+        let pre = Prerelease::new(pre.unwrap_or_default())
+            .map_err(|_| FnError::text("version segment starts with 0"))?;
+        Ok(Self { original: text.to_owned(), numbers, pre, build: build.unwrap_or_default().to_owned() })
     }
 
-    fn read(text: &str, wild: bool) -> Option<Self> {
-        let rest = text.strip_prefix('v').unwrap_or(text);
-        let (rest, build) = rest.split_once('+').unwrap_or((rest, ""));
-        let (core, pre) = rest.split_once('-').unwrap_or((rest, ""));
-        let mut numbers = [0; 3];
-        let mut given = 0;
-        let mut wildcard = false;
-        for (i, part) in core.split('.').enumerate() {
-            if i > 2 {
-                return None;
-            }
-            if wild && matches!(part, "x" | "X" | "*") {
-                wildcard = true;
-                continue;
-            }
-            if part.is_empty() || !part.bytes().all(|b| b.is_ascii_digit()) {
-                return None;
-            }
-            if !wildcard {
-                numbers[i] = part.parse().ok()?;
-                given = i + 1;
-            }
-        }
-        if build.contains(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '.')) {
-            return None;
-        }
-        Some(Self {
-            original: text.to_owned(),
-            numbers,
-            pre: Prerelease::new(pre).ok()?,
-            build: build.to_owned(),
-            given,
-        })
+    /// With other numbers and neither pre-release nor build.
+    fn with(&self, numbers: [u64; 3]) -> Self {
+        let v = if self.original.starts_with('v') { "v" } else { "" };
+        let [major, minor, patch] = numbers;
+        let original = format!("{v}{major}.{minor}.{patch}");
+        Self { original, numbers, pre: Prerelease::EMPTY, build: String::new() }
     }
 }
 
-fn compare(a: &Version, b: &Version) -> Ordering {
+pub(super) fn compare(a: &Version, b: &Version) -> Ordering {
     a.numbers.cmp(&b.numbers).then_with(|| a.pre.cmp(&b.pre))
 }
 
@@ -89,7 +83,7 @@ fn canonical(v: &Version) -> String {
     format!("{major}.{minor}.{patch}{pre}{build}")
 }
 
-fn record(v: &Version) -> Record {
+fn record(v: &Version, type_name: &'static str) -> Record {
     let n = |i: usize| Value::from(i64::try_from(v.numbers[i]).unwrap_or(i64::MAX));
     let fields = [
         ("Major", n(0)),
@@ -101,155 +95,50 @@ fn record(v: &Version) -> Record {
         ("String", Value::from(canonical(v))),
     ];
     Record {
-        type_name: "*semver.Version",
+        type_name,
         fields: fields.into_iter().map(|(k, v)| (Arc::from(k), v)).collect(),
         text: Some(canonical(v)),
         methods: |me, name, args| {
             let original = |r: &Record| r.fields.get("Original").and_then(Value::as_str).map(str::to_owned);
-            let (mine, other) = (original(me)?, args.first().and_then(|o| o.downcast_object_ref::<Record>()));
-            let other = original(other?)?;
-            let (a, b) = (Version::parse(&mine).ok()?, Version::parse(&other).ok()?);
-            let order = compare(&a, &b);
-            Some(Ok(match name {
-                "Compare" => Value::from(order as i64),
-                "Equal" => Value::from(order == Ordering::Equal),
-                "LessThan" => Value::from(order == Ordering::Less),
-                "GreaterThan" => Value::from(order == Ordering::Greater),
-                _ => return Some(Err(FnError::text(format!("semver.Version has no method {name}")))),
-            }))
-            .filter(|r| !r.as_ref().is_ok_and(|v| *v == nil()))
+            let mine = Version::parse(&original(me)?).ok()?;
+            let [major, minor, patch] = mine.numbers;
+            let next = match name {
+                "IncMajor" => [major.saturating_add(1), 0, 0],
+                "IncMinor" => [major, minor.saturating_add(1), 0],
+                "IncPatch" if !mine.pre.is_empty() => mine.numbers,
+                "IncPatch" => [major, minor, patch.saturating_add(1)],
+                "SetPrerelease" | "SetMetadata" => return Some(altered(mine, name, args)),
+                _ => return method(&mine, name, args).map(Ok),
+            };
+            Some(Ok(Value::from_object(record(&mine.with(next), "semver.Version"))))
         },
     }
 }
 
-/// Whether `v` meets the constraint.
-///
-/// # Errors
-///
-/// If the constraint cannot be read.
-pub(crate) fn satisfies(constraint: &str, v: &Version) -> Result<bool, FnError> {
-    let bad = || FnError::text(format!("improper constraint: {constraint}"));
-    let mut any = false;
-    for alternative in constraint.split("||") {
-        let mut all = true;
-        let mut count = 0;
-        for (op, bound) in terms(alternative).ok_or_else(bad)? {
-            count += 1;
-            all &= holds(op, &Version::read(bound, true).ok_or_else(bad)?, v);
-        }
-        if count == 0 {
-            return Err(bad());
-        }
-        any |= all;
-    }
-    Ok(any)
+/// With another pre-release or build.
+fn altered(v: Version, name: &str, args: &[Value]) -> Result<Value, FnError> {
+    let word = args.first().and_then(Value::as_str);
+    let word =
+        word.ok_or_else(|| FnError::Argument(format!("wrong number of args for {name}: want 1 got 0")))?;
+    let (mut pre, mut build) = (v.pre.as_str(), v.build.as_str());
+    *if name == "SetMetadata" { &mut build } else { &mut pre } = word;
+    let sign = |sign: &str, word: &str| if word.is_empty() { String::new() } else { format!("{sign}{word}") };
+    let next = format!("{}{}{}", v.with(v.numbers).original, sign("-", pre), sign("+", build));
+    Ok(Value::from_object(record(&Version::parse(&next)?, "semver.Version")))
 }
 
-/// The comparisons of one alternative: `>= 1.2, < 3`, `1.2 - 1.4` and so on.
-fn terms(text: &str) -> Option<Vec<(&str, &str)>> {
-    let mut out = Vec::new();
-    let mut rest = text.trim_matches([' ', ',', '\t']);
-    while !rest.is_empty() {
-        let op_len = rest.find(|c: char| !"=!<>~^".contains(c)).unwrap_or(rest.len());
-        let op = &rest[..op_len];
-        if !matches!(op, "" | "=" | "!=" | ">" | "<" | ">=" | "=>" | "<=" | "=<" | "~" | "~>" | "^") {
-            return None;
-        }
-        rest = rest[op_len..].trim_start();
-        let len = rest.find([' ', ',', '\t']).unwrap_or(rest.len());
-        let version = &rest[..len];
-        if version.is_empty() {
-            return None;
-        }
-        rest = &rest[len..];
-        if let Some(upper) = rest.strip_prefix(" - ") {
-            let upper = upper.trim_start();
-            let len = upper.find([' ', ',']).unwrap_or(upper.len());
-            out.push((">=", version));
-            out.push(("<=", &upper[..len]));
-            rest = &upper[len..];
-        } else {
-            out.push((op, version));
-        }
-        rest = rest.trim_start_matches([' ', ',', '\t']);
-    }
-    Some(out)
-}
-
-fn holds(op: &str, bound: &Version, v: &Version) -> bool {
-    if !v.pre.is_empty() && bound.pre.is_empty() && op != "!=" {
-        return false;
-    }
-    let order = compare(v, bound);
-    let [major, minor, _] = v.numbers;
-    let dirty = bound.given < 3;
-    match op {
-        "!=" if dirty => v.numbers[..bound.given] != bound.numbers[..bound.given] || bound.given == 0,
-        "!=" => order != Ordering::Equal,
-        ">" if dirty => {
-            order == Ordering::Greater
-                && bound.given > 0
-                && v.numbers[..bound.given] > bound.numbers[..bound.given]
-        }
-        ">" => order == Ordering::Greater,
-        "<" => order == Ordering::Less,
-        ">=" | "=>" => order != Ordering::Less,
-        "<=" | "=<" if dirty => v.numbers[..bound.given] <= bound.numbers[..bound.given],
-        "<=" | "=<" => order != Ordering::Greater,
-        "" | "=" if !dirty => order == Ordering::Equal,
-        "" | "=" | "~" | "~>" => {
-            if bound.given == 0 {
-                return true;
-            }
-            order != Ordering::Less
-                && major == bound.numbers[0]
-                && (bound.given < 2 || minor == bound.numbers[1])
-        }
-        "^" => {
-            if order == Ordering::Less {
-                return false;
-            }
-            match bound.given {
-                0 => true,
-                1 => major == bound.numbers[0],
-                _ if bound.numbers[0] > 0 => major == bound.numbers[0],
-                2 => v.numbers[..2] == bound.numbers[..2],
-                _ if bound.numbers[1] > 0 => v.numbers[..2] == bound.numbers[..2],
-                _ => v.numbers == bound.numbers,
-            }
-        }
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn constraints_hold_as_in_masterminds_semver() {
-        let cases = [
-            (">=1.21-0", "v1.33.0", true),
-            (">=1.21-0", "1.20.9", false),
-            (">= 1.19.0", "1.19.0-rc1", false),
-            (">=1.19-0", "1.19.0-gke.1", true),
-            ("^1.2", "1.9.3", true),
-            ("^0.2.3", "0.3.0", false),
-            ("~1.2.3", "1.2.9", true),
-            ("~1.2.3", "1.3.0", false),
-            ("1.2.x", "1.2.7", true),
-            ("*", "3.4.5", true),
-            ("<1.14-0 || >=1.16", "1.13.2", true),
-            (">1.2, <2", "1.5.0", true),
-            ("1.2 - 1.4", "1.4.5", true),
-            ("<= 1.4", "1.4.5", true),
-            (">1.4", "1.4.5", false),
-            ("1.2.3", "1.2.3", true),
-        ];
-        for (constraint, version, want) in cases {
-            let v = Version::parse(version).unwrap();
-            assert_eq!(satisfies(constraint, &v).unwrap(), want, "{constraint} {version}");
-        }
-        assert!(satisfies("foo", &Version::parse("1").unwrap()).is_err());
-    }
+/// The methods that compare with another version.
+fn method(mine: &Version, name: &str, args: &[Value]) -> Option<Value> {
+    let other =
+        args.first()?.downcast_object_ref::<Record>()?.fields.get("Original").and_then(Value::as_str)?;
+    let order = compare(mine, &Version::parse(other).ok()?);
+    Some(match name {
+        "Compare" => Value::from(order as i64),
+        "Equal" => Value::from(order == Ordering::Equal),
+        "LessThan" => Value::from(order == Ordering::Less),
+        "LessThanEqual" => Value::from(order != Ordering::Greater),
+        "GreaterThan" => Value::from(order == Ordering::Greater),
+        "GreaterThanEqual" => Value::from(order != Ordering::Less),
+        _ => return None,
+    })
 }

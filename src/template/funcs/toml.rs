@@ -13,6 +13,9 @@ use super::{Builtin, func, str_arg};
 pub(super) const TABLE: &[Builtin] = &[
     func("toToml", "v", |_, a| {
         // Helm gives the message in place of the text.
+        if is_nil(&a[0]) {
+            return Err(super::core::no_type());
+        }
         Ok(Value::from(encode(&a[0]).unwrap_or_else(|e| e.to_string())))
     }),
     func("mustToToml", "v", |_, a| Ok(Value::from(encode(&a[0])?))),
@@ -38,7 +41,7 @@ fn from_toml(v: &Toml) -> Value {
         Toml::Integer(i) => int64(*i),
         Toml::Float(f) => Value::from(*f),
         Toml::Boolean(b) => Value::from(*b),
-        Toml::Datetime(d) => Value::from(d.to_string()),
+        Toml::Datetime(d) => super::dates::of_toml(*d),
         Toml::Array(items) => {
             let tables = !items.is_empty() && items.iter().all(Toml::is_table);
             let type_name = if tables { "[]map[string]interface {}" } else { "[]interface {}" };
@@ -180,6 +183,8 @@ impl Encoder {
                 self.element(&item, depth + 1)?;
             }
             self.out.push('}');
+        } else if let Some(time) = super::dates::to_toml(v) {
+            self.out.push_str(&time);
         } else {
             self.out.push_str(&quoted(&super::strval(v)));
         }
