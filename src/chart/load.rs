@@ -163,7 +163,7 @@ impl Walk<'_> {
                 return Err(refused(&path, format!("larger than the maximum file size {MAX_FILE_BYTES}")));
             }
             self.left.take(&path, meta.len())?;
-            let mut data = Vec::new();
+            let mut data = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
             let file = std::fs::File::open(&path).map_err(io(&path))?;
             // It could have grown since.
             file.take(meta.len()).read_to_end(&mut data).map_err(io(&path))?;

@@ -339,8 +339,9 @@ fn execute(
             if helper.is_none() && bytes > READ_ALONE {
                 let builder = std::thread::Builder::new().name("read".into()).stack_size(READER_STACK);
                 helper = builder.spawn_scoped(scope, reader).ok();
+            } else if helper.is_some() {
+                waiting.1.notify_one();
             }
-            waiting.1.notify_one();
             Ok(())
         });
         let mut held = lock();

@@ -53,6 +53,24 @@ pub struct RenderArgs {
 }
 
 impl TemplateArgs {
+    /// Whether all that is needed lies in a folder or an archive: [`render_local`] does.
+    pub(super) fn is_local(&self) -> bool {
+        !self.fetch.dependencies() && matches!(self.fetch.source(self.chart()), Ok(ChartSource::Path(_)))
+    }
+
+    /// What clap cannot check.
+    fn check(&self) -> Result<(), CliError> {
+        self.helm.check()?;
+        if self.name().is_some() && (self.generate_name || self.name_template.is_some()) {
+            let flag = if self.generate_name { "--generate-name" } else { "--name-template" };
+            return Err(CliError::usage(format!("cannot set {flag} and also specify a name")));
+        }
+        if self.values.reads_stdin() && self.fetch.reads_stdin() {
+            return Err(CliError::usage("standard input cannot be both values and a password"));
+        }
+        Ok(())
+    }
+
     fn name(&self) -> Option<&str> {
         self.what.first().filter(|_| self.what.len() > 1).map(String::as_str)
     }
@@ -181,32 +199,29 @@ pub(super) async fn run(command: Command, context: Context) -> Outcome {
             Ok(exit::OK)
         }
         Command::Template(args) => {
-            args.helm.check()?;
-            if args.name().is_some() && (args.generate_name || args.name_template.is_some()) {
-                let flag = if args.generate_name { "--generate-name" } else { "--name-template" };
-                return Err(CliError::usage(format!("cannot set {flag} and also specify a name")));
-            }
-            if args.values.reads_stdin() && args.fetch.reads_stdin() {
-                return Err(CliError::usage("standard input cannot be both values and a password"));
-            }
+            args.check()?;
             let source = args.fetch.source(args.chart())?;
-            let fetched = match &source {
-                // Setting up for a network takes longer than rendering most charts.
-                ChartSource::Path(_) if !args.fetch.dependencies() => None,
-                source => Some(fetch(&args.fetch, source, &context).await?),
-            };
+            let fetched = fetch(&args.fetch, &source, &context).await?;
             // Rendering is work for one core and may take a while.
-            let work = move || match (fetched, source) {
-                (None, ChartSource::Path(path)) => template(&args, &chart::load(&path)?),
-                (fetched, _) => template(&args, &fetched.ok_or_else(CliError::cancelled)?),
-            };
-            let text = tokio::task::spawn_blocking(work)
+            let text = tokio::task::spawn_blocking(move || template(&args, &fetched))
                 .await
                 .map_err(|e| CliError::failed(format!("rendering stopped: {e}")))??;
             output::text(&text);
             Ok(exit::OK)
         }
     }
+}
+
+/// Renders a chart without what waits for a network, which takes longer to set up than most charts to render.
+pub(super) fn render_local(args: &TemplateArgs) -> Outcome {
+    args.check()?;
+    let ChartSource::Path(path) = args.fetch.source(args.chart())? else {
+        return Err(CliError::usage("the chart is not on this machine"));
+    };
+    // Kept to the end of the process, which gives memory back sooner than piece by piece.
+    let chart = std::mem::ManuallyDrop::new(chart::load(&path)?);
+    output::text(&template(args, &chart)?);
+    Ok(exit::OK)
 }
 
 async fn fetch(args: &FetchArgs, source: &ChartSource, context: &Context) -> Result<Chart, CliError> {

@@ -111,6 +111,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    if let Command::Chart(chart::Command::Template(args)) = &cli.command
+        && args.is_local()
+    {
+        return ExitCode::from(ended(chart::render_local(args)));
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -130,6 +135,11 @@ async fn run(cli: Cli) -> u8 {
     let context = Context { events: progress::sink(cli.global.progress), cancel };
     let outcome = dispatch(cli.command, context).await;
     progress::settle();
+    ended(outcome)
+}
+
+/// Says what went wrong; gives the exit code.
+fn ended(outcome: Outcome) -> u8 {
     let code = outcome.unwrap_or_else(|error| {
         error.report();
         error.code()
