@@ -14,9 +14,6 @@ use super::{Finding, Origin, like, running};
 use crate::oci::ImageRef;
 use crate::yaml::{Node, Value};
 
-/// Bytes of one value of a Secret.
-const MAX_SECRET: usize = 4 << 20;
-
 /// A field of a custom resource that is an image if some definition in the input says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pending {
@@ -37,7 +34,7 @@ impl Walk<'_> {
                     let mut walk = tree::Walk::new(Kind::Config, steps);
                     walk.value(node, key);
                     let rule = if key == "env" { &rules::ENV } else { &rules::ARG };
-                    self.add(walk.hits, path, object, |_| rule);
+                    self.take(walk, path, object, |_| rule);
                 }
             }
         }
@@ -60,7 +57,7 @@ impl Walk<'_> {
             }
             let mut walk = tree::Walk::new(Kind::Config, vec![Step::Key("annotations"), Step::Key(key)]);
             walk.value(node, key);
-            self.add(walk.hits, path, object, |_| &rules::ANNOTATION);
+            self.take(walk, path, object, |_| &rules::ANNOTATION);
         }
     }
 
@@ -68,7 +65,7 @@ impl Walk<'_> {
         if let Some(data) = root.get("data") {
             let mut walk = tree::Walk::new(Kind::Config, vec![Step::Key("data")]);
             walk.value(data, "data");
-            self.add(walk.hits, path, object, |_| &rules::CONFIG);
+            self.take(walk, path, object, |_| &rules::CONFIG);
         }
     }
 
@@ -88,7 +85,7 @@ impl Walk<'_> {
             };
             let mut walk = tree::Walk::new(Kind::Config, vec![Step::Key(key)]);
             walk.value(node, key);
-            self.add(walk.hits, path, object, |_| &rules::CONFIG);
+            self.take(walk, path, object, |_| &rules::CONFIG);
         }
     }
 
@@ -123,7 +120,8 @@ impl Walk<'_> {
         };
         let mut walk = tree::Walk::new(Kind::Custom, Vec::new()).skipping(&skip);
         walk.value(root, "");
-        let (hits, maybe) = (walk.hits, walk.maybe);
+        let (hits, maybe, cut) = (walk.hits, walk.maybe, walk.cut);
+        self.cut(cut, path);
         let fresh: Vec<Hit> = hits.into_iter().filter(|h| !found.contains_key(&h.field)).collect();
         for (hit, rule) in found.into_values() {
             self.add(vec![hit], path, object, |_| rule);
@@ -151,6 +149,24 @@ impl Walk<'_> {
         Finding::new(hit.image, rule, origin)
     }
 
+    /// What a walk found, and where it ended too early.
+    fn take(
+        &mut self,
+        walk: tree::Walk<'_>,
+        path: &str,
+        object: &Object<'_>,
+        rule: impl Fn(How) -> &'static Rule,
+    ) {
+        self.add(walk.hits, path, object, rule);
+        self.cut(walk.cut, path);
+    }
+
+    fn cut(&mut self, cut: Option<tree::Cut>, path: &str) {
+        let Some(tree::Cut { field, line, column, reason }) = cut else { return };
+        let at = Node { value: Value::Null, line, column };
+        self.problem(&at, join(path, &field), reason);
+    }
+
     fn add(&mut self, hits: Vec<Hit>, path: &str, object: &Object<'_>, rule: impl Fn(How) -> &'static Rule) {
         for hit in hits {
             let rule = rule(hit.how);
@@ -163,7 +179,7 @@ impl Walk<'_> {
 /// The values of a Secret as text, as far as they are.
 fn decoded(data: &Node) -> Node {
     let one = |node: &Node| {
-        let text = node.as_str().filter(|t| t.len() <= MAX_SECRET)?;
+        let text = node.as_str()?;
         let compact: String = text.split_ascii_whitespace().collect();
         let bytes = STANDARD.decode(compact).ok()?;
         let value = Value::Str(String::from_utf8(bytes).ok()?);

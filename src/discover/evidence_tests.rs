@@ -198,3 +198,68 @@ value: '60'
 ";
     assert_eq!(run(text), ["longhornio/support-bundle-kit:v0.0.71 value known-field strong"]);
 }
+
+/// Every image, with the end of its field, that a pod's variables and arguments name.
+fn of_pod(container: &str) -> Vec<String> {
+    let text = format!("kind: Pod\nspec:\n  containers:\n  - image: a/own:1\n    {container}\n");
+    let all = run(&text);
+    let short = |line: &String| {
+        let mut words = line.split(' ');
+        let (image, field) = (words.next()?, words.next()?.strip_prefix("spec.containers[0].")?);
+        (field != "image").then(|| format!("{image} {field}"))
+    };
+    all.iter().filter_map(short).collect()
+}
+
+#[test]
+fn variables_hold_lists_flags_and_names_of_every_kind() {
+    for (name, value, images) in [
+        (
+            "LIST",
+            "quay.io/ceph/ceph:v18,quay.io/ceph/csi:v3",
+            &["quay.io/ceph/ceph:v18", "quay.io/ceph/csi:v3"][..],
+        ),
+        ("J", r#"["quay.io/ceph/x:1","quay.io/ceph/y:2"]"#, &["quay.io/ceph/x:1", "quay.io/ceph/y:2"]),
+        ("MULTI", "a=quay.io/ceph/m:1;b=quay.io/ceph/n:2", &["quay.io/ceph/m:1", "quay.io/ceph/n:2"]),
+        ("CMD", "--image=quay.io/ceph/cmd:1", &["quay.io/ceph/cmd:1"]),
+        ("CMD", "--image=ceph/cmd:1", &["ceph/cmd:1"]),
+        ("SIDECAR_IMG", "strimzi/kafka:1", &["strimzi/kafka:1"]),
+        ("imageName", "mysql:8", &["mysql:8"]),
+        ("IMAGE_NAME", "mysql:8", &["mysql:8"]),
+        ("IMAGES", "mysql:8,redis:7", &["mysql:8", "redis:7"]),
+        ("PROXY_IMAGE", "envoyproxy/envoy", &["envoyproxy/envoy:latest"]),
+        ("WEB", "registry.example.com/shop/web:1.0", &["registry.example.com/shop/web:1.0"]),
+        ("PROXY_IMAGE", "alpine", &[]),
+        ("PROXY_IMAGE", "image/png", &[]),
+        ("URL", "https://x.example.com/a?image=foo/bar:1", &[]),
+        ("HOSTS", "redis:6379,db:5432", &[]),
+        ("IMAGE_FEATURES", "layering,a=b:1", &[]),
+        ("OPTS", "-Dhost=redis:6379,-Drole=system:node", &[]),
+        ("WEB", "example.com:5000/foo/bar:1.2", &[]),
+    ] {
+        let found = of_pod(&format!("env: [{{name: {name}, value: '{value}'}}]"));
+        let want: Vec<_> = images.iter().map(|i| format!("{i} env[{name}].value")).collect();
+        assert_eq!(found, want, "{name}={value}");
+    }
+    assert_eq!(of_pod("args: ['--proxy-image=envoyproxy/envoy']"), ["envoyproxy/envoy:latest args[0]"]);
+    assert!(of_pod("args: ['--proxy-image=alpine', '--tls-sni=a.b.cc:443/x:1']").is_empty());
+}
+
+#[test]
+fn long_lines_are_read_and_what_is_beyond_a_bound_is_told() {
+    let map = |data: &str| {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: b}}\ndata:\n  a: \"{data}\"\n")
+    };
+    let same = map(&("quay.io/x/y:1 ".repeat(10_000) + "quay.io/x/last:2"));
+    assert_eq!(run(&same), ["quay.io/x/last:2 data.a config likely", "quay.io/x/y:1 data.a config likely"]);
+    let many: String = (0..10_001).map(|i| format!("quay.io/x/y:{i} ")).collect();
+    let found = scan(&map(&many), &SourceName::Stdin);
+    assert_eq!(found.findings.len(), 10_000);
+    let told: Vec<_> = found.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("data.a: 10000 images were named before"), "{told:?}");
+    assert!(found.is_partial());
+    // The same within a file of its own.
+    let many: String = (0..10_002).map(|i| format!("quay.io/x/y:{i}\\n")).collect();
+    assert!(scan(&map(&many), &SourceName::Stdin).is_partial());
+}

@@ -25,10 +25,17 @@ pub(super) enum Name {
 pub(super) fn name(key: &str) -> Name {
     let has =
         |part: &str| key.as_bytes().windows(part.len()).any(|w| w.eq_ignore_ascii_case(part.as_bytes()));
-    if key.len() > 200 || !has("image") {
+    if key.len() > 200 || !(has("image") || has("img")) {
         return Name::Silent;
     }
-    let words = words_of(key);
+    let mut words = words_of(key);
+    for word in &mut words {
+        match word.as_str() {
+            "img" => *word = "image".to_owned(),
+            "imgs" => *word = "images".to_owned(),
+            _ => {}
+        }
+    }
     let last = words.last().map(String::as_str).unwrap_or_default();
     if last == "image" {
         return Name::Is;
@@ -95,6 +102,11 @@ pub(super) struct Shape {
     scheme: bool,
 }
 
+/// Whether a text has only characters that a name of an image may have.
+pub(super) fn is_plain(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-:/@[]".contains(&b))
+}
+
 /// The shape of a text, if it can be an image at all.
 pub(super) fn shape(text: &str) -> Option<Shape> {
     let text = text.trim();
@@ -102,8 +114,7 @@ pub(super) fn shape(text: &str) -> Option<Shape> {
         Some(rest) => (rest, true),
         None => (text, false),
     };
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-:/@[]".contains(c);
-    if text.len() < 2 || text.len() > MAX_TEXT || !text.chars().all(plain) {
+    if text.len() < 2 || text.len() > MAX_TEXT || !is_plain(text) {
         return None;
     }
     let image: ImageRef = text.parse().ok()?;
@@ -162,15 +173,20 @@ fn is_plain_host(image: &ImageRef) -> bool {
         Some((host, port)) => (host, Some(port)),
         None => (image.registry(), None),
     };
-    if is_below(host, words::DOUBTFUL_REGISTRIES) {
+    let says_registry = host.contains("registry") || host.contains("harbor");
+    if is_below(host, words::DOUBTFUL_REGISTRIES) && !(says_registry && is_below(host, words::EXAMPLE_HOSTS))
+    {
+        return false;
+    }
+    // What serves web pages is rarely written with its port as a registry: `--tls-sni=a.b.c:443/x:1`.
+    if port.is_some_and(|p| p == "80" || p == "443") && !says_registry && !is_below(host, words::REGISTRIES) {
         return false;
     }
     let end = host.rsplit('.').next().unwrap_or(host);
     let country = end.len() == 2 && end.bytes().all(|b| b.is_ascii_lowercase());
     if !host.contains('.') || host.bytes().any(|b| b.is_ascii_uppercase()) {
         // `redis:6379/x:y` has the form, `registry:5000/x:y` too.
-        return port.is_some()
-            && (host.contains("registry") || host.contains("harbor") || host.contains('.'));
+        return port.is_some() && (says_registry || host.contains('.'));
     }
     if words::FILE_ENDS.contains(&end) && port.is_none() {
         return false;
@@ -195,10 +211,24 @@ pub(super) fn judge(text: &str, name: Name) -> Option<Shape> {
     let good = match name {
         _ if alone || (shape.scheme && shape.path) => true,
         Name::Silent => false,
-        Name::Mentions => !shape.like_port && (shape.version || shape.registry) && is_likely_path(&shape),
+        Name::Mentions => {
+            (shape.version || shape.registry)
+                && (!shape.like_port || (likely_tag(&shape) && shape.image.tag() != Some("80")))
+                && is_likely_path(&shape)
+        }
         Name::Is => shape.registry || (shape.version && (!shape.like_port || likely_tag(&shape))),
     };
     good.then_some(shape)
+}
+
+/// `org/name` without a tag, the value of a variable or flag that is called an image. A mere word is too little there: it may
+/// be a mode, a format or a switch.
+pub(super) fn mere_path(text: &str, name: Name) -> Option<Shape> {
+    let (first, _) = text.split_once('/').filter(|(_, last)| !last.contains('/'))?;
+    if name != Name::Is || first.len() < 2 || words::MEDIA_TYPES.contains(&first) {
+        return None;
+    }
+    shape(text).filter(|s| s.path && !s.registry && !s.version)
 }
 
 /// A path has a slash, or a tag with a digit in it: `busybox:1.36`, not `kind:pod`.
@@ -237,6 +267,11 @@ mod tests {
             ("RELATED_IMAGE_KUBE_RBAC_PROXY", Mentions),
             ("RELATED_IMAGE_registry_server", Mentions),
             ("AGENT_IMAGE_V2", Mentions),
+            ("SIDECAR_IMG", Is),
+            ("proxyImg", Is),
+            ("IMG_NAME", Mentions),
+            ("IMG_PULL_POLICY", Silent),
+            ("imgproxy", Silent),
             ("imagePullPolicy", Silent),
             ("image-pull-secrets", Silent),
             ("IMAGE_TAG", Silent),
@@ -263,6 +298,10 @@ mod tests {
             "europe-docker.pkg.dev/p/r/i:1",
             "docker://kubevirt/fedora:latest",
             "ghcr.io/a/b.c:1",
+            "registry.example.com/shop/web:1.0",
+            "harbor.example.org:5000/shop/web:1.0",
+            "registry.lan:443/shop/web:2",
+            "quay.io:443/a/b:1",
         ] {
             assert!(judge(good, Name::Silent).is_some(), "{good}");
         }
@@ -306,6 +345,10 @@ mod tests {
             "localhost:8080/a:b",
             "org.apache.kafka/clients:3.1",
             "a:b",
+            "a.b.cc:443/x:1",
+            "web.shop.com:80/x:1",
+            "example.com:5000/foo/bar:1.2",
+            "gateway.example.com/team/x:1",
             "",
         ] {
             assert_eq!(judge(bad, Name::Silent), None, "{bad}");
@@ -338,9 +381,21 @@ mod tests {
             assert_eq!(judge(bad, Name::Is), None, "{bad}");
         }
         assert!(judge("busybox:1.36", Name::Mentions).is_some());
+        assert!(judge("mysql:8", Name::Mentions).is_some());
         for bad in ["kind:pod", "redis:80", "nginx", "a/b"] {
             assert_eq!(judge(bad, Name::Mentions), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_path_without_a_tag_is_one_where_nothing_else_is_meant() {
+        assert!(mere_path("envoyproxy/envoy", Name::Is).is_some());
+        for bad in
+            ["alpine", "image/png", "img/logo.png", "a/b/c", "org/name:1", "Org/Name", "/bin", "quay.io/a"]
+        {
+            assert_eq!(mere_path(bad, Name::Is), None, "{bad}");
+        }
+        assert_eq!(mere_path("envoyproxy/envoy", Name::Mentions), None);
     }
 
     proptest! {

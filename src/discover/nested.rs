@@ -1,5 +1,7 @@
 //! Files within strings: YAML, JSON, TOML, and whatever else has lines. Pure.
 
+use std::collections::BTreeSet;
+
 use super::text;
 use super::tree::{Hit, How, Kind, Walk};
 use crate::yaml::{self, Limits, Node, Value};
@@ -31,7 +33,7 @@ pub(super) fn file(text: &str, name: &str, depth: usize) -> Vec<Hit> {
 }
 
 /// Whether it can name an image at all, so that dashboards and certificates cost nothing.
-fn worth(text: &str) -> bool {
+pub(super) fn worth(text: &str) -> bool {
     let bytes = text.as_bytes();
     let says = |word: &[u8]| bytes.windows(word.len()).any(|w| w.eq_ignore_ascii_case(word));
     says(b"image") || says(b"repository") || bytes.split(|b| b.is_ascii_whitespace()).any(complete)
@@ -105,7 +107,9 @@ fn walk(root: &Node, depth: usize) -> Vec<Hit> {
     walk.hits
 }
 
+/// Each image once: a file may name one a million times.
 fn lines(text: &str, above: u32) -> Vec<Hit> {
+    let mut seen = BTreeSet::new();
     let hit = |(line, shape): (u32, super::like::Shape)| Hit {
         image: shape.image,
         field: String::new(),
@@ -115,5 +119,5 @@ fn lines(text: &str, above: u32) -> Vec<Hit> {
         guessed: false,
         switch: None,
     };
-    text::references(text).into_iter().map(hit).collect()
+    text::references(text).into_iter().filter(|(_, s)| seen.insert(s.image.clone())).map(hit).collect()
 }

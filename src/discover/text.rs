@@ -2,25 +2,43 @@
 
 use super::like::{self, Name, Shape};
 
-/// Lines of one text that are looked at, and characters of a line.
-const MAX_LINES: usize = 100_000;
-const MAX_LINE: usize = 20_000;
-
 /// Every image that a text names, with its line counted from 0: complete names anywhere, and whatever follows something
 /// that says image: `image: x`, `x_image=x`, `--x-image x`. Lines that are comments are skipped.
+///
+/// Each text is gone through once, whatever the length of its lines.
 pub(super) fn references(text: &str) -> Vec<(u32, Shape)> {
+    named_references(text, Name::Silent)
+}
+
+/// The same; `named` is what is said about the first name of each line.
+pub(super) fn named_references(text: &str, named: Name) -> Vec<(u32, Shape)> {
     let mut found = Vec::new();
-    for (number, line) in (0u32..).zip(text.lines().take(MAX_LINES)) {
+    for (number, line) in (0u32..).zip(text.lines()) {
         let trimmed = line.trim_start();
         let comment = (trimmed.starts_with('#') && !trimmed.starts_with("#!"))
             || trimmed.starts_with("//")
             || trimmed.starts_with("{{/*");
-        if comment || line.len() > MAX_LINE || !line.contains([':', '@', '/']) {
+        if comment || !line.contains([':', '@', '/']) {
             continue;
         }
-        in_line(line.split(" #").next().unwrap_or(line), &mut |shape| found.push((number, shape)));
+        in_line(line.split(" #").next().unwrap_or(line), named, &mut |shape| found.push((number, shape)));
     }
     found
+}
+
+/// The images of a text that is nothing but a list of them, under a name that says so: `a:1,b:2`, `["a:1", "b:2"]`, one a line.
+pub(super) fn list(text: &str, named: Name) -> Option<Vec<Shape>> {
+    if named == Name::Silent {
+        return None;
+    }
+    let parts = text.split(|c: char| c.is_whitespace() || is_separator(c));
+    let parts = parts.map(|p| p.trim_matches(['[', ']', '"', '\''])).filter(|p| !p.is_empty());
+    let all: Vec<Shape> = parts.map(|part| like::judge(part, named)).collect::<Option<_>>()?;
+    (all.len() > 1).then_some(all)
+}
+
+fn is_separator(c: char) -> bool {
+    matches!(c, ',' | ';' | '|')
 }
 
 /// A run of characters that can be a name of something.
@@ -41,19 +59,23 @@ fn tokens(line: &str) -> impl Iterator<Item = Token<'_>> {
     })
 }
 
-fn in_line(line: &str, found: &mut impl FnMut(Shape)) {
+fn in_line(line: &str, first: Name, found: &mut impl FnMut(Shape)) {
     let mut before: Option<Token<'_>> = None;
     // A list goes on under the name that it began with: `--images=a,b`.
-    let mut list = Name::Silent;
+    let mut list = first;
     for token in tokens(line).filter(|t| t.text.contains(|c: char| c.is_ascii_alphanumeric())) {
-        let named = before.as_ref().map_or(Name::Silent, |b| {
+        let mut named = before.as_ref().map_or(first, |b| {
             let between = &line[b.end..token.start];
-            if between == "," && list != Name::Silent {
+            if list != Name::Silent && goes_on(between) {
                 return list;
             }
             said_by(b.text, between)
         });
         list = named;
+        // A key of something, whatever the key of the whole says.
+        if line[token.end..].starts_with('=') {
+            named = Name::Silent;
+        }
         // Part of something that is put together elsewhere: `{{ .Values.hub }}/x:1`, `x:${TAG}`.
         let glued = line[..token.start].ends_with(['}', ')', '>'])
             || line[token.end..].starts_with(['{', '(', '<', '\\']);
@@ -64,11 +86,17 @@ fn in_line(line: &str, found: &mut impl FnMut(Shape)) {
     }
 }
 
+/// Whether a list goes on after this.
+fn goes_on(between: &str) -> bool {
+    let list = |c: char| is_separator(c) || matches!(c, ' ' | '"' | '\'');
+    between.len() <= 4 && between.contains(is_separator) && between.chars().all(list)
+}
+
 /// What a token says about the next, given what stands between them.
 fn said_by(token: &str, between: &str) -> Name {
     let flag = token.starts_with("--");
     let assigned = token.ends_with(':') || between.contains(['=', ':']);
-    let only = between.chars().all(|c| c.is_whitespace() || "=:\"'>\\`".contains(c));
+    let only = between.chars().all(|c| c.is_whitespace() || "=:\"'>\\`[".contains(c));
     if only && (assigned || flag) && between.len() <= 8 {
         like::name(token.trim_end_matches(':').trim_start_matches('-'))
     } else {
@@ -89,14 +117,21 @@ pub(super) fn arguments<'a>(arguments: impl IntoIterator<Item = Option<&'a str>>
             && !argument.starts_with('-')
             && name != Name::Silent
         {
-            let parts = argument.split(',').filter_map(|part| like::judge(part.trim(), name));
+            let parts = argument
+                .split(is_separator)
+                .filter_map(|part| like::judge(part.trim(), name).or_else(|| like::mere_path(part, name)));
             let before = found.len();
             found.extend(parts.map(|shape| (index, shape)));
             if found.len() > before {
                 continue;
             }
         }
+        let before = found.len();
         found.extend(references(argument).into_iter().map(|(_, shape)| (index, shape)));
+        if let Some((name, value)) = argument.split_once('=').filter(|_| found.len() == before) {
+            let name = like::name(name.trim_start_matches('-'));
+            found.extend(like::mere_path(value, name).map(|shape| (index, shape)));
+        }
         let bare = argument.starts_with('-') && !argument.contains(['=', ' ', '\n']);
         flag = bare.then_some(argument);
     }
@@ -141,6 +176,7 @@ containers:
   image: repo/foo:{{ .Values.tag }}
   - $(REGISTRY)/x/y:1
   quay.io/a/b:1-$(ARCH) quay.io/a/b:%s quay.io/a/*:1
+  \"images\": [\"q/r:1\", \"s:2\"], \"host\": \"redis:22\"
 ";
         assert_eq!(
             names(text),
@@ -154,8 +190,38 @@ containers:
                 "12 k/l:6",
                 "12 m/n:7",
                 "13 quay.io/p/q:8",
+                "19 q/r:1",
+                "19 s:2",
             ]
         );
+    }
+
+    #[test]
+    fn long_lines_are_read_to_their_end() {
+        let line = "quay.io/x/y:1 ".repeat(10_000) + "quay.io/x/last:1";
+        let found = references(&line);
+        assert_eq!(found.len(), 10_001);
+        assert_eq!(found[10_000].1.image.familiar(), "quay.io/x/last:1");
+    }
+
+    #[test]
+    fn lists_stand_under_a_name() {
+        let all = |text: &str, name: &str| -> Option<Vec<String>> {
+            Some(list(text, like::name(name))?.iter().map(|s| s.image.familiar()).collect())
+        };
+        let two = Some(vec!["mysql:8".to_owned(), "redis:7".to_owned()]);
+        for text in [
+            "mysql:8,redis:7",
+            "mysql:8, redis:7",
+            "mysql:8 redis:7\n",
+            "mysql:8;redis:7",
+            "[\"mysql:8\",\"redis:7\"]",
+        ] {
+            assert_eq!(all(text, "IMAGES"), two, "{text}");
+        }
+        assert_eq!(all("mysql:8,redis:7", "DATABASES"), None);
+        assert_eq!(all("run mysql:8 on redis:7", "IMAGES"), None);
+        assert_eq!(all("mysql:8", "IMAGES"), None);
     }
 
     #[test]
@@ -167,6 +233,8 @@ containers:
         assert_eq!(args(&["--reloader=quay.io/a/b:1"]), ["0 quay.io/a/b:1"]);
         assert_eq!(args(&["sh", "-c", "set -e\nctr run quay.io/a/b:1\n"]), ["2 quay.io/a/b:1"]);
         assert_eq!(args(&["--set", "foo.image=quay.io/a/b:1"]), ["1 quay.io/a/b:1"]);
+        assert_eq!(args(&["--proxy-image=envoyproxy/envoy"]), ["0 envoyproxy/envoy:latest"]);
+        assert_eq!(args(&["--proxy-image", "envoyproxy/envoy"]), ["1 envoyproxy/envoy:latest"]);
         for none in [
             &["--addr=redis:6379"][..],
             &["--image-pull-policy", "a/b:1"],
@@ -174,6 +242,9 @@ containers:
             &["--image", "--other"],
             &["--image=$(IMAGE)"],
             &["--role", "system:node"],
+            &["--helper-image=alpine"],
+            &["--image-type=image/png"],
+            &["--tls-sni=a.b.cc:443/x:1"],
         ] {
             assert!(args(none).is_empty(), "{none:?}: {:?}", args(none));
         }

@@ -2,6 +2,8 @@
 //!
 //! The names of fields are the evidence. A string may hold a whole file again, which is walked in its turn.
 
+use std::collections::BTreeSet;
+
 use indexmap::IndexMap;
 
 use super::like::{self, Name, Shape};
@@ -125,8 +127,23 @@ pub(super) struct Walk<'a> {
     nested: usize,
     skip: &'a dyn Fn(&[Step<'_>]) -> bool,
     pub(super) hits: Vec<Hit>,
+    /// What was told already, and where: a long text may name an image a million times.
+    seen: BTreeSet<(ImageRef, String)>,
+    /// Images that are kept.
+    room: usize,
+    /// Where reading ended before the end, and why.
+    pub(super) cut: Option<Cut>,
     /// In custom resources: what is an image if a schema says so, with the way to it.
     pub(super) maybe: Vec<(Hit, Vec<Part>)>,
+}
+
+/// A place from which on a bound keeps images from being found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cut {
+    pub(super) field: String,
+    pub(super) line: u32,
+    pub(super) column: u32,
+    pub(super) reason: String,
 }
 
 /// Whether a key is one that switches a part of a chart on.
@@ -144,6 +161,9 @@ impl<'a> Walk<'a> {
             nested: 0,
             skip: &|_| false,
             hits: Vec::new(),
+            seen: BTreeSet::new(),
+            room: MAX_HITS,
+            cut: None,
             maybe: Vec::new(),
         }
     }
@@ -162,8 +182,11 @@ impl<'a> Walk<'a> {
 
     /// Walks a mapping or list; `own` is its key.
     pub(super) fn value(&mut self, node: &'a Node, own: &'a str) {
-        if self.hits.len() >= MAX_HITS || (self.skip)(&self.steps) {
+        if (self.skip)(&self.steps) {
             return;
+        }
+        if self.hits.len() >= self.room {
+            return self.full(node.line, node.column, path(&self.steps));
         }
         match &node.value {
             Value::Map(map) => self.map(node, map, own),
@@ -188,6 +211,10 @@ impl<'a> Walk<'a> {
             let before = self.hits.len();
             if let Some(text) = value.as_str() {
                 self.text(value, text, name, named);
+                let path = like::mere_path(text, named).filter(|_| self.hits.len() == before);
+                if let Some(shape) = path {
+                    self.hit(shape.image, value, How::Env, false);
+                }
             }
             self.hits[before..].iter_mut().for_each(|h| h.how = How::Env);
             self.steps.truncate(self.steps.len() - 2);
@@ -263,28 +290,35 @@ impl<'a> Walk<'a> {
         if text.len() < 3 {
             return;
         }
+        let how = if named == Name::Silent { How::Value } else { How::Field };
+        if let Some(all) = text::list(text, named) {
+            all.into_iter().for_each(|shape| self.hit(shape.image, node, how, false));
+            return;
+        }
         if nested::is_file(text) {
             self.file(node, text, own);
             return;
         }
-        if text.contains(char::is_whitespace) {
-            let how = if self.kind == Kind::Custom { How::Value } else { How::Nested };
-            for (_, shape) in text::references(text) {
+        if !like::is_plain(text) {
+            let spaced = text.contains(char::is_whitespace);
+            // What is asked of a server is no setting of what asks.
+            if !spaced && text.contains("://") && text.contains('?') {
+                return;
+            }
+            let plain = if self.kind == Kind::Custom { How::Value } else { How::Nested };
+            let (named, how) = match named {
+                _ if spaced => (Name::Silent, plain),
+                Name::Silent => (named, plain),
+                _ => (named, how),
+            };
+            for (_, shape) in text::named_references(text, named) {
                 self.hit(shape.image, node, how, false);
             }
             return;
         }
-        if rules::template_leftover(text).is_some() {
-            return;
-        }
-        let how = if named == Name::Silent { How::Value } else { How::Field };
         if let Some(shape) = like::judge(text, named) {
             let how = if how == How::Field && self.in_containers(own) { How::Container } else { how };
             self.hit(shape.image, node, how, false);
-        } else if named != Name::Silent && text.contains(',') {
-            for shape in text.split(',').filter_map(|part| like::judge(part, named)) {
-                self.hit(shape.image, node, how, false);
-            }
         } else if let Some((image, how)) = self.bare(text, own, named) {
             self.maybe(text, node, named);
             self.hit(image, node, how, false);
@@ -336,6 +370,12 @@ impl<'a> Walk<'a> {
 
     fn file(&mut self, node: &'a Node, text: &'a str, own: &str) {
         if self.nested >= MAX_NESTED {
+            if nested::worth(text) {
+                let reason = format!(
+                    "a file within {MAX_NESTED} other files is not read; give it as a source of its own"
+                );
+                self.end(node.line, node.column, path(&self.steps), reason);
+            }
             return;
         }
         self.nested += 1;
@@ -363,14 +403,31 @@ impl<'a> Walk<'a> {
     }
 
     fn push(&mut self, hit: Hit) {
-        if self.hits.len() < MAX_HITS {
-            self.hits.push(hit);
+        if !self.seen.insert((hit.image.clone(), hit.field.clone())) {
+            return;
         }
+        if self.hits.len() < self.room {
+            self.hits.push(hit);
+        } else {
+            self.full(hit.line, hit.column, hit.field);
+        }
+    }
+
+    fn full(&mut self, line: u32, column: u32, field: String) {
+        let reason =
+            format!("{MAX_HITS} images were named before, and no more of one object are read; split it");
+        self.end(line, column, field, reason);
+    }
+
+    fn end(&mut self, line: u32, column: u32, field: String, reason: String) {
+        self.cut.get_or_insert(Cut { field, line, column, reason });
     }
 
     /// How deep in files within files this walk is.
     pub(super) fn at_depth(mut self, nested: usize) -> Self {
         self.nested = nested;
+        // More than the walk around it, which then sees that there are too many.
+        self.room = MAX_HITS + nested;
         self
     }
 }
@@ -382,98 +439,5 @@ fn variable(map: &IndexMap<String, Node>) -> Option<(&str, &Node)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::yaml::{Limits, parse_one};
-
-    fn hits(kind: Kind, yaml: &str) -> Vec<String> {
-        let node = parse_one(yaml, &Limits::default()).unwrap();
-        let usual = Usual { registry: None, tag: Some("9.9") };
-        let mut walk = Walk::new(kind, Vec::new()).usual(usual);
-        walk.value(&node, "");
-        walk.hits
-            .iter()
-            .map(|h| {
-                let on = h.switch.as_ref().map(|s| format!(" if {s}")).unwrap_or_default();
-                format!("{} {} {:?}{on}", h.image.familiar(), h.field, h.how)
-            })
-            .collect()
-    }
-
-    #[test]
-    fn custom_resources() {
-        let yaml = "
-spec:
-  image: quay.io/a/op:1
-  agentImage: b/c
-  web: {image: nginx}
-  sidecar: {image: {repository: c/d, tag: 2}}
-  template: {spec: {containers: [{name: x, image: redis, env: [{name: Y_IMAGE, value: 'e/f:3'}], args: [--g-image=h/i:4]}]}}
-  other: quay.io/j/k:5
-  url: https://quay.io/j/k:5
-  imagePullPolicy: Always
-  config: |
-    proxy:
-      image: l/m:6
-";
-        assert_eq!(
-            hits(Kind::Custom, yaml),
-            [
-                "quay.io/a/op:1 spec.image Field",
-                "nginx:latest spec.web.image Bare",
-                "c/d:2 spec.sidecar.image.repository Split",
-                "redis:latest spec.template.spec.containers[0].image Container",
-                "e/f:3 spec.template.spec.containers[0].env[Y_IMAGE].value Env",
-                "h/i:4 spec.template.spec.containers[0].args[0] Arg",
-                "quay.io/j/k:5 spec.other Value",
-                "l/m:6 spec.config.proxy.image Nested",
-            ]
-        );
-    }
-
-    #[test]
-    fn files_in_config_maps() {
-        let yaml = r#"
-values.yaml: '{"global": {"hub": "docker.io/istio", "tag": "1.26", "proxy": {"image": "proxyv2"}}}'
-template: |
-  {{ if .X }}
-  image: "{{ annotation .y `z` }}"
-  image: a/b:1
-  {{ end }}
-app.toml: |
-  [worker]
-  helper_image = "c/d:2"
-  listen = "redis:6379"
-app.properties: |
-  kernel.image.name=e/f:3
-plain: g/h:4
-"#;
-        assert_eq!(
-            hits(Kind::Config, yaml),
-            [
-                "istio/proxyv2:1.26 [\"values.yaml\"].global.proxy.image Nested",
-                "a/b:1 template Nested",
-                "c/d:2 [\"app.toml\"].worker.helper_image Nested",
-                "e/f:3 [\"app.properties\"] Nested",
-            ]
-        );
-    }
-
-    #[test]
-    fn values_know_their_switch_and_the_usual_tag() {
-        let yaml = "
-image: {repository: a/b, tag: ''}
-metrics: {enabled: false, image: {registry: quay.io, repository: c/d, tag: 1}, x: {image: e/f:2}}
-extra: {enabled: true, image: {repository: g/h, tag: 3}}
-";
-        assert_eq!(
-            hits(Kind::Values, yaml),
-            [
-                "a/b:9.9 image.repository Split",
-                "quay.io/c/d:1 metrics.image.repository Split if metrics.enabled=true",
-                "e/f:2 metrics.x.image Field if metrics.enabled=true",
-                "g/h:3 extra.image.repository Split",
-            ]
-        );
-    }
-}
+#[path = "tree_tests.rs"]
+mod tests;

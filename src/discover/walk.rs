@@ -255,7 +255,7 @@ impl Walk<'_> {
         self.problem(node, path.to_owned(), reason);
     }
 
-    fn problem(&mut self, at: &Node, path: String, reason: impl Into<String>) {
+    pub(super) fn problem(&mut self, at: &Node, path: String, reason: impl Into<String>) {
         self.report(Severity::Error, at, path, reason);
     }
 

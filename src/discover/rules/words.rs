@@ -63,6 +63,13 @@ pub(in crate::discover) const NO_REGISTRIES: &[&str] = &[
 pub(in crate::discover) const DOUBTFUL_REGISTRIES: &[&str] =
     &["example.com", "example.org", "example.net", "cluster.local", "svc"];
 
+/// Those of them that stand for a host of the reader's: one that is called a registry is one.
+pub(in crate::discover) const EXAMPLE_HOSTS: &[&str] = &["example.com", "example.org", "example.net"];
+
+/// What media types begin with: `image/png` is no repository.
+pub(in crate::discover) const MEDIA_TYPES: &[&str] =
+    &["application", "audio", "font", "image", "message", "model", "multipart", "text", "video"];
+
 /// Ends of host names that are hosts for sure; what else has a dot may be a file, a package or a field path. Any two
 /// letters count as well.
 pub(in crate::discover) const HOST_ENDS: &[&str] = &[
