@@ -154,8 +154,12 @@ async fn run_discover(args: DiscoverArgs, context: Context) -> Outcome {
     }
     if let Some(why) = args.why.as_ref().filter(|_| found.findings.is_empty()) {
         let mut error = CliError::failed(format!("nothing names {why}"));
-        if !near.is_empty() {
-            error = error.with_hint(format!("there is {}", near.join(", ")));
+        let disabled = "--include-disabled also looks for what other values switch on";
+        let mut hints = Vec::new();
+        hints.extend((!near.is_empty()).then(|| format!("there is {}", near.join(", "))));
+        hints.extend((!args.sources.with_disabled()).then(|| disabled.to_owned()));
+        if !hints.is_empty() {
+            error = error.with_hint(hints.join("; "));
         }
         return Err(if code == exit::PARTIAL { error.with_code(code) } else { error });
     }

@@ -20,9 +20,9 @@ use crate::registry::RegistryOptions;
 /// Where to look for images; flatten it into the arguments of a command.
 #[derive(Debug, Clone, Args)]
 pub struct SourceArgs {
-    /// Manifests, folders of manifests, charts (folder, .tgz, oci://HOST/PATH:VERSION, https://….tgz), image lists,
+    /// Manifests, folders of manifests, patterns of them ('*.yaml'), charts (folder, .tgz, oci://HOST/PATH:VERSION, https://….tgz), image lists,
     /// Compose files, hauler manifests, Zarf packages; - is standard input
-    #[arg(value_name = "SOURCES", required_unless_present_any = ["images", "components"])]
+    #[arg(value_name = "SOURCES")]
     paths: Vec<PathBuf>,
     /// An image that is needed whatever the sources say
     #[arg(long = "image", value_name = "REF")]
@@ -84,6 +84,16 @@ impl SourceArgs {
         &self.paths
     }
 
+    /// That something was given at all.
+    fn given(&self) -> Result<(), CliError> {
+        if !self.paths.is_empty() || !self.images.is_empty() || !self.components.is_empty() {
+            return Ok(());
+        }
+        let message = "there is nothing to look in: name SOURCES (files, folders, charts, image lists, - for standard input), \
+                       or an image with --image REF, or a component with --component NAME";
+        Err(CliError::usage(message))
+    }
+
     /// The paths, and the charts among the sources that have a repository or a version.
     fn named(&self, options: &RenderOptions) -> Result<(Vec<PathBuf>, Vec<ChartInput>), CliError> {
         let version = self.chart_version.as_deref().unwrap_or_default();
@@ -114,6 +124,7 @@ impl SourceArgs {
     /// # Errors
     /// When there is something beside it, or it cannot be used.
     pub fn definition(&self) -> Result<Option<Definition>, CliError> {
+        self.given()?;
         let Some(path) = self.paths.iter().find(|p| Definition::is_one(p)) else { return Ok(None) };
         if self.paths.len() > 1 || !self.images.is_empty() || !self.components.is_empty() {
             let message =
@@ -136,6 +147,11 @@ impl SourceArgs {
         self.components.catalogue()
     }
 
+    /// Whether images are looked for that other values would switch on.
+    pub fn with_disabled(&self) -> bool {
+        self.least() == Confidence::Possible
+    }
+
     fn least(&self) -> Confidence {
         if self.include_disabled { Confidence::Possible } else { self.min_confidence }
     }
@@ -152,7 +168,7 @@ impl SourceArgs {
             charts: Some(charts),
             source_paths: self.source_paths.clone(),
             variables: self.variables.iter().cloned().collect(),
-            include_disabled: self.least() == Confidence::Possible,
+            include_disabled: self.with_disabled(),
             without_rules: self.without_rule.clone(),
             ..Scope::default()
         })
@@ -163,6 +179,7 @@ impl SourceArgs {
     /// # Errors
     /// When it was cancelled. What cannot be read is in [`Findings::problems`]; see [`tell`].
     pub async fn discover(&self, context: &Context, registry: RegistryOptions) -> Result<Findings, CliError> {
+        self.given()?;
         let render = self.render.options(self.values.read()?)?;
         let (paths, releases) = self.named(&render)?;
         let inputs = Inputs {

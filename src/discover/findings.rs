@@ -4,11 +4,11 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::Held;
 use super::conflict::{Conflict, conflicts};
 use super::evidence::Pending;
 use super::finding::{Clean, Confidence, Finding, Origin, Problem, Severity};
 use super::schema::Schemas;
+use super::{Cause, Held, SourceError};
 use crate::oci::ImageRef;
 
 /// How many documents were seen. Their sum is all of them; empty documents do not count.
@@ -76,6 +76,13 @@ impl Findings {
     pub(super) fn is_empty(&self) -> bool {
         let Documents { read, skipped, failed, .. } = self.documents;
         read + skipped + failed + self.charts == 0 && self.problems.is_empty()
+    }
+
+    /// A source of which nothing could be read. A file counts as a document, so that the counts do not hide it.
+    pub(super) fn unread(&mut self, error: SourceError) {
+        let file = matches!(error.cause, Cause::Read(_) | Cause::TooLarge(_) | Cause::NotText | Cause::Utf16);
+        self.documents.failed += usize::from(file);
+        self.problems.push(error.into());
     }
 
     /// Takes over what another source found. Call [`Findings::sort`] when all are in.

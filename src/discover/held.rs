@@ -24,7 +24,7 @@ const KINDS: &[(&str, &[&str])] = &[
     ("kustomize.toolkit.fluxcd.io", &["Kustomization"]),
     ("omk", &["Component"]),
     ("operator.openshift.io", &["ImageContentSourcePolicy"]),
-    ("operators.coreos.com", &["CatalogSource", "ClusterServiceVersion"]),
+    ("operators.coreos.com", &["CatalogSource", "ClusterServiceVersion", "Subscription"]),
     (
         "source.toolkit.fluxcd.io",
         &["Bucket", "GitRepository", "HelmChart", "HelmRepository", "OCIRepository"],

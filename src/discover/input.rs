@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::{Cause, Problem, Scope, Severity, SourceError, SourceName};
+use super::{Cause, Problem, Scope, Severity, SourceError, SourceName, glob, like};
 
 /// What to read, as a path told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +50,18 @@ pub(super) fn list(path: &Path, scope: &Scope) -> Result<Listing, SourceError> {
         let entries = vec![Entry::Chart(path.into())];
         return Ok(Listing { entries, problems: Vec::new() });
     }
-    let meta = fs::metadata(path).map_err(|e| SourceError::file(path, Cause::Read(e)))?;
     let mut listing = Listing::default();
+    let meta = match fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            if glob::is_pattern(path) {
+                return matching(path, scope);
+            }
+            let image = path.to_str().and_then(like::written_image);
+            return Err(SourceError::file(path, image.map_or(Cause::Read(e), Cause::Image)));
+        }
+        Err(e) => return Err(SourceError::file(path, Cause::Read(e))),
+    };
     if !meta.is_dir() {
         let named = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         if crate::kustomize::FILES.contains(&named) {
@@ -72,6 +82,23 @@ pub(super) fn list(path: &Path, scope: &Scope) -> Result<Listing, SourceError> {
     let mut walk = Folder { top: path, root, scope, seen: 0, linked: HashSet::new(), listing };
     walk.folder(path, 0)?;
     Ok(walk.listing)
+}
+
+/// What a pattern stands for: all that it matches, each once.
+fn matching(pattern: &Path, scope: &Scope) -> Result<Listing, SourceError> {
+    let mut all = Listing::default();
+    for path in glob::paths(pattern, scope)? {
+        match list(&path, scope) {
+            Ok(mut one) => {
+                one.entries.retain(|entry| !all.entries.contains(entry));
+                all.entries.append(&mut one.entries);
+                all.problems.append(&mut one.problems);
+            }
+            Err(error) if matches!(error.cause, Cause::Read(_)) => all.problems.push(error.into()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(all)
 }
 
 struct Folder<'a> {
@@ -193,25 +220,81 @@ pub(super) fn read_stdin(scope: &Scope) -> Result<String, SourceError> {
     read(io::stdin().lock(), || SourceName::Stdin, scope)
 }
 
+/// The text of a file of documents, one of which may hold bytes that are no UTF-8 without costing the others.
+///
+/// # Errors
+/// If it cannot be read, is larger than allowed, or is no text at all.
+pub(super) fn documents_of_file(path: &Path, scope: &Scope) -> Result<Documents, SourceError> {
+    let name = || SourceName::File { path: path.into() };
+    let file = File::open(path).map_err(|e| SourceError::file(path, Cause::Read(e)))?;
+    documents(bytes(file, name, scope)?, name)
+}
+
+/// The same of standard input.
+///
+/// # Errors
+/// As for a file.
+pub(super) fn documents_of_stdin(scope: &Scope) -> Result<Documents, SourceError> {
+    let name = || SourceName::Stdin;
+    documents(bytes(io::stdin().lock(), name, scope)?, name)
+}
+
+/// A text of documents.
+#[derive(Debug, Default)]
+pub(super) struct Documents {
+    /// What is no UTF-8 is replaced.
+    pub(super) text: String,
+    /// Where that was needed: the first place of each line, as line and column.
+    pub(super) replaced: Vec<(u32, u32)>,
+}
+
+fn documents(bytes: Vec<u8>, name: impl Fn() -> SourceName) -> Result<Documents, SourceError> {
+    // What has zeros in it is no text with a slip, but an archive or a picture.
+    let binary = bytes.contains(&0);
+    let bytes = match text(bytes, name) {
+        Ok(text) => return Ok(Documents { text, replaced: Vec::new() }),
+        Err((error, _)) if binary || matches!(error.cause, Cause::Utf16) => return Err(error),
+        Err((_, bytes)) => bytes,
+    };
+    let mut replaced = Vec::new();
+    for (number, line) in (1u32..).zip(bytes.split(|b| *b == b'\n')) {
+        if let Err(error) = std::str::from_utf8(line) {
+            let before = String::from_utf8_lossy(&line[..error.valid_up_to()]).chars().count();
+            replaced.push((number, u32::try_from(before + 1).unwrap_or(u32::MAX)));
+        }
+    }
+    Ok(Documents { text: String::from_utf8_lossy(&bytes).into_owned(), replaced })
+}
+
 fn read(from: impl Read, name: impl Fn() -> SourceName, scope: &Scope) -> Result<String, SourceError> {
+    text(bytes(from, &name, scope)?, name).map_err(|(error, _)| error)
+}
+
+fn bytes(from: impl Read, name: impl Fn() -> SourceName, scope: &Scope) -> Result<Vec<u8>, SourceError> {
     let fail = |cause| SourceError { name: name(), line: None, column: None, cause };
     let mut bytes = Vec::new();
     from.take(scope.max_file_bytes + 1).read_to_end(&mut bytes).map_err(|e| fail(Cause::Read(e)))?;
     if bytes.len() as u64 > scope.max_file_bytes {
         return Err(fail(Cause::TooLarge(scope.max_file_bytes)));
     }
+    Ok(bytes)
+}
+
+/// The text that `bytes` are; with an error come the bytes again.
+fn text(bytes: Vec<u8>, name: impl Fn() -> SourceName) -> Result<String, (SourceError, Vec<u8>)> {
     String::from_utf8(bytes).map_err(|e| {
         let good = &e.as_bytes()[..e.utf8_error().valid_up_to()];
         let line = good.split(|b| *b == b'\n').count();
         let start = good.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
         let column = String::from_utf8_lossy(&good[start..]).chars().count() + 1;
         let utf16 = matches!(e.as_bytes(), [0xff, 0xfe, ..] | [0xfe, 0xff, ..]);
-        SourceError {
+        let error = SourceError {
             name: name(),
             line: u32::try_from(line).ok(),
             column: u32::try_from(column).ok(),
             cause: if utf16 { Cause::Utf16 } else { Cause::NotText },
-        }
+        };
+        (error, e.into_bytes())
     })
 }
 
@@ -286,6 +369,13 @@ mod tests {
         assert_eq!((error.line, error.column), (Some(2), Some(5)));
         fs::write(&path, b"\xff\xfea\0").unwrap();
         assert!(read_file(&path, &Scope::default()).unwrap_err().to_string().contains("UTF-16"));
+        assert!(documents_of_file(&path, &Scope::default()).unwrap_err().to_string().contains("UTF-16"));
+        fs::write(&path, b"\x1f\x8b\0\0").unwrap();
+        assert!(documents_of_file(&path, &Scope::default()).is_err());
+        fs::write(&path, b"a: 1\nb: \xe9\xe9\n---\nc: \xc3\xa9\xff").unwrap();
+        let found = documents_of_file(&path, &Scope::default()).unwrap();
+        assert_eq!(found.replaced, [(2, 4), (4, 5)]);
+        assert!(found.text.ends_with("---\nc: \u{e9}\u{fffd}"), "{:?}", found.text);
     }
 
     #[test]

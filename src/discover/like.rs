@@ -221,6 +221,11 @@ pub(super) fn judge(text: &str, name: Name) -> Option<Shape> {
     good.then_some(shape)
 }
 
+/// A text that is written as an image with a registry or version, given where a file was expected.
+pub(super) fn written_image(text: &str) -> Option<String> {
+    shape(text).filter(|s| s.version || s.registry).map(|_| text.to_owned())
+}
+
 /// `org/name` without a tag, the value of a variable or flag that is called an image. A mere word is too little there: it may
 /// be a mode, a format or a switch.
 pub(super) fn mere_path(text: &str, name: Name) -> Option<Shape> {

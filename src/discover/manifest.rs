@@ -3,7 +3,7 @@ use std::path::Path;
 use super::input::{self, Entry};
 use super::{
     Cause, Findings, Problem, Scope, Severity, Source, SourceError, SourceName, chart, kustomization, list,
-    scan,
+    walk,
 };
 use crate::chart::RenderOptions;
 
@@ -45,7 +45,7 @@ impl Source for ManifestSource<'_> {
             match found {
                 Ok(found) => all.merge(found),
                 Err(error) if matches!(error.cause, Cause::Cancelled) => return Err(error),
-                Err(error) => all.problems.push(error.into()),
+                Err(error) => all.unread(error),
             }
         }
         Ok(told_if_empty(all, SourceName::File { path: self.path.into() }, none))
@@ -63,15 +63,16 @@ fn told_if_empty(mut found: Findings, source: SourceName, reason: &str) -> Findi
 }
 
 fn file(path: &Path, scope: &Scope) -> Result<Findings, SourceError> {
-    let text = input::read_file(path, scope)?;
+    let read = input::documents_of_file(path, scope)?;
+    let text = &read.text;
     let name = SourceName::File { path: path.into() };
     let suffix = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     let list = match suffix.as_str() {
         "yaml" | "yml" | "json" => false,
-        "txt" => list::is_list_file(&text),
-        _ => list::is_list(&text),
+        "txt" => list::is_list_file(text),
+        _ => list::is_list(text),
     };
-    Ok(if list { list::read(&text, &name) } else { scan(&text, &name) })
+    Ok(if list { list::read(text, &name) } else { walk::scan_documents(&read, &name) })
 }
 
 /// Standard input, read to its end.
@@ -80,8 +81,9 @@ pub struct StdinSource;
 
 impl Source for StdinSource {
     fn findings(&self, scope: &Scope) -> Result<Findings, SourceError> {
-        let text = input::read_stdin(scope)?;
-        let read = if list::is_list(&text) { list::read } else { scan };
-        Ok(told_if_empty(read(&text, &SourceName::Stdin), SourceName::Stdin, NO_DOCUMENT))
+        let (read, name) = (input::documents_of_stdin(scope)?, SourceName::Stdin);
+        let list = list::is_list(&read.text);
+        let found = if list { list::read(&read.text, &name) } else { walk::scan_documents(&read, &name) };
+        Ok(told_if_empty(found, name, NO_DOCUMENT))
     }
 }

@@ -79,6 +79,7 @@ mod evidence;
 mod expand;
 mod finding;
 mod findings;
+mod glob;
 mod held;
 mod input;
 mod interpolate;
@@ -229,6 +230,12 @@ pub enum Cause {
     /// The file system said no.
     #[error("cannot be read: {0}")]
     Read(std::io::Error),
+    /// There is no such file, but it is written as images are.
+    #[error("there is no such file or folder; for the image of that name write --image {0}")]
+    Image(String),
+    /// A pattern such as `*.yaml` that matches nothing.
+    #[error("nothing here matches this pattern; check where you are, or name files and folders")]
+    NoMatch,
     /// More bytes than [`Scope::max_file_bytes`].
     #[error("is larger than {0} bytes; split it")]
     TooLarge(u64),
@@ -291,7 +298,19 @@ pub fn discover(inputs: &Inputs, scope: &Scope) -> Result<Findings, Cancelled> {
         match source.findings(scope) {
             Ok(found) => all.merge(found),
             Err(SourceError { cause: Cause::Cancelled, .. }) => return Err(Cancelled),
-            Err(error) => all.problems.push(error.into()),
+            Err(error) => all.unread(error),
+        }
+    }
+    let Documents { read, skipped, failed, .. } = all.documents;
+    if skipped > 0 && read + failed + all.charts == 0 && all.problems.is_empty() {
+        // Among others such a file is usual, as values of a chart are; alone it is not what was meant.
+        for path in &inputs.paths {
+            let source = match path.to_str() {
+                Some("-") => SourceName::Stdin,
+                _ => SourceName::File { path: path.clone() },
+            };
+            let reason = "nothing in it is a Kubernetes object, as no document has a kind: there was nothing to look into";
+            all.problems.push(Problem::of_source(Severity::Warning, source, reason));
         }
     }
     let any_chart =

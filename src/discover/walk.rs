@@ -4,6 +4,7 @@ use crate::oci::ImageRef;
 use crate::yaml::{self, Node, Value, YamlError};
 
 use super::held::{self, Held};
+use super::input::Documents;
 use super::json;
 use super::rules::{self, PodField, Required, Workload};
 use super::{Finding, Findings, Origin, Problem, Severity, SourceName};
@@ -17,6 +18,27 @@ const MAX_NAME: usize = 253;
 ///
 /// Repeated keys are taken as `kubectl` and Helm take them: the last one wins.
 pub fn scan(text: &str, source: &SourceName) -> Findings {
+    scan_replaced(text, &[], source)
+}
+
+/// The same of a text in which bytes were replaced that are no UTF-8: what is left of such a document is read, and that it is
+/// not all is told.
+pub(super) fn scan_documents(read: &Documents, source: &SourceName) -> Findings {
+    scan_replaced(&read.text, &read.replaced, source)
+}
+
+/// `replaced` are the lines and columns of what is no UTF-8.
+fn scan_replaced(text: &str, replaced: &[(u32, u32)], source: &SourceName) -> Findings {
+    let markers = if replaced.is_empty() { Vec::new() } else { marker_lines(text) };
+    // Between which markers a line stands, which tells its document.
+    let part = |line: u32| markers.partition_point(|marker| *marker <= line);
+    let mut replaced = replaced.iter().copied().peekable();
+    let slip = |(line, column): (u32, u32), document| Problem {
+        document,
+        line: Some(line),
+        column: Some(column),
+        ..Problem::of_source(Severity::Error, source.clone(), NOT_TEXT)
+    };
     let limits = yaml::Limits { allow_duplicate_keys: true, ..yaml::Limits::default() };
     let mut out = Findings::default();
     let mut documents = 0;
@@ -28,8 +50,19 @@ pub fn scan(text: &str, source: &SourceName) -> Findings {
             let (lines_before, out_of_one) = (piece.lines_before, Findings::default());
             let mut walk =
                 Walk { source, document: documents, lines_before, out: out_of_one, dropped: false };
+            let own = part(walk.line(document.line));
+            let mut slipped = false;
+            while let Some(place) = replaced.next_if(|(line, _)| part(*line) <= own) {
+                // Once for a document; comments between markers belong to none.
+                if part(place.0) < own {
+                    out.problems.push(slip(place, None));
+                } else if !std::mem::replace(&mut slipped, true) {
+                    walk.out.problems.push(slip(place, Some(documents)));
+                }
+            }
             match &document.result {
                 Ok(root) => walk.root(root),
+                Err(_) if slipped => walk.out.documents.failed = 1,
                 Err(error) => {
                     let lines = lines.get_or_insert_with(|| piece.text.split('\n').collect::<Vec<_>>());
                     walk.unparsable(error, lines);
@@ -41,11 +74,24 @@ pub fn scan(text: &str, source: &SourceName) -> Findings {
             out.merge(walk.out);
         }
     }
+    // Beyond the last document.
+    out.problems.extend(replaced.next().map(|place| slip(place, None)));
     if dropped {
         let reason = format!("there are more problems than the first {MAX_PROBLEMS}");
         out.problems.push(Problem::of_source(Severity::Error, source.clone(), reason));
     }
     out
+}
+
+const NOT_TEXT: &str = "this is not UTF-8 text; what is left of the document is read, and images may be missing: save it as \
+                        UTF-8";
+
+/// The lines that begin a document, counted from 1.
+fn marker_lines(text: &str) -> Vec<u32> {
+    let marker = |line: &str| {
+        line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r']))
+    };
+    (1u32..).zip(text.split('\n')).filter(|(_, line)| marker(line)).map(|(number, _)| number).collect()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +169,8 @@ impl Walk<'_> {
                 ("", "ConfigMap") => self.config_map(node, path, &object),
                 ("", "Secret") => self.secret(node, path, &object),
                 ("apiextensions.k8s.io", "CustomResourceDefinition") => self.definition(node, path, &object),
+                // What it says about its operator's pods stands in no other object.
+                ("operators.coreos.com", "Subscription") => self.custom(node, path, group, &object),
                 _ if rules::known::is_built_in(group) || held::leads_on(api_version, kind) => {}
                 _ => self.custom(node, path, group, &object),
             }

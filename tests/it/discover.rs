@@ -52,8 +52,52 @@ fn bad_documents_cost_only_themselves() {
     error: manifests/bad/mixed.yaml:16:26: spec.containers[1].image: no image is named, and Kubernetes refuses the object without one
     error: manifests/bad/template.yaml:4:10: "{{ .Release.Name }}" looks like an unrendered template; render it, or give the chart itself as the source
     error: manifests/nowhere.yaml: cannot be read: No such file or directory (os error 2)
-    3 images in 5 documents; 3 documents could not be read in full
+    3 images in 6 documents; 4 documents could not be read in full
     "##);
+}
+
+#[test]
+fn patterns_stand_for_what_they_match() {
+    assert_eq!(
+        omk(&["manifests/good/*.y*ml"], ""),
+        omk(&["manifests/good/db.yml", "manifests/good/shop.yaml", "manifests/good/values.yaml"], "")
+    );
+    let none = omk(&["manifests/good/*.toml"], "");
+    assert!(none.contains("-- 1\n") && none.contains("*.toml: nothing here matches this pattern"), "{none}");
+}
+
+#[test]
+fn bytes_that_are_no_text_cost_only_their_document() {
+    let pod = |name: &str, label: &[u8]| {
+        let head = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{a: ");
+        let tail = format!("}}}}\nspec: {{containers: [{{name: a, image: '{name}:1'}}]}}\n");
+        [head.as_bytes(), label, tail.as_bytes()].concat()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("two.yaml");
+    let told = |bytes: Vec<u8>| {
+        std::fs::write(&file, bytes).unwrap();
+        let text = omk(&[file.to_str().unwrap(), "-o", "refs"], "");
+        text.replace(file.to_str().unwrap(), "FILE")
+    };
+    let (first, second) = (pod("one", b"caf\xe9"), pod("two", b"b"));
+    insta::assert_snapshot!(told([&first[..], b"---\n", &second].concat()), @r"
+    docker.io/library/one:1
+    docker.io/library/two:1
+    -- 3
+    error: FILE:3:38: this is not UTF-8 text; what is left of the document is read, and images may be missing: save it as UTF-8
+    2 images in 2 documents; 1 document could not be read in full
+    ");
+    insta::assert_snapshot!(told([b"# \xe9\n---\n", &second[..], b"--- # \xe9\n", b"a: [\n---\n", &first, b"---\n# \xe9\n"].concat()), @r"
+    docker.io/library/one:1
+    docker.io/library/two:1
+    -- 3
+    error: FILE:1:3: this is not UTF-8 text; what is left of the document is read, and images may be missing: save it as UTF-8
+    error: FILE:15:3: this is not UTF-8 text; what is left of the document is read, and images may be missing: save it as UTF-8
+    error: FILE:7:7: this is not UTF-8 text; what is left of the document is read, and images may be missing: save it as UTF-8
+    error: FILE:12:38: this is not UTF-8 text; what is left of the document is read, and images may be missing: save it as UTF-8
+    2 images in 3 documents; 2 documents could not be read in full
+    ");
 }
 
 #[test]
@@ -206,10 +250,27 @@ fn nothing_to_read_is_a_failure_and_nothing_given_a_usage_error() {
     let missing = omk(&["nowhere.yaml"], "");
     assert!(missing.contains("-- 1\n") && missing.contains("nowhere.yaml"), "{missing}");
     let near = omk(&["manifests/good", "--why", "ngnix"], "");
-    assert!(near.contains("-- 1\n") && near.contains("hint: there is nginx:1.27\n"), "{near}");
+    let hint = "hint: there is nginx:1.27; --include-disabled also looks for what other values switch on\n";
+    assert!(near.contains("-- 1\n") && near.contains(hint), "{near}");
+    let all = omk(&["manifests/good", "--include-disabled", "--why", "unheard.of/x:1"], "");
+    assert!(all.contains("-- 1\n") && !all.contains("hint:"), "{all}");
     let unknown = omk(&["manifests/good", "--why", "unheard.of/x:1"], "");
     assert!(unknown.contains("-- 1\n") && unknown.contains("nothing names unheard.of/x:1"), "{unknown}");
-    assert!(omk(&[], "").contains("-- 2\n"));
+    let none = omk(&[], "");
+    assert!(
+        none.contains("-- 2\n") && none.contains("--image REF") && none.contains("--component NAME"),
+        "{none}"
+    );
+    let image = omk(&["nginx:1.27"], "");
+    let hint =
+        "nginx:1.27: there is no such file or folder; for the image of that name write --image nginx:1.27\n";
+    assert!(image.contains("-- 1\n") && image.contains(hint), "{image}");
+    let hello = omk(&["-"], "hello\n");
+    assert!(
+        hello.contains("-- 0\n")
+            && hello.contains("warning: standard input: nothing in it is a Kubernetes object"),
+        "{hello}"
+    );
     assert!(omk(&["--image", "Not An Image"], "").contains("-- 2\n"));
 }
 

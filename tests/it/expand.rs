@@ -105,6 +105,50 @@ fn operators_name_their_images() {
 }
 
 #[test]
+fn an_operator_of_a_catalogue_is_a_gap_unless_its_version_is_there() {
+    let subscription = "apiVersion: operators.coreos.com/v1alpha1\nkind: Subscription
+metadata: {name: etcd, namespace: operators}
+spec:
+  name: etcd
+  source: community-operators
+  sourceNamespace: olm
+  config: {env: [{name: RELATED_IMAGE_ETCD, value: 'quay.io/shop/etcd:3.5'}]}\n";
+    let version = "---\napiVersion: operators.coreos.com/v1alpha1\nkind: ClusterServiceVersion
+metadata: {name: etcd.v0.9.4}
+spec: {relatedImages: [{name: a, image: 'quay.io/shop/operator:1'}]}\n";
+    let told = |text: String| {
+        let dir = written(&[("all.yaml", text)]);
+        let found =
+            discover(&Inputs { paths: vec![dir.path().into()], ..Inputs::default() }, &Scope::default())
+                .unwrap();
+        show(&found).replace(&format!("{}/", dir.path().display()), "")
+    };
+    insta::assert_snapshot!(told(subscription.to_owned()), @r"
+    quay.io/shop/etcd:3.5 <- all.yaml:8 Subscription operators/etcd spec.config.env[RELATED_IMAGE_ETCD].value [env]
+    error: all.yaml:1:1: the operator etcd comes from community-operators, which says which images it needs: they are not known here; give its ClusterServiceVersion too, from the manifests folder of its bundle or, where it is installed: kubectl get csv -n operators -o yaml
+    ");
+    let both = told(subscription.to_owned() + version);
+    assert!(both.contains("quay.io/shop/operator:1") && !both.contains("error"), "{both}");
+    let pinned = subscription.to_owned() + "  startingCSV: etcd.v0.9.9\n" + version;
+    assert!(told(pinned).contains("kubectl get csv etcd.v0.9.9 -n operators -o yaml"));
+}
+
+#[test]
+fn a_configuration_without_its_chart_still_names_images() {
+    let config = "apiVersion: helm.cattle.io/v1\nkind: HelmChartConfig\nmetadata: {name: traefik, namespace: kube-system}
+spec: {valuesContent: 'image: quay.io/vc/b:1'}\n";
+    let dir = written(&[("config.yaml", config.to_owned())]);
+    let found =
+        discover(&Inputs { paths: vec![dir.path().into()], ..Inputs::default() }, &Scope::default()).unwrap();
+    let text = show(&found);
+    assert!(text.contains("quay.io/vc/b:1 <- ") && text.contains("values: image [release-value]"), "{text}");
+    assert!(
+        found.is_partial() && text.contains("the HelmChart kube-system/traefik that it configures"),
+        "{text}"
+    );
+}
+
+#[test]
 fn mirrors_are_left_out_and_it_is_said() {
     let found = found(&["mirrors"], &[]);
     insta::assert_snapshot!(show(&found));

@@ -147,7 +147,7 @@ fn secrets(
     Ok(())
 }
 
-/// A configuration changes a chart; alone it says nothing about images that are known here.
+/// A configuration changes a chart; alone it says only what its values name in full.
 pub(super) fn config(here: &mut Here<'_>, object: &Held, last: bool) -> Step {
     if here.shelf.find(GROUP, "HelmChart", object.namespace(), object.name()).is_some() {
         return Ok(Findings::default());
@@ -160,5 +160,13 @@ pub(super) fn config(here: &mut Here<'_>, object: &Held, last: bool) -> Step {
          those that k3s brings along are on a server in /var/lib/rancher/k3s/server/manifests",
         object.full_name()
     );
-    Err(object.gap("", reason).into())
+    let mut values = ValuesInput::default();
+    let mut problems = Vec::new();
+    secrets(here, object, last, &mut values, &mut problems)?;
+    if let Some(content) = object.text("spec.valuesContent") {
+        values.files.push((format!("{} {}", object.kind, object.full_name()), content.to_owned()));
+    }
+    let mut found = instead(object, "spec.valuesContent", &values, object.gap("", reason), here.scope);
+    found.problems.extend(problems);
+    Ok(found)
 }

@@ -246,6 +246,7 @@ fn step_of(object: &Held) -> Option<Follow> {
         ("helm.cattle.io", "HelmChartConfig") => k3s::config,
         ("operators.coreos.com", "ClusterServiceVersion") => olm::version,
         ("operators.coreos.com", "CatalogSource") => olm::catalog,
+        ("operators.coreos.com", "Subscription") => olm::subscription,
         ("config.openshift.io" | "operator.openshift.io", _) | (_, held::REGISTRIES) => mirrors::ignored,
         _ => return None,
     })
@@ -420,6 +421,10 @@ impl Shelf {
         let found = self.by_name.get(&(kind.to_owned(), name.to_owned()));
         let all = found.into_iter().flatten().filter_map(|i| self.all.get(*i));
         all.filter(move |o| o.group() == group)
+    }
+
+    fn of_kind(&self, group: &str, kind: &str) -> impl Iterator<Item = &Held> {
+        self.all.iter().filter(move |o| o.is(group, kind))
     }
 
     /// The object of that name; files may leave a namespace to whoever applies them, so that an object without one may be

@@ -1,13 +1,15 @@
-//! Operator Lifecycle Manager: `ClusterServiceVersion` and `CatalogSource` (operators.coreos.com). Fields:
+//! Operator Lifecycle Manager: `ClusterServiceVersion`, `CatalogSource` and `Subscription` (operators.coreos.com). Fields:
 //! github.com/operator-framework/api, `pkg/operators/v1alpha1`.
 
 use serde_json::json;
 
 use super::super::held::{Held, at};
 use super::super::{Findings, Rule, rules, scan};
-use super::{Here, Step};
+use super::{Halt, Here, Step};
 use crate::kustomize::tree;
 use crate::yaml::Node;
+
+const GROUP: &str = "operators.coreos.com";
 
 /// An operator's version: the images that it lists, and those of the deployments that it installs.
 pub(super) fn version(_: &mut Here<'_>, object: &Held, _last: bool) -> Step {
@@ -57,6 +59,36 @@ pub(super) fn catalog(_: &mut Here<'_>, object: &Held, _last: bool) -> Step {
     let mut found = Findings::default();
     one(object, object.at("spec.image"), "spec.image", &rules::CATALOG_SOURCE, &mut found);
     Ok(found)
+}
+
+/// An operator that a cluster takes from a catalogue: only its version says which images that brings.
+pub(super) fn subscription(here: &mut Here<'_>, object: &Held, last: bool) -> Step {
+    let package = object.text("spec.name").unwrap_or(object.name());
+    let starting = object.text("spec.startingCSV");
+    let installed = object.text("status.installedCSV").or(object.text("status.currentCSV"));
+    let given = here.shelf.of_kind(GROUP, "ClusterServiceVersion").any(|version| {
+        let name = version.name();
+        match installed.or(starting) {
+            Some(wanted) => name == wanted,
+            // By custom `package.v1.2.3`.
+            None => name.strip_prefix(package).is_some_and(|rest| rest.starts_with('.')),
+        }
+    });
+    if given {
+        return Ok(Findings::default());
+    }
+    if !last {
+        return Err(Halt::Wait);
+    }
+    let catalogue = object.text("spec.source").unwrap_or("a catalogue");
+    let which = installed.or(starting).map(|name| format!("{name} ")).unwrap_or_default();
+    let space = object.namespace().unwrap_or("NAMESPACE");
+    let reason = format!(
+        "the operator {package} comes from {catalogue}, which says which images it needs: they are not known here; give its \
+         ClusterServiceVersion too, from the manifests folder of its bundle or, where it is installed: kubectl get csv \
+         {which}-n {space} -o yaml"
+    );
+    Err(object.gap("", reason).into())
 }
 
 fn one(object: &Held, node: Option<&Node>, path: &str, rule: &'static Rule, found: &mut Findings) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::super::input::{self, Entry};
 use super::super::interpolate::{self, Lookup, Style};
 use super::super::kustomization::needed;
-use super::super::{Cause, Findings, Problem, Scope, Severity, Source, SourceError, SourceName, scan};
+use super::super::{Cause, Findings, Problem, Scope, Severity, Source, SourceError, SourceName, walk};
 use crate::chart::Tree;
 use crate::kustomize::{self, Built, Object, Overlay};
 
@@ -36,9 +36,9 @@ impl Source for Folder<'_> {
             let (files, nested) = self.files(scope, &mut all)?;
             for file in files {
                 scope.check(self.path)?;
-                match input::read_file(&file, scope) {
-                    Ok(text) => all.merge(scan(&text, &SourceName::File { path: file })),
-                    Err(error) => all.problems.push(error.into()),
+                match input::documents_of_file(&file, scope) {
+                    Ok(read) => all.merge(walk::scan_documents(&read, &SourceName::File { path: file })),
+                    Err(error) => all.unread(error),
                 }
             }
             all.merge(needed(nested, &name));
@@ -111,7 +111,7 @@ impl Folder<'_> {
         for file in files {
             scope.check(self.path)?;
             match input::read_file(&file, scope) {
-                Err(error) => all.problems.push(error.into()),
+                Err(error) => all.unread(error),
                 Ok(text) if text.trim().is_empty() => {}
                 Ok(text) => match kustomize::objects(&text, &file) {
                     Ok(found) => objects.extend(found),
