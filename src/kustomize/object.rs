@@ -101,6 +101,16 @@ impl Object {
 }
 
 impl Id {
+    /// The same text for ids that are the same object.
+    pub(super) fn key(&self) -> String {
+        let namespace = match self.namespace.as_str() {
+            _ if is_cluster_wide(self) => "",
+            "" => "default",
+            own => own,
+        };
+        [&self.group, &self.version, &self.kind, namespace, &self.name].join("/")
+    }
+
     /// Whether `other`, in which an empty namespace is the default one, is this object.
     pub(super) fn is(&self, other: &Self) -> bool {
         fn space(n: &str) -> &str {

@@ -71,6 +71,9 @@ impl Patch {
         } else {
             load::objects(text, origin)?
         });
+        if matches!(&patch.work, Work::Merge(all) if all.is_empty()) {
+            return Err(fail("a patch is empty: it is neither an object nor a list of operations".into()));
+        }
         Ok(patch)
     }
 }
@@ -79,7 +82,8 @@ fn json_operations(text: &str) -> Option<Vec<json_patch::PatchOperation>> {
     text.trim_start().starts_with('[').then(|| serde_json::from_str(text).ok()).flatten()
 }
 
-/// With a target a patch needs no kind or name of its own.
+/// With a target a patch is for whatever that selects; it needs a kind and a name all the same, or Kustomize does not take it for
+/// an object.
 fn fragments(text: &str, origin: &Path) -> Result<Vec<Object>, KustomizeError> {
     let mut out = Vec::new();
     for document in yaml::documents(text, &Limits::default()) {
@@ -91,7 +95,13 @@ fn fragments(text: &str, origin: &Path) -> Result<Vec<Object>, KustomizeError> {
                 KustomizeError::new(origin, "is neither an object nor a list of operations").at(node.line)
             );
         }
-        out.push(Object { value: tree(&node), origin: origin.into(), before: Vec::new() });
+        let object = Object { value: tree(&node), origin: origin.into(), before: Vec::new() };
+        let id = object.id();
+        if id.kind.is_empty() || id.name.is_empty() {
+            let reason = "a patch has no kind or no metadata.name, which Kustomize wants even beside a target: any will do";
+            return Err(KustomizeError::new(origin, reason).at(node.line));
+        }
+        out.push(object);
     }
     Ok(out)
 }

@@ -1,11 +1,12 @@
 //! One kustomization: what it accumulates, and what it does to that.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::add::{self, ValueAdd};
 use super::file::{self, Configuration, FieldSpec, Kustomization, PatchEntry, ReplacementEntry};
 use super::load::{self, Loader, Resource};
-use super::object::Object;
+use super::object::{Id, Object};
 use super::patch::{self, Patch};
 use super::vars::Vars;
 use super::{KustomizeError, generate, helm, images, metadata, replace};
@@ -70,8 +71,20 @@ impl Target<'_> {
         objects: &mut Vec<Object>,
         vars: &mut Vec<Vars>,
     ) -> Result<(), KustomizeError> {
+        // A component adds to what is there already.
+        let mut known: HashMap<String, PathBuf> =
+            objects.iter().map(|o| (o.id().key(), o.origin.clone())).collect();
         for entry in &k.resources {
+            let before = objects.len();
             self.resource(loader, k, entry, objects, vars)?;
+            for object in &objects[before..] {
+                let id = object.id();
+                if let Some(first) =
+                    known.insert(id.key(), object.origin.clone()).filter(|_| !id.name.is_empty())
+                {
+                    return Err(self.fail(twice(&id, &first, &object.origin)));
+                }
+            }
         }
         for (args, kind) in k
             .config_map_generator
@@ -430,6 +443,14 @@ impl Target<'_> {
             }
         }
     }
+}
+
+fn twice(id: &Id, first: &Path, second: &Path) -> String {
+    let Id { kind, name, .. } = id;
+    let (first, second) = (first.display(), second.display());
+    format!(
+        "{kind} {name} is added twice, by {first} and by {second}; Kustomize refuses that too: take one out"
+    )
 }
 
 fn is_builtin(plugin: &Object) -> bool {

@@ -83,6 +83,8 @@ fn what_kustomize_refuses_is_refused_with_its_place() {
         std::fs::write(path, text).unwrap();
     };
     write("../outside.yaml".trim_start_matches("../"), "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n");
+    write("in/pod.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n");
+    write("in/same.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: default}\n");
     for (k, expected) in [
         ("resources: [gone.yaml]", "gone.yaml: No such file"),
         ("resources: [../outside.yaml]", "lies outside of"),
@@ -95,6 +97,14 @@ fn what_kustomize_refuses_is_refused_with_its_place() {
             "the patch fits no object",
         ),
         ("patches: [{patch: '[{op: remove, path: /a}]'}]", "needs a target"),
+        ("resources: [pod.yaml, pod.yaml]", "Pod p is added twice"),
+        ("resources: [pod.yaml, same.yaml]", "Pod p is added twice"),
+        (
+            "resources: [pod.yaml]\npatches: [{patch: 'a: b', target: {kind: Pod}}]",
+            "no kind or no metadata.name",
+        ),
+        ("resources: [pod.yaml]\npatches: [{patch: '# nothing', target: {kind: Pod}}]", "a patch is empty"),
+        ("resources: [pod.yaml]\npatches: [{patch: ''}]", "a patch is empty"),
         ("replacements: [{source: {kind: Pod}, targets: []}]", "nothing is selected by the source"),
     ] {
         write("in/kustomization.yaml", k);
