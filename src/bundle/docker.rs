@@ -5,13 +5,14 @@
 //! file. `ctr images import` and `docker load` do the same. The manifest made here is, byte for byte, the one that
 //! containerd makes (`core/images/archive/importer.go`), so a node that took the same file has the same digest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::index::DOCKER_FILE;
+use super::index::{DOCKER_FILE, DockerEntry};
+use super::open::MAX_INDEX_BYTES;
 use crate::oci::{Algorithm, Descriptor, Digest, Hasher, ImageConfig, media};
 use crate::store::archive::{Archive, EntryProblem};
 use crate::store::{BlobSource as _, ByteStream, StoreError};
@@ -38,6 +39,26 @@ struct Manifest<'a> {
     media_type: &'a str,
     config: Descriptor,
     layers: Vec<Descriptor>,
+}
+
+/// Whether an archive has a listing of images: other tars have a file of that name too, such as browsers' extensions.
+/// Blocks.
+pub(super) fn lists_images(archive: &Archive) -> bool {
+    let text = archive.text(DOCKER_FILE, MAX_INDEX_BYTES).ok().flatten();
+    let listed = text.and_then(|text| serde_json::from_slice::<Vec<Entry>>(&text).ok());
+    listed.is_some_and(|entries| !entries.is_empty())
+}
+
+/// Whether an archive without a layout is as omk writes them, and may be replaced: configs and layers under their digests,
+/// and nothing else. Those of `docker save` have other names for layers, links, or files of their own. Blocks.
+pub(super) fn by_omk(archive: &Archive) -> bool {
+    let text = archive.text(DOCKER_FILE, MAX_INDEX_BYTES).ok().flatten();
+    let listed = text.and_then(|text| serde_json::from_slice::<Vec<DockerEntry>>(&text).ok());
+    let Some(listed) = listed.filter(|entries| !entries.is_empty()) else { return false };
+    let blobs: BTreeSet<String> = archive.blobs().keys().map(Digest::layout_path).collect();
+    archive.problems().is_empty()
+        && listed.iter().flat_map(DockerEntry::blobs).all(|path| blobs.contains(path))
+        && archive.entries().all(|(name, _)| name == DOCKER_FILE || blobs.contains(name))
 }
 
 /// Such an archive, read as if it were a layout.

@@ -113,12 +113,20 @@ impl Index {
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct DockerEntry {
+/// As omk writes it: read back, it tells omk's own archives from others, so nothing else may be in it.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct DockerEntry {
     config: String,
     repo_tags: Vec<String>,
     layers: Vec<String>,
+}
+
+impl DockerEntry {
+    /// The entries that it names.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.config).chain(&self.layers)
+    }
 }
 
 /// `manifest.json`: what `docker load` before version 25 and `podman load` of several images read. It knows one

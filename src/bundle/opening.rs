@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use super::docker::{DockerArchive, Tagged};
+use super::docker::{self, DockerArchive, Tagged};
 use super::error::BundleError;
 use super::index::{DOCKER_FILE, INDEX_FILE, Index, LAYOUT_FILE};
 use super::medium::Medium;
@@ -221,7 +221,7 @@ pub fn is_bundle(path: &Path) -> bool {
     // What is read front to back cannot be looked into without taking from it.
     path.is_file()
         && (looks_like_volume(path)
-            || Archive::open(path).is_ok_and(|a| a.has(LAYOUT_FILE) || a.has(DOCKER_FILE)))
+            || Archive::open(path).is_ok_and(|a| a.has(LAYOUT_FILE) || docker::lists_images(&a)))
 }
 
 fn not_bundle(path: &Path, reason: impl Into<String>) -> BundleError {

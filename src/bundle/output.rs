@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::Form;
 use super::build::BuildError;
-use super::index::{DOCKER_FILE, LAYOUT_FILE};
+use super::docker;
+use super::index::LAYOUT_FILE;
 use crate::store::archive::{Archive, ArchiveError};
 
 /// Checks an output before anything is read or fetched for it: its parent folder can be written to, what stands
@@ -13,19 +14,19 @@ use crate::store::archive::{Archive, ArchiveError};
 /// # Errors
 /// [`BuildError::Unwritable`], [`BuildError::Output`] or [`BuildError::Source`].
 pub fn check_output(path: &Path, form: Form, sources: &[PathBuf]) -> Result<(), BuildError> {
-    check(path, form, &[LAYOUT_FILE], sources)
+    check(path, form, false, sources)
 }
 
-/// The same for a docker-archive, which may also replace another one: that has no `oci-layout`.
+/// The same for a docker-archive, which may also replace one that omk wrote: that has no `oci-layout`.
 ///
 /// # Errors
 /// As [`check_output`].
 pub(super) fn check_docker_output(path: &Path, sources: &[PathBuf]) -> Result<(), BuildError> {
-    check(path, Form::Tar, &[LAYOUT_FILE, DOCKER_FILE], sources)
+    check(path, Form::Tar, true, sources)
 }
 
-/// `marks`: a tar archive that has one of these files may be replaced.
-fn check(path: &Path, form: Form, marks: &[&str], sources: &[PathBuf]) -> Result<(), BuildError> {
+/// `docker`: a docker-archive that omk wrote may be replaced too.
+fn check(path: &Path, form: Form, docker: bool, sources: &[PathBuf]) -> Result<(), BuildError> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let unwritable = |reason: String| BuildError::Unwritable { path: path.to_owned(), reason };
     match std::fs::metadata(parent) {
@@ -46,7 +47,7 @@ fn check(path: &Path, form: Form, marks: &[&str], sources: &[PathBuf]) -> Result
     let found = match (&meta, form) {
         (None, _) => None,
         (Some(meta), Form::Tar) if meta.is_dir() => Some("a folder".to_owned()),
-        (Some(meta), Form::Tar) if meta.is_file() => other_file(path, meta.len(), marks),
+        (Some(meta), Form::Tar) if meta.is_file() => other_file(path, meta.len(), docker),
         (Some(meta), Form::Folder) if meta.is_dir() => other_folder(path),
         (Some(meta), Form::Folder) if meta.is_file() => Some("a file".to_owned()),
         (Some(_), _) => Some("neither a file nor a folder".to_owned()),
@@ -82,13 +83,25 @@ fn apart(path: &Path, parent: &Path, sources: &[PathBuf]) -> Result<(), BuildErr
 }
 
 /// What a file is when it is not one that may be replaced.
-fn other_file(path: &Path, len: u64, marks: &[&str]) -> Option<String> {
+fn other_file(path: &Path, len: u64, docker: bool) -> Option<String> {
     if len == 0 {
         return None;
     }
     match Archive::open(path) {
-        Ok(archive) if marks.iter().any(|mark| archive.has(mark)) => None,
-        Ok(archive) if archive.has(DOCKER_FILE) => Some("a docker-archive and no bundle".to_owned()),
+        // `docker save` puts its old listing beside the layout, and omk none: it may be somebody's only copy.
+        Ok(archive) if archive.has(LAYOUT_FILE) && archive.has("repositories") => {
+            Some("a file of `docker save` and no bundle of omk".to_owned())
+        }
+        Ok(archive) if archive.has(LAYOUT_FILE) => None,
+        Ok(archive) if docker && docker::by_omk(&archive) => None,
+        Ok(archive) if docker::lists_images(&archive) => {
+            let is = if docker {
+                "a docker-archive that omk did not write"
+            } else {
+                "a docker-archive and no bundle"
+            };
+            Some(is.to_owned())
+        }
         Ok(_) => Some("a tar archive of something else than a bundle".to_owned()),
         Err(ArchiveError::Compressed { kind, .. }) => Some(format!("a {kind}-compressed file")),
         Err(ArchiveError::NotTar { .. } | ArchiveError::TooMany { .. }) => Some("no bundle".to_owned()),

@@ -364,6 +364,38 @@ async fn a_docker_archive_holds_one_platform() {
     std::fs::write(folder.path().join("other.tar"), tar_of(&[("diary", b"mine")])).unwrap();
     let error = run(to("other.tar"), Some("linux/arm64")).await.unwrap_err();
     assert!(error.to_string().contains("is a tar archive of something else"), "{error}");
+    // Whatever else is called manifest.json is somebody's: what `docker save` writes, what a browser loads.
+    let (config, layer) = (format!("blobs/sha256/{:064x}", 1), format!("blobs/sha256/{:064x}", 2));
+    let listing = |config: &str, layer: &str| {
+        format!(r#"[{{"Config":"{config}","RepoTags":["web:1"],"Layers":["{layer}"]}}]"#).into_bytes()
+    };
+    let (ours, old) = (listing(&config, &layer), listing("1.json", "2/layer.tar"));
+    let more = String::from_utf8(ours.clone()).unwrap().replace("}]", r#","LayerSources":{}}]"#).into_bytes();
+    let (config, layer) = (config.as_str(), layer.as_str());
+    let saved = "is a docker-archive that omk did not write";
+    for (entries, is) in [
+        (
+            vec![("manifest.json", b"{\"manifest_version\":3}".as_slice())],
+            "is a tar archive of something else",
+        ),
+        (vec![("manifest.json", b"[]")], "is a tar archive of something else"),
+        (vec![("manifest.json", &old), ("1.json", b"{}"), ("2/layer.tar", b"")], saved),
+        (vec![("manifest.json", &more), (config, b"{}"), (layer, b"")], saved),
+        (vec![("manifest.json", &ours), (config, b"{}")], saved),
+        (vec![("manifest.json", &ours), (config, b"{}"), (layer, b""), ("repositories", b"{}")], saved),
+        (
+            vec![("manifest.json", &ours), ("oci-layout", b"{}"), ("repositories", b"{}")],
+            "is a file of `docker save`",
+        ),
+    ] {
+        let bytes = tar_of(&entries);
+        std::fs::write(folder.path().join("other.tar"), &bytes).unwrap();
+        let error = run(to("other.tar"), Some("linux/arm64")).await.unwrap_err().to_string();
+        assert!(error.contains(is) && error.contains("other.tar"), "{error}");
+        assert_eq!(std::fs::read(folder.path().join("other.tar")).unwrap(), bytes);
+        let images = !is.contains("something else");
+        assert_eq!(omk::bundle::is_bundle(&folder.path().join("other.tar")), images, "{is}");
+    }
     let oci = Target::OciArchive(To::File(folder.path().join("o.tar")));
     assert_eq!(run(oci, Some("linux/arm64")).await.unwrap().blobs, 4, "the index keeps its digest");
     let read = Bundle::open(&folder.path().join("o.tar")).await.unwrap();
