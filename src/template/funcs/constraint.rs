@@ -11,6 +11,9 @@ use super::semver::{Version, compare};
 /// Longer ones first where one begins with another.
 const OPERATORS: [&str; 11] = ["!=", ">=", "=>", "<=", "=<", "~>", "=", ">", "<", "~", "^"];
 
+/// Longer constraints are refused: what looks for ranges in one starts at every byte of it.
+const MAX_LENGTH: usize = 4 << 10;
+
 /// One comparison of an alternative.
 struct Comparison {
     op: &'static str,
@@ -21,21 +24,32 @@ struct Comparison {
     patch_dirty: bool,
 }
 
-/// Whether `v` meets the constraint.
-///
-/// # Errors
-///
-/// If the constraint cannot be read.
-pub(crate) fn satisfies(constraint: &str, v: &Version) -> Result<bool, FnError> {
-    let constraint = rewrite_ranges(constraint);
-    let mut any = false;
-    for alternative in constraint.split("||") {
-        let terms = terms(alternative).ok_or_else(|| improper(alternative))?;
-        let parsed: Vec<_> = terms.iter().map(|(op, text)| comparison(op, text)).collect::<Result<_, _>>()?;
-        let sees_pre = v.pre.is_empty() || parsed.iter().any(|c| !c.bound.pre.is_empty());
-        any |= sees_pre && parsed.iter().all(|c| c.holds(v));
+/// Alternatives, one of which has to hold, in all its comparisons.
+pub(crate) struct Constraint(Vec<Vec<Comparison>>);
+
+impl Constraint {
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub(crate) fn parse(text: &str) -> Result<Self, FnError> {
+        if text.len() > MAX_LENGTH {
+            return Err(FnError::text(format!(
+                "a constraint of more than {MAX_LENGTH} bytes is not allowed"
+            )));
+        }
+        let one = |text: &str| {
+            let terms = terms(text).ok_or_else(|| improper(text))?;
+            terms.iter().map(|(op, text)| comparison(op, text)).collect()
+        };
+        Ok(Self(rewrite_ranges(text).split("||").map(one).collect::<Result<_, _>>()?))
     }
-    Ok(any)
+
+    pub(crate) fn holds(&self, v: &Version) -> bool {
+        self.0.iter().any(|all| {
+            let sees_pre = v.pre.is_empty() || all.iter().any(|c| !c.bound.pre.is_empty());
+            sees_pre && all.iter().all(|c| c.holds(v))
+        })
+    }
 }
 
 fn improper(text: &str) -> FnError {
@@ -260,15 +274,14 @@ mod tests {
         ];
         for (constraint, version, want) in cases {
             let v = Version::parse(version).unwrap();
-            assert_eq!(satisfies(constraint, &v).unwrap(), want, "{constraint} {version}");
+            assert_eq!(Constraint::parse(constraint).unwrap().holds(&v), want, "{constraint} {version}");
         }
     }
 
     #[test]
     fn what_is_no_constraint_is_named_as_helm_does() {
-        let v = Version::parse("1.2.3").unwrap();
-        let error = |constraint: &str| match satisfies(constraint, &v) {
-            Ok(met) => panic!("{constraint}: {met}"),
+        let error = |constraint: &str| match Constraint::parse(constraint) {
+            Ok(_) => panic!("{constraint} is one"),
             Err(e) => e.to_string(),
         };
         assert_eq!(error("foo"), "improper constraint: \"foo\"");
@@ -276,6 +289,8 @@ mod tests {
         assert_eq!(error(">=1.2<3"), "improper constraint: \">=1.2<3\"");
         assert_eq!(error(">1.2 - 1.4"), "improper constraint: \">>= 1.2, <= 1.4 \"");
         assert_eq!(error("1.2.3-01"), "constraint parser error");
+        assert_eq!(error(&"1".repeat(1 << 20)), "a constraint of more than 4096 bytes is not allowed");
+        assert_eq!(error(&" ".repeat(4 << 10)), format!("improper constraint: \"{}\"", " ".repeat(4 << 10)));
         assert_eq!(error("é"), "improper constraint: \"é\"");
     }
 }

@@ -73,7 +73,7 @@ pub(super) fn span(ns: i64) -> Value {
             let whole = |unit: i64| Some(Ok(int64(ns / unit)));
             match name {
                 "String" => Some(Ok(Value::from(show_duration(ns)))),
-                "Nanoseconds" => Some(Ok(v)),
+                "Nanoseconds" | " json" => Some(Ok(v)),
                 "Microseconds" => whole(1000),
                 "Milliseconds" => whole(1_000_000),
                 "Seconds" => Some(per(&span(ns), SECOND)),

@@ -38,7 +38,10 @@ pub(super) fn semver_order(a: &str, b: &str) -> Option<std::cmp::Ordering> {
 
 /// Whether `version` meets `constraint`.
 pub(super) fn satisfies(constraint: &str, version: &str) -> bool {
-    semver::Version::parse(version).is_ok_and(|v| constraint::satisfies(constraint, &v).unwrap_or(false))
+    let (Ok(c), Ok(v)) = (constraint::Constraint::parse(constraint), semver::Version::parse(version)) else {
+        return false;
+    };
+    c.holds(&v)
 }
 
 type Outcome = Result<Value, FnError>;

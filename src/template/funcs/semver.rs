@@ -9,7 +9,7 @@ use semver::Prerelease;
 use super::super::error::FnError;
 use super::super::fmt::quote;
 use super::super::value::Record;
-use super::constraint::satisfies;
+use super::constraint::Constraint;
 use super::{Builtin, func, str_arg};
 
 pub(super) const TABLE: &[Builtin] = &[
@@ -17,8 +17,8 @@ pub(super) const TABLE: &[Builtin] = &[
         Ok(Value::from_object(record(&Version::parse(str_arg(a, 0)?)?, "*semver.Version")))
     }),
     func("semverCompare", "ss", |_, a| {
-        let v = Version::parse(str_arg(a, 1)?)?;
-        Ok(Value::from(satisfies(str_arg(a, 0)?, &v)?))
+        let constraint = Constraint::parse(str_arg(a, 0)?)?;
+        Ok(Value::from(constraint.holds(&Version::parse(str_arg(a, 1)?)?)))
     }),
 ];
 
@@ -103,6 +103,8 @@ fn record(v: &Version, type_name: &'static str) -> Record {
             let mine = Version::parse(&original(me)?).ok()?;
             let [major, minor, patch] = mine.numbers;
             let next = match name {
+                // `MarshalJSON`, for the encoders.
+                " json" => return Some(Ok(Value::from(canonical(&mine)))),
                 "IncMajor" => [major.saturating_add(1), 0, 0],
                 "IncMinor" => [major, minor.saturating_add(1), 0],
                 "IncPatch" if !mine.pre.is_empty() => mine.numbers,
@@ -120,8 +122,14 @@ fn altered(v: Version, name: &str, args: &[Value]) -> Result<Value, FnError> {
     let word = args.first().and_then(Value::as_str);
     let word =
         word.ok_or_else(|| FnError::Argument(format!("wrong number of args for {name}: want 1 got 0")))?;
+    let is_build = name == "SetMetadata";
+    let plain = |w: &str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if !word.is_empty() && !word.split('.').all(plain) {
+        let reason = if is_build { "invalid metadata string" } else { "invalid prerelease string" };
+        return Err(FnError::text(reason));
+    }
     let (mut pre, mut build) = (v.pre.as_str(), v.build.as_str());
-    *if name == "SetMetadata" { &mut build } else { &mut pre } = word;
+    *if is_build { &mut build } else { &mut pre } = word;
     let sign = |sign: &str, word: &str| if word.is_empty() { String::new() } else { format!("{sign}{word}") };
     let next = format!("{}{}{}", v.with(v.numbers).original, sign("-", pre), sign("+", build));
     Ok(Value::from_object(record(&Version::parse(&next)?, "semver.Version")))

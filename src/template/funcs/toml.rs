@@ -162,6 +162,8 @@ impl Encoder {
             self.out.push_str(&quoted(s));
         } else if let Some(b) = as_bool(v) {
             self.out.push_str(if b { "true" } else { "false" });
+        } else if super::durations::as_span(v).is_some() {
+            self.out.push_str(&quoted(&super::strval(v)));
         } else if let Some(i) = as_int(v) {
             self.out.push_str(&i.to_string());
         } else if let Some(f) = as_float(v) {
