@@ -170,14 +170,18 @@ fn render_here(chart: &Chart, options: &RenderOptions, env: Arc<dyn Env>) -> Res
     }
     let values = coalesce(&chart, user, false)
         .map_err(|reason| ChartError::Invalid { chart: name.clone(), reason })?;
-    if !options.values.skip_schema {
-        warnings.extend(schema::check(&chart, &values)?);
-    }
-    let values = as_value(&values);
     let shared = Shared::new(options);
     let mut templates = Vec::new();
-    gather(&chart, &chart.metadata.name, true, &values, &shared, &mut templates);
-    let engine = compile(&mut templates, env, options.limits.clone())?;
+    gather(&chart, &chart.metadata.name, true, &as_value(&values), &shared, &mut templates);
+    let check = || match options.values.skip_schema {
+        true => Ok(Vec::new()),
+        false => schema::check(&chart, &values),
+    };
+    let compile = || compile(&mut templates, env, options.limits.clone());
+    let (checked, engine) = if has_schema(&chart) { both(check, compile) } else { (check(), compile()) };
+    // Helm compiles nothing of a chart whose values do not fit.
+    warnings.extend(checked?);
+    let engine = engine?;
     let files = execute(&engine, &templates, options)?;
     let mut documents = Vec::new();
     if options.include_crds {
@@ -187,6 +191,27 @@ fn render_here(chart: &Chart, options: &RenderOptions, env: Arc<dyn Env>) -> Res
     }
     documents.extend(manifests::sorted(files)?);
     Ok(Rendered { documents, warnings })
+}
+
+fn has_schema(chart: &Chart) -> bool {
+    chart.schema.is_some() || chart.dependencies.iter().any(has_schema)
+}
+
+/// Does `compile` on a thread of its own meanwhile: compiling schemas takes as long as compiling templates.
+fn both<A>(
+    check: impl FnOnce() -> A,
+    compile: impl FnOnce() -> Result<Engine, ChartError> + Send,
+) -> (A, Result<Engine, ChartError>) {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("compile".into()).stack_size(STACK_BYTES);
+        let compiling = thread.spawn_scoped(scope, compile);
+        let checked = check();
+        let engine = match compiling {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(source) => Err(ChartError::Io { path: "compile thread".into(), source }),
+        };
+        (checked, engine)
+    })
 }
 
 pub(super) fn as_value(values: &Table<String, Tree>) -> Value {
