@@ -7,7 +7,7 @@ use minijinja::value::Value;
 use super::bounds::TEMPLATE_BYTES;
 use super::error::TemplateError;
 use super::exec;
-use super::runtime::{Parsed, Runtime, parse_file};
+use super::runtime::{Prepared, Runtime};
 use super::{Env, Limits};
 
 /// A set of templates: the files of a chart and of its dependencies, with all that they define.
@@ -31,18 +31,19 @@ impl Engine {
     ///
     /// [`TemplateError::Parse`] with file and line.
     pub fn add(&mut self, name: &str, text: &str) -> Result<(), TemplateError> {
-        let parsed = parse_file(name, text)?;
-        self.take(&parsed)
+        let prepared = self.rt.prepare(name, text)?;
+        self.take(prepared)
     }
 
-    /// Adds many template files, name and text of each, in this order; they are parsed two at a time.
+    /// Adds many template files, name and text of each, in this order; they are parsed and lowered two at a time.
     ///
     /// # Errors
     ///
     /// Of the first that cannot be parsed, as [`Engine::add`].
     pub fn add_all(&mut self, files: &[(&str, &str)]) -> Result<(), TemplateError> {
+        let rt = &self.rt;
         let parse =
-            |files: &[(&str, &str)]| files.iter().map(|(name, text)| parse_file(name, text)).collect();
+            |files: &[(&str, &str)]| files.iter().map(|(name, text)| rt.prepare(name, text)).collect();
         let (first, second) = files.split_at(half(files));
         if second.is_empty() {
             return first.iter().try_for_each(|(name, text)| self.add(name, text));
@@ -54,22 +55,20 @@ impl Engine {
                 Err(_) => (parse(first), parse(second)),
             }
         });
-        first.into_iter().chain(second).try_for_each(|parsed| self.take(&parsed?))
+        first.into_iter().chain(second).try_for_each(|prepared| self.take(prepared?))
     }
 
-    fn take(&mut self, (file, trees): &Parsed) -> Result<(), TemplateError> {
-        let places = self.rt.places();
-        for tree in trees {
+    fn take(&mut self, Prepared { file, trees, sources, places }: Prepared) -> Result<(), TemplateError> {
+        for (tree, source) in trees.iter().zip(sources) {
             if tree.is_empty() && self.rt.has(&tree.name) {
                 continue;
             }
-            let source = self.rt.lower(tree, file)?;
             self.rt.add(&tree.name, source);
             self.rt.know(tree);
         }
         // A file stays for as long as the engine does; what `tpl` is given does not.
         let text = file.text.len() + TEMPLATE_BYTES / 4;
-        self.rt.count_compiled(&file.name, text, trees, self.rt.places() - places)
+        self.rt.count_compiled(&file.name, text, &trees, places)
     }
 
     /// Executes a template on `data`. What Go prints as `<no value>` is left out, as Helm does.

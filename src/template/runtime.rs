@@ -303,30 +303,36 @@ impl Runtime {
 
     fn compile_tpl(&self, text: &str) -> Result<Tpl, TemplateError> {
         self.calls.fetch_add(300 + text.len() as u64 / 16, Ordering::Relaxed);
-        let (file, trees) = parse_file(ROOT, text)?;
-        let places = self.places();
-        let compile = |tree: &Tree| self.compile(&tree.name, self.lower(tree, &file)?);
-        let mut out = Tpl { main: compile(&trees[0])?, defines: Vec::new() };
-        for tree in &trees[1..] {
+        let Prepared { trees, sources, places, .. } = self.prepare(ROOT, text)?;
+        let mut all = trees.iter().zip(sources);
+        let (main, source) = all.next().ok_or_else(|| TemplateError::Missing(ROOT.to_owned()))?;
+        let mut out = Tpl { main: self.compile(&main.name, source)?, defines: Vec::new() };
+        for (tree, source) in all {
             if !tree.is_empty() || !self.has(&tree.name) {
-                out.defines.push((tree.name.clone(), compile(tree)?));
+                out.defines.push((tree.name.clone(), self.compile(&tree.name, source)?));
             }
         }
-        self.count_compiled(ROOT, text.len(), &trees, self.places() - places)?;
+        self.count_compiled(ROOT, text.len(), &trees, places)?;
         Ok(out)
-    }
-
-    /// How many sites there are.
-    pub(crate) fn places(&self) -> usize {
-        self.sites.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
         self.names.read().unwrap_or_else(PoisonError::into_inner).contains_key(name)
     }
 
-    pub(crate) fn lower(&self, tree: &Tree, file: &Arc<SourceFile>) -> Result<String, TemplateError> {
-        lower(tree, file, &mut |site| self.add_site(site)).map_err(|e| syntax(file, &e))
+    /// Parses and lowers a file.
+    pub(crate) fn prepare(&self, name: &str, text: &str) -> Result<Prepared, TemplateError> {
+        let file = Arc::new(SourceFile { name: name.into(), text: text.into() });
+        let trees =
+            parse::parse(name, text, &|f| funcs::lookup(f).is_some()).map_err(|e| syntax(&file, &e))?;
+        let mut places = 0;
+        let mut keep = |site| {
+            places += 1;
+            self.add_site(site)
+        };
+        let sources = trees.iter().map(|tree| lower(tree, &file, &mut keep).map_err(|e| syntax(&file, &e)));
+        let sources = sources.collect::<Result<_, _>>()?;
+        Ok(Prepared { file, trees, sources, places })
     }
 }
 
@@ -335,13 +341,15 @@ fn syntax(file: &SourceFile, e: &SyntaxError) -> TemplateError {
     TemplateError::Parse { template: file.name.to_string(), line, reason: e.reason.clone() }
 }
 
-/// A file, its own template first and then what it defines.
-pub(crate) type Parsed = (Arc<SourceFile>, Vec<Tree>);
-
-pub(crate) fn parse_file(name: &str, text: &str) -> Result<Parsed, TemplateError> {
-    let file = Arc::new(SourceFile { name: name.into(), text: text.into() });
-    let trees = parse::parse(name, text, &|f| funcs::lookup(f).is_some()).map_err(|e| syntax(&file, &e))?;
-    Ok((file, trees))
+/// A file that is ready to be added.
+pub(crate) struct Prepared {
+    pub(crate) file: Arc<SourceFile>,
+    /// Its own template first and then what it defines.
+    pub(crate) trees: Vec<Tree>,
+    /// What each is to minijinja.
+    pub(crate) sources: Vec<String>,
+    /// How many sites they have.
+    pub(crate) places: usize,
 }
 
 fn uncarry(e: &Error, name: &str) -> TemplateError {
