@@ -180,11 +180,13 @@ impl ImageCache {
         good.sort_by(|a, b| a.image.cmp(&b.image));
         failed.sort();
         let this = self.clone();
-        let plain = super::reached::plain(good.iter().map(|g| &g.image), upstream);
+        // No registry is asked about an image of a digest that is here.
+        let came = good.iter().filter(|g| !g.cached || g.image.digest().is_none());
+        let reached = super::reached::reached(came.map(|g| &g.image), upstream);
         offload(move || {
             this.publish()?;
             lease.published();
-            this.remember_plain(&plain)?;
+            this.remember_reached(&reached);
             this.count(&uses)
         })
         .await?;

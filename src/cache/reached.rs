@@ -1,24 +1,23 @@
 //! How the registries of the cache's images were reached, so that a command that is suggested works as it stands.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{CacheError, ImageCache};
+use super::ImageCache;
 use crate::bundle::Upstream;
 use crate::oci::{ImageRef, Platform};
-use crate::store::{StoreError, write_small};
+use crate::store::write_small;
 
 /// Registries that were spoken to by plain HTTP, one a line.
 pub(super) const FILE: &str = "plain-http";
 /// Nobody has more registries than fit into this many bytes.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// Those of the images' registries that an upstream speaks plain HTTP to.
-pub(super) fn plain<'a>(
+/// The images' registries, and whether an upstream speaks plain HTTP to each.
+pub(super) fn reached<'a>(
     images: impl Iterator<Item = &'a ImageRef>,
     upstream: &dyn Upstream,
-) -> BTreeSet<String> {
-    let hosts: BTreeSet<&str> = images.map(ImageRef::registry).collect();
-    hosts.into_iter().filter(|host| upstream.is_plain(host)).map(str::to_owned).collect()
+) -> BTreeMap<String, bool> {
+    images.map(ImageRef::registry).map(|host| (host.to_owned(), upstream.is_plain(host))).collect()
 }
 
 impl ImageCache {
@@ -31,17 +30,21 @@ impl ImageCache {
         text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect()
     }
 
-    /// Remembers registries that images came from by plain HTTP. Blocks.
-    pub(super) fn remember_plain(&self, hosts: &BTreeSet<String>) -> Result<(), CacheError> {
-        if hosts.is_subset(&self.plain_registries()) {
-            return Ok(());
+    /// Remembers whether registries that images came from speak plain HTTP; one that has turned to HTTPS is forgotten. What
+    /// cannot be written is left: hints are no reason to fail with a pull that has brought everything. Blocks.
+    pub(super) fn remember_reached(&self, hosts: &BTreeMap<String, bool>) {
+        let now = |mut known: BTreeSet<String>| {
+            known.retain(|host| hosts.get(host) != Some(&false));
+            known.extend(hosts.iter().filter(|(_, plain)| **plain).map(|(host, _)| host.clone()));
+            known
+        };
+        let known = self.plain_registries();
+        if now(known.clone()) == known {
+            return;
         }
-        let path = self.root.join(FILE);
-        let _index = self.index_alone()?;
-        let mut all = self.plain_registries();
-        all.extend(hosts.iter().cloned());
-        let text: String = all.iter().map(|host| format!("{host}\n")).collect();
-        Ok::<_, StoreError>(write_small(&path, text.as_bytes())?).map_err(Into::into)
+        let Ok(_index) = self.index_alone() else { return };
+        let text: String = now(self.plain_registries()).iter().map(|host| format!("{host}\n")).collect();
+        let _ = write_small(&self.root.join(FILE), text.as_bytes());
     }
 
     /// The command that brings images, or what is missing of them, where their registries can be reached. `plain`:

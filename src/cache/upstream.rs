@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lock::{full, read_only};
 use super::pull::{Filled, Wanted, offload};
-use super::reached::plain;
+use super::reached::reached;
 use super::record::{Source, key};
 use super::statistics::Uses;
 use super::{CacheError, ImageCache, Lease};
@@ -244,11 +244,12 @@ impl CachedUpstream {
         }
         let cache = self.cache.clone();
         let images = asked.iter().map(|(graph, _)| &graph.image);
-        let plain = self.behind.as_deref().map(|behind| plain(images, behind)).unwrap_or_default();
+        let reached = self.behind.as_deref().map(|behind| reached(images, behind)).unwrap_or_default();
         offload(move || {
             cache.publish()?;
             lease.published();
-            cache.remember_plain(&plain)
+            cache.remember_reached(&reached);
+            Ok(())
         })
         .await?;
         Ok(failed.into_iter().map(|f| f.reason).collect())

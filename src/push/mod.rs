@@ -27,5 +27,5 @@ pub use nodes::{Nodes, Reached};
 pub use plan::{DiskNeed, ImagePlan, NodePlan, PlanError, PushOptions, PushPlan, Refused, SkippedBlob};
 pub use proof::{Check, CheckKind, Verdict};
 pub use report::{ImageReport, NodeReport, NodeResult, PushReport, ReportKind, UndoReport, UndoState};
-pub use rollback::{NodeRollback, NodeRuns, RollbackError, RollbackReport, RunSummary, Which};
+pub use rollback::{NodeRollback, NodeRuns, RollbackError, RollbackReport, RunSummary, Unrecorded, Which};
 pub use verify::Wanted;

@@ -34,11 +34,13 @@ pub(super) struct Fault {
     pub(super) passing: bool,
     /// Where that is because the runtime was there before: it takes a while to come back.
     pub(super) restarting: bool,
+    /// The runtime that keeps no records of runs, where that is why.
+    pub(super) unrecorded: Option<String>,
 }
 
 impl Fault {
     pub(super) fn lasting(reason: impl ToString) -> Self {
-        Self { reason: reason.to_string(), refused: false, passing: false, restarting: false }
+        Self { reason: reason.to_string(), refused: false, passing: false, restarting: false, unrecorded: None }
     }
 
     /// Nothing more is tried in this run.

@@ -38,16 +38,55 @@ pub enum RollbackError {
         /// Why.
         reason: String,
     },
-    /// The runtimes of these nodes have none on record.
-    #[error("nothing can be undone: {0}")]
-    Unrecorded(String),
+    /// Some nodes record no runs, so a newer one than the others know of may have been there.
+    #[error(
+        "which run was the last cannot be known: runs are not recorded on {}. Name the run with --run (`omk preheat history` \
+         lists them), or leave {} out with --limit{}",
+        Unrecorded::named(.0),
+        if .0.len() == 1 { "that node" } else { "those nodes" },
+        Unrecorded::limit(.0)
+    )]
+    Unrecorded(Vec<Unrecorded>),
+    /// None of the nodes records any.
+    #[error(
+        "nothing can be undone: runs are not recorded on {}. Remove images there with the runtime's own commands, or choose \
+         other nodes with --limit",
+        Unrecorded::named(.0)
+    )]
+    NoneRecorded(Vec<Unrecorded>),
     /// There is none.
     #[error("no run of omk is on record on these nodes")]
     None,
 }
 
-/// How the reason begins for which a node has no runs.
-const UNRECORDED: &str = "runs are not recorded on";
+/// A node whose runtime keeps no records of runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unrecorded {
+    /// Its name in the inventory.
+    pub node: String,
+    /// The runtime.
+    pub runtime: String,
+}
+
+impl Unrecorded {
+    /// As many as anybody reads.
+    const SHOWN: usize = 20;
+
+    fn named(nodes: &[Self]) -> String {
+        let some = nodes.iter().take(Self::SHOWN).map(|n| format!("{} ({})", n.node, n.runtime));
+        let some = some.collect::<Vec<_>>().join(", ");
+        match nodes.len().saturating_sub(Self::SHOWN) {
+            0 => some,
+            more => format!("{some} and {more} more"),
+        }
+    }
+
+    /// The patterns that leave all of them out, unless they are too many for a command.
+    fn limit(nodes: &[Self]) -> String {
+        let patterns = nodes.iter().map(|n| format!("!{}", n.node)).collect::<Vec<_>>().join(",");
+        if nodes.len() > Self::SHOWN { String::new() } else { format!(" '{patterns}'") }
+    }
+}
 
 /// What became of undoing a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -157,6 +196,27 @@ impl RunSummary {
     }
 }
 
+/// The newest run that any node has on record. A node that cannot say, because it did not answer or records none, may have
+/// had a newer one: an older one must not be undone in its stead.
+fn last(asked: Vec<(String, Result<NodeRuns, Fault>)>) -> Result<String, RollbackError> {
+    let (mut newest, mut unrecorded, mut recorded) = (None, Vec::new(), false);
+    for (node, runs) in asked {
+        match runs {
+            Ok(runs) => {
+                recorded = true;
+                newest = newest.max(runs.runs.into_iter().next().map(|r| r.run));
+            }
+            Err(Fault { unrecorded: Some(runtime), .. }) => unrecorded.push(Unrecorded { node, runtime }),
+            Err(fault) => return Err(RollbackError::NotAsked { node, reason: fault.reason }),
+        }
+    }
+    match (unrecorded.is_empty(), recorded) {
+        (true, _) => newest.ok_or(RollbackError::None),
+        (false, true) => Err(RollbackError::Unrecorded(unrecorded)),
+        (false, false) => Err(RollbackError::NoneRecorded(unrecorded)),
+    }
+}
+
 impl Push {
     fn bare(&self) -> Self {
         let options = super::PushOptions { atomic: false, prune: false, ..self.options.clone() };
@@ -166,19 +226,24 @@ impl Push {
     /// What every node keeps of the runs of omk, in the order of the targets; changes none. The images of the push are of no
     /// account.
     pub async fn history(&self) -> Vec<NodeRuns> {
-        let bare = self.bare();
-        let all: Vec<_> = bare
-            .targets
-            .iter()
-            .map(|target| async {
-                let error = match bare.runs_of(target).await {
-                    Ok(runs) => return runs,
-                    Err(fault) => Some(fault.reason),
-                };
-                let node = target.name.clone();
-                NodeRuns { node, error, runtime: None, holder: None, staged: 0, backups: 0, runs: Vec::new() }
+        let told = |(node, runs): (String, Result<NodeRuns, Fault>)| {
+            runs.unwrap_or_else(|fault| NodeRuns {
+                node,
+                error: Some(fault.reason),
+                runtime: None,
+                holder: None,
+                staged: 0,
+                backups: 0,
+                runs: Vec::new(),
             })
-            .collect();
+        };
+        self.asked().await.into_iter().map(told).collect()
+    }
+
+    async fn asked(&self) -> Vec<(String, Result<NodeRuns, Fault>)> {
+        let bare = self.bare();
+        let all: Vec<_> =
+            bare.targets.iter().map(|target| async { (target.name.clone(), bare.runs_of(target).await) }).collect();
         stream::iter(all).buffered(bare.parallel.max(1)).collect().await
     }
 
@@ -199,7 +264,7 @@ impl Push {
         let run = match which {
             Which::Run(run) if !journal::check_run(run) => return Err(RollbackError::NotAnId(run.clone())),
             Which::Run(run) => run.clone(),
-            Which::Last => bare.last().await?,
+            Which::Last => last(bare.asked().await)?,
         };
         let all: Vec<_> = bare
             .targets
@@ -211,22 +276,6 @@ impl Push {
             .collect();
         let nodes = stream::iter(all).buffered(bare.parallel.max(1)).collect().await;
         Ok(RollbackReport { run, dry_run, nodes })
-    }
-
-    async fn last(&self) -> Result<String, RollbackError> {
-        let (mut newest, mut unrecorded): (Option<String>, Option<String>) = (None, None);
-        for node in self.history().await {
-            if let Some(reason) = node.error {
-                // Such a node knows of no newer run.
-                if reason.starts_with(UNRECORDED) {
-                    unrecorded = Some(reason);
-                    continue;
-                }
-                return Err(RollbackError::NotAsked { node: node.node, reason });
-            }
-            newest = newest.max(node.runs.into_iter().next().map(|r| r.run));
-        }
-        newest.ok_or(unrecorded.map_or(RollbackError::None, RollbackError::Unrecorded))
     }
 
     async fn roll_back(&self, target: &Target, run: &str, dry_run: bool) -> UndoReport {
@@ -254,7 +303,10 @@ impl Push {
 impl Prepared {
     fn unrecorded(&self) -> Fault {
         let runtime = self.runtime.label();
-        Fault::lasting(format!("{UNRECORDED} {runtime}, so none can be shown or undone"))
+        let reason = format!(
+            "runs are not recorded on {runtime}, so none can be shown or undone: remove images there with its own commands"
+        );
+        Fault { unrecorded: Some(runtime), ..Fault::lasting(reason) }
     }
 
     async fn runs(&self, push: &Push, target: &Target) -> Result<NodeRuns, Fault> {
@@ -330,5 +382,60 @@ impl Prepared {
             self.write(&record, &[]).await?;
         }
         Ok(report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Asked = (String, Result<NodeRuns, Fault>);
+
+    fn records(node: &str, runs: &[&str]) -> Asked {
+        let run = |run: &&str| RunSummary {
+            run: (*run).to_owned(),
+            state: RunState::Committed,
+            interrupted: false,
+            whole: true,
+            bundle: String::new(),
+            bundle_digest: None,
+            by: String::new(),
+            started: String::new(),
+            ended: None,
+            images: 1,
+            changed: 1,
+            pruned: Vec::new(),
+            error: None,
+        };
+        let (node, runs) = (node.to_owned(), runs.iter().map(run).collect());
+        let of = NodeRuns { node: node.clone(), error: None, runtime: None, holder: None, staged: 0, backups: 0, runs };
+        (node, Ok(of))
+    }
+
+    fn without(node: &str, runtime: &str) -> Asked {
+        (node.to_owned(), Err(Fault { unrecorded: Some(runtime.to_owned()), ..Fault::lasting("no records") }))
+    }
+
+    #[test]
+    fn the_last_run_is_known_only_where_every_node_records_runs() {
+        let newest = last(vec![records("a", &["20261103-1", "20261101-1"]), records("b", &["20261102-1"])]);
+        assert_eq!(newest.unwrap(), "20261103-1");
+        assert_eq!(last(vec![records("a", &[]), records("b", &["20261102-1"])]).unwrap(), "20261102-1");
+        assert_eq!(last(vec![records("a", &[])]), Err(RollbackError::None));
+        // A newer run may have been on the nodes that record none, whatever the others have.
+        for known in [&["20261101-1"][..], &[]] {
+            let mixed = vec![without("d1", "Docker"), records("a", known), without("p1", "Podman")];
+            let text = last(mixed).unwrap_err().to_string();
+            assert!(text.contains("runs are not recorded on d1 (Docker), p1 (Podman). Name the run with --run"), "{text}");
+            assert!(text.ends_with("leave those nodes out with --limit '!d1,!p1'"), "{text}");
+        }
+        let text = last(vec![without("d1", "Docker")]).unwrap_err().to_string();
+        assert!(text.starts_with("nothing can be undone: runs are not recorded on d1 (Docker)"), "{text}");
+        let silent = ("n".to_owned(), Err(Fault::lasting("no route")));
+        let error = last(vec![without("d1", "Docker"), records("a", &["20261101-1"]), silent]).unwrap_err();
+        assert!(matches!(error, RollbackError::NotAsked { node, .. } if node == "n"));
+        let many: Vec<Asked> = (0..25).map(|i| without(&format!("d{i}"), "Docker")).collect();
+        let text = last(many.into_iter().chain([records("a", &[])]).collect()).unwrap_err().to_string();
+        assert!(text.contains("d19 (Docker) and 5 more. ") && text.ends_with("with --limit"), "{text}");
     }
 }

@@ -67,6 +67,18 @@ async fn the_command_that_fetches_again_says_how_the_registry_is_reached() {
     w.fake.plain = true;
     w.pull(&["web:1"]).await;
     assert_eq!(command(&w), "omk image pull --plain-http reg.io reg.io/web:1");
+    // It speaks HTTPS by now.
+    w.fake.plain = false;
+    w.pull(&["web:2"]).await;
+    assert_eq!(command(&w), "omk image pull reg.io/web:1");
+    // A file of hints that cannot be written costs no pull.
+    let hints = w.cache.root.join(reached::FILE);
+    std::fs::remove_file(&hints).unwrap();
+    std::fs::create_dir(&hints).unwrap();
+    std::fs::write(hints.join("x"), "").unwrap();
+    w.fake.plain = true;
+    w.pull(&["multi:1"]).await;
+    assert_eq!(command(&w), "omk image pull reg.io/web:1");
     // What a build fills in is remembered too.
     let mut other = World::new();
     other.fake.plain = true;
