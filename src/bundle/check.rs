@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt as _, stream};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tokio_util::sync::CancellationToken;
 
 use super::delta::Delta;
@@ -71,30 +71,45 @@ pub async fn verify_opened(opening: &Opening) -> Result<VerifyReport, BundleErro
 }
 
 /// What the check of one of several bundles found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct Verified {
     /// As they were given: one, or those of the volumes.
     pub paths: Vec<PathBuf>,
-    /// Of this bundle by itself.
-    #[serde(flatten)]
-    pub report: VerifyReport,
+    /// Of this bundle by itself; or why it cannot be read so far that its images are known, which is `error` in JSON.
+    #[serde(flatten, serialize_with = "found")]
+    pub report: Result<VerifyReport, BundleError>,
     /// Of a delta that was given together with other bundles: what it leaves out and none of these has whole. Empty: they
     /// are all that it needs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lacks: Option<Vec<Digest>>,
 }
 
+fn found<S: Serializer>(
+    report: &Result<VerifyReport, BundleError>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match report {
+        Ok(report) => report.serialize(serializer),
+        Err(error) => BTreeMap::from([("error", error.to_string())]).serialize(serializer),
+    }
+}
+
 /// Verifies every bundle that the paths of an opening name (volumes belong together, any other path is a bundle of its
-/// own) and holds deltas among them against the others, in the order in which they were given.
+/// own) and holds deltas among them against the others, in the order in which they were given. One that cannot be read
+/// does not hide what is found of the others.
 ///
 /// # Errors
-/// As [`verify`], of the first bundle that cannot be read so far.
+/// When it is cancelled, or as [`verify`] of a bundle that was given alone.
 pub async fn verify_together(opening: &Opening) -> Result<Vec<Verified>, BundleError> {
     let apart = opening.apart().await?;
     let (mut all, mut held) = (Vec::new(), Vec::new());
     for one in &apart {
-        let (report, bundle) = checked(one).await?;
-        let bad: BTreeSet<&str> = report.bad.iter().map(|b| b.entry.as_str()).collect();
+        let (report, bundle) = match checked(one).await {
+            Ok((report, bundle)) => (Ok(report), bundle),
+            Err(error) if apart.len() == 1 || error.is_cancelled() => return Err(error),
+            Err(error) => (Err(error), None),
+        };
+        let bad: BTreeSet<&str> = report.iter().flat_map(|r| &r.bad).map(|b| b.entry.as_str()).collect();
         let stored = bundle.iter().flat_map(Bundle::stored);
         let whole: BTreeMap<Digest, u64> =
             stored.filter(|(digest, _)| !bad.contains(digest.layout_path().as_str())).collect();

@@ -103,6 +103,14 @@ fn more(n: usize) -> String {
 }
 
 impl BundleError {
+    /// Whether somebody stopped it.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(StoreError::Cancelled) | Self::Volumes(VolumeError::Store(StoreError::Cancelled))
+        )
+    }
+
     /// Whether the bundle was a good one before something happened to it.
     pub fn is_damage(&self) -> bool {
         if let Self::Volumes(error) = self {

@@ -65,8 +65,7 @@ pub async fn extract(
     let nothing = absent.first().filter(|_| !what.images && absent.len() == what.folders.len());
     if let Some(lacks) = slip.or(nothing) {
         let tops = all.iter().filter_map(|c| c.path.split_once('/')).map(|(top, _)| top.to_owned());
-        let has: BTreeSet<String> = tops.chain(["images".to_owned()]).collect();
-        let has = has.into_iter().collect::<Vec<_>>().join(", ");
+        let has = few(&tops.chain(["images".to_owned()]).collect());
         let text = format!("{} has nothing below {lacks}/; it has {has}", bundle.path().display());
         return Err(BuildError::Begin(StoreError::Remote(text)));
     }
@@ -89,6 +88,23 @@ pub async fn extract(
     }
     let files = files.into_iter().map(|f| f.path).collect();
     Ok(Extracted { output: output.to_owned(), images, files, absent, size })
+}
+
+/// Names for a message: a bundle of somebody else's may have any, and any number.
+fn few(names: &BTreeSet<String>) -> String {
+    const SHOWN: usize = 20;
+    let clean = |name: &String| {
+        let safe = name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
+        safe.take(80).collect::<String>()
+    };
+    // What bundles of omk have comes first.
+    let known = |name: &&String| FOLDERS.contains(&name.as_str()) || *name == "images";
+    let (own, others): (Vec<&String>, Vec<&String>) = names.iter().partition(known);
+    let some: Vec<String> = own.into_iter().chain(others).take(SHOWN).map(clean).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => some.join(", "),
+        more => format!("{} and {more} more", some.join(", ")),
+    }
 }
 
 /// A file of an artifact, or an entry that stands beside the layout.
@@ -181,4 +197,20 @@ async fn file(bundle: &Bundle, content: &Content, output: &Path) -> Result<(), S
         sync_folder(&folder)
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_somebody_elses_bundle_are_few_and_clean() {
+        let own = ["charts", "images"].map(str::to_owned);
+        assert_eq!(few(&own.clone().into()), "charts, images");
+        let odd = ["a\u{1b}[2J\n".to_owned(), "b".repeat(5000)];
+        let said = few(&own.clone().into_iter().chain(odd).collect());
+        assert_eq!(said, format!("charts, images, a\u{fffd}[2J\u{fffd}, {}", "b".repeat(80)));
+        let said = few(&own.into_iter().chain((0..500).map(|i| format!("a{i:03}"))).collect());
+        assert!(said.starts_with("charts, images, a000, ") && said.ends_with("a017 and 482 more"), "{said}");
+    }
 }

@@ -120,7 +120,7 @@ pub(super) async fn login(args: LoginArgs, context: Context) -> Outcome {
     let (name, plain) = args.registry()?;
     let login = Login { user: args.username.clone(), password: read_password(args.password_stdin)? };
     let config = configuration(args.config.as_deref())?;
-    let mut plain_http = plain_by_environment();
+    let mut plain_http = plain_by_environment()?;
     plain_http.extend(config.plain_http);
     plain_http.extend(plain.then(|| name.clone()));
     let credentials = Credentials::anonymous().with_login(&name, login.clone());

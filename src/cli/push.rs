@@ -12,7 +12,9 @@ use super::{CliError, Context, Outcome, exit};
 use crate::bundle::Bundle;
 use crate::event::Event;
 use crate::oci::{Digest, ImageRef};
-use crate::registry::{Mapping, PushError, PushImage, PushOptions, PushReport, PushState, Registry, push};
+use crate::registry::{
+    Mapping, PushError, PushImage, PushOptions, PushReport, PushState, Registry, Unsure, push,
+};
 use crate::store::{BlobSource, StoreError};
 
 /// Arguments of `omk bundle push`.
@@ -116,7 +118,7 @@ impl How {
             .map_err(|e| failed(e, base))?;
         match self.output {
             OutputFormat::Json => output::json(&report)?,
-            OutputFormat::Table => say(&table(&report)),
+            OutputFormat::Table => say(&table(&report, self.keep_digests)),
         }
         report.failed.iter().for_each(|text| warn(&format!("error: {text}")));
         Ok(match (report.failed.is_empty(), report.images.is_empty()) {
@@ -148,7 +150,7 @@ fn failed(error: PushError, base: Option<&str>) -> CliError {
     }
 }
 
-fn table(report: &PushReport) -> String {
+fn table(report: &PushReport, keep_digests: bool) -> String {
     let word = |state| match state {
         PushState::Pushed if report.dry_run => "would be pushed",
         PushState::Pushed => "pushed",
@@ -157,9 +159,11 @@ fn table(report: &PushReport) -> String {
     };
     let row = |i: &crate::registry::PushedImage| {
         let mut state = word(i.state).to_owned();
-        if report.dry_run && i.partial && i.state == PushState::Pushed {
-            state += ", maybe with another digest";
-        }
+        state += match i.unsure(keep_digests).filter(|_| report.dry_run) {
+            Some(Unsure::Replaced) => ", maybe with another digest",
+            Some(Unsure::Refused) => ", or refused",
+            None => "",
+        };
         if i.digest != i.source_digest {
             state += ", other digest";
         }

@@ -175,9 +175,16 @@ pub(super) fn configuration(path: Option<&Path>) -> Result<Config, CliError> {
 }
 
 /// The registries of `OMK_PLAIN_HTTP`, for a command whose own option means something else.
-pub(super) fn plain_by_environment() -> Vec<String> {
-    let all = std::env::var(PLAIN_ENV).unwrap_or_default();
-    all.split(',').map(str::trim).filter(|h| !h.is_empty()).map(str::to_owned).collect()
+///
+/// # Errors
+/// When one of them is no registry.
+pub(super) fn plain_by_environment() -> Result<Vec<String>, CliError> {
+    plain_in(&std::env::var(PLAIN_ENV).unwrap_or_default())
+}
+
+fn plain_in(all: &str) -> Result<Vec<String>, CliError> {
+    let one = |word| host(word).map_err(|why| CliError::usage(format!("{PLAIN_ENV}: {word:?}: {why}")));
+    all.split(',').map(str::trim).filter(|h| !h.is_empty()).map(one).collect()
 }
 
 /// The password for `--username`, from standard input or the environment.
@@ -246,6 +253,15 @@ mod tests {
             assert!(parse(&["--plain-http", bad]).is_err(), "{bad}");
         }
         assert!(parse(&["--plain-http", "localhost"]).is_ok());
+    }
+
+    #[test]
+    fn registries_of_the_environment_are_checked_like_those_of_the_option() {
+        assert_eq!(plain_in(" r.lan, b:5000,").unwrap(), ["r.lan", "b:5000"]);
+        let error = plain_in("b:5000,http://r.lan").unwrap_err();
+        assert_eq!(error.code(), crate::cli::exit::USAGE);
+        let text = format!("{error:?}");
+        assert!(text.contains("OMK_PLAIN_HTTP") && text.contains("without a scheme"), "{text}");
     }
 
     #[test]

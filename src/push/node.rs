@@ -40,7 +40,13 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn lasting(reason: impl ToString) -> Self {
-        Self { reason: reason.to_string(), refused: false, passing: false, restarting: false, unrecorded: None }
+        Self {
+            reason: reason.to_string(),
+            refused: false,
+            passing: false,
+            restarting: false,
+            unrecorded: None,
+        }
     }
 
     /// Nothing more is tried in this run.

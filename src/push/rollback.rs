@@ -242,8 +242,11 @@ impl Push {
 
     async fn asked(&self) -> Vec<(String, Result<NodeRuns, Fault>)> {
         let bare = self.bare();
-        let all: Vec<_> =
-            bare.targets.iter().map(|target| async { (target.name.clone(), bare.runs_of(target).await) }).collect();
+        let all: Vec<_> = bare
+            .targets
+            .iter()
+            .map(|target| async { (target.name.clone(), bare.runs_of(target).await) })
+            .collect();
         stream::iter(all).buffered(bare.parallel.max(1)).collect().await
     }
 
@@ -408,7 +411,15 @@ mod tests {
             error: None,
         };
         let (node, runs) = (node.to_owned(), runs.iter().map(run).collect());
-        let of = NodeRuns { node: node.clone(), error: None, runtime: None, holder: None, staged: 0, backups: 0, runs };
+        let of = NodeRuns {
+            node: node.clone(),
+            error: None,
+            runtime: None,
+            holder: None,
+            staged: 0,
+            backups: 0,
+            runs,
+        };
         (node, Ok(of))
     }
 
@@ -426,7 +437,10 @@ mod tests {
         for known in [&["20261101-1"][..], &[]] {
             let mixed = vec![without("d1", "Docker"), records("a", known), without("p1", "Podman")];
             let text = last(mixed).unwrap_err().to_string();
-            assert!(text.contains("runs are not recorded on d1 (Docker), p1 (Podman). Name the run with --run"), "{text}");
+            assert!(
+                text.contains("runs are not recorded on d1 (Docker), p1 (Podman). Name the run with --run"),
+                "{text}"
+            );
             assert!(text.ends_with("leave those nodes out with --limit '!d1,!p1'"), "{text}");
         }
         let text = last(vec![without("d1", "Docker")]).unwrap_err().to_string();

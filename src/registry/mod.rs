@@ -58,7 +58,9 @@ pub use credentials::{Credentials, Kept, Login, Providers, Secret, forget, keep}
 pub use error::RegistryError;
 pub use hosts::{Host, HostRules, HostTls, Hosts, parse_hosts_toml};
 pub use options::RegistryOptions;
-pub use push::{Mapping, PushError, PushImage, PushOptions, PushReport, PushState, PushedImage, push};
+pub use push::{
+    Mapping, PushError, PushImage, PushOptions, PushReport, PushState, PushedImage, Unsure, push,
+};
 pub use referrers::Referrer;
 pub use retry::RetryOptions;
 

@@ -17,8 +17,8 @@ const SOCKET: &str = "/run/containerd/containerd.sock";
 const NO_PINS: [&str; 2] = ["1.5.", "1.6."];
 
 impl Containerd {
-    /// `crictl` with the socket of this containerd: its own configuration may name another one.
-    fn crictl(&self) -> (String, String) {
+    /// `crictl` with the socket of this containerd: its own configuration may name another one. It waits as many seconds.
+    fn crictl(&self, seconds: u32) -> (String, String) {
         let (program, socket) = match &self.flavor {
             Flavor::Plain => ("crictl", SOCKET),
             Flavor::K3s => return ("k3s".to_owned(), "k3s crictl".to_owned()),
@@ -27,12 +27,13 @@ impl Containerd {
             Flavor::CanonicalK8s { socket } => ("crictl", socket.as_str()),
         };
         let endpoint = quote(&format!("unix://{socket}"));
-        (program.to_owned(), format!("{program} -t 30s -r {endpoint} -i {endpoint}"))
+        (program.to_owned(), format!("{program} -t {seconds}s -r {endpoint} -i {endpoint}"))
     }
 
     /// The end of a probe, in which `$plugins` is what `plugins ls -d` says: all that evidence needs beyond the rest of it.
+    /// Most probes are followed by no proof, and must not wait where CRI hangs; a proof asks again where this had no answer.
     pub(super) fn ask_crictl(&self) -> String {
-        let (program, crictl) = self.crictl();
+        let (program, crictl) = self.crictl(3);
         format!(
             "cri() {{ printf '%s\\n' \"$plugins\" | awk '/^ID:/ {{ id = $2 }} id == \"cri\" && /^(ID|Error):/'; }}\n\
              s cri cri\n\
@@ -42,19 +43,20 @@ impl Containerd {
         )
     }
 
-    /// Evidence from the answer to a probe that came to its end.
+    /// Evidence from the answer to a probe that came to its end. Nothing where that could not tell: a node without awk, a
+    /// crictl that failed or was not given the time.
     pub(super) fn probed(&self, all: &Sections<'_>, images: &[&str], version: &str) -> Option<Evidence> {
-        let (cri, program) = (all.get("cri")?, all.get("crictl-program")?);
-        let crictl = all.get("crictl");
+        let (cri, program) = (all.get("cri").filter(|s| s.ok())?, all.get("crictl-program")?);
+        let crictl = all.get("crictl").filter(|s| s.ok());
         if program.ok() && crictl.is_none() {
             return None;
         }
-        let runs = !cri.lines.is_empty() && !cri.lines.iter().any(|l| l.starts_with("Error"));
-        Some(self.weigh(runs, crictl, images, version))
+        let says = |word: &str| cri.lines.iter().any(|l| l.starts_with(word));
+        Some(self.weigh(says("ID:") && !says("Error"), crictl, images, version))
     }
 
     pub(super) fn ask_evidence(&self) -> RemoteCommand {
-        let ((program, crictl), ctr) = (self.crictl(), self.ctr());
+        let ((program, crictl), ctr) = (self.crictl(30), self.ctr());
         let script = format!(
             "{PRELUDE}s images {ctr} images ls\ns plugins {ctr} plugins ls\ns version {ctr} version\n\
              s program command -v {program}\n[ \"$r\" = 0 ] || exit 0\ns crictl {crictl} images -o json\n"

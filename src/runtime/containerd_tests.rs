@@ -90,7 +90,7 @@ fn the_probe_is_one_readable_script() {
     s cri cri
     s crictl-program command -v crictl
     [ "$r" = 0 ] || exit 0
-    s crictl crictl -t 30s -r unix:///run/containerd/containerd.sock -i unix:///run/containerd/containerd.sock images -o json
+    s crictl crictl -t 3s -r unix:///run/containerd/containerd.sock -i unix:///run/containerd/containerd.sock images -o json
     "#);
 }
 
@@ -112,6 +112,15 @@ fn a_probe_to_its_end_is_evidence_too() {
     let off = "==omk cri\nID:            cri\nError:        \n==rc 0\n==omk crictl-program\n==rc 127\n";
     assert!(matches!(evidence(off).map(|e| e.cri), Some(Cri::Unknown(_))));
     assert!(evidence(off).unwrap().ignores_pins, "1.6");
+    // What is no answer proves nothing either way, and is asked for once more.
+    let slow = asked("/usr/bin/crictl\n==rc 0\n==omk crictl\nDeadlineExceeded\n==rc 1\n");
+    assert_eq!(slow, None, "CRI hangs");
+    let cri =
+        |lines: &str| evidence(&format!("==omk cri\n{lines}==omk crictl-program\n==rc 127\n")).map(|e| e.cri);
+    assert_eq!(cri("sh: 1: awk: not found\n==rc 127\n"), None, "no awk");
+    for odd in ["==rc 0\n", "something else\n==rc 0\n"] {
+        assert!(matches!(cri(odd), Some(Cri::Unknown(_))), "{odd}");
+    }
 }
 
 #[test]

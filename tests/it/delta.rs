@@ -179,4 +179,20 @@ async fn a_delta_is_verified_with_its_base_and_a_damaged_base_is_told_as_such() 
     assert!(told(&damaged).contains("hint: the base of a delta must be whole"), "{}", told(&damaged));
     let both = world.omk(&["verify", "delta.tar", "1.0.tar"]).await;
     assert_eq!(both.status.code(), Some(6), "{}", told(&both));
+
+    // What cannot be opened hides nothing of what is given with it.
+    let with_typo = world.omk(&["verify", "1.0.tar", "typo.tar"]).await;
+    assert_eq!(with_typo.status.code(), Some(6), "{}", told(&with_typo));
+    assert!(told(&with_typo).contains("1.0.tar is damaged"), "{}", told(&with_typo));
+    assert!(told(&with_typo).contains("typo.tar"), "{}", told(&with_typo));
+    let json = world.omk(&["verify", "other.tar", "typo.tar", "-o", "json"]).await;
+    assert_eq!(json.status.code(), Some(1), "{}", told(&json));
+    let all: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(all[0]["bad"] == serde_json::json!([]) && all[0].get("error").is_none(), "{all}");
+    assert!(all[1]["error"].as_str().unwrap().contains("typo.tar") && all[1].get("bad").is_none(), "{all}");
+    std::fs::write(world.folder.path().join("1.0.tar"), &whole[..300]).unwrap();
+    let both = world.omk(&["verify", "delta.tar", "1.0.tar"]).await;
+    assert!(both.status.code() != Some(0), "{}", told(&both));
+    assert!(told(&both).contains("1.0.tar was given, but cannot be opened"), "{}", told(&both));
+    assert!(!told(&both).contains("give that"), "{}", told(&both));
 }

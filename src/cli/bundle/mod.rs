@@ -4,7 +4,6 @@ use clap::Subcommand;
 
 use super::{CliError, Context, Outcome, exit};
 use crate::bundle::{BuildError, BundleError, VolumeError};
-use crate::store::StoreError;
 
 mod args;
 mod build;
@@ -85,11 +84,10 @@ pub(super) fn bundle_error(error: &BundleError) -> CliError {
         let hint = "copy the bundle again, or build it again where the registry can be reached";
         return CliError::failed(error.to_string()).with_code(exit::DAMAGED).with_hint(hint);
     }
-    match error {
-        BundleError::Store(StoreError::Cancelled)
-        | BundleError::Volumes(VolumeError::Store(StoreError::Cancelled)) => CliError::cancelled(),
-        other => CliError::failed(other.to_string()),
+    if error.is_cancelled() {
+        return CliError::cancelled();
     }
+    CliError::failed(error.to_string())
 }
 
 /// Of what is made from a bundle: its damage is told as such, whenever it shows.

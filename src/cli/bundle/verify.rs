@@ -18,7 +18,8 @@ Examples:
   omk bundle verify /media/usb/web.bundle.tar -o json
   omk bundle verify delta.tar v1.tar     # each by itself, and that the delta finds in v1.tar what it leaves out
 
-Several bundles are each verified; a delta among them is held against the others.
+Several bundles are each verified, and what cannot be opened is told beside them; a delta among them is held against
+the others.
 Exit codes: 0 whole, 1 not a bundle, or not the base of the delta, 6 damaged.")]
 pub struct VerifyArgs {
     #[command(flatten)]
@@ -33,39 +34,57 @@ pub(super) async fn run(args: &VerifyArgs, context: &Context) -> Outcome {
     let code = all.iter().map(code).max().unwrap_or(exit::OK);
     match (args.output, all.as_slice()) {
         // One bundle has been one object since there is this output.
-        (OutputFormat::Json, [one]) => output::json(&one.report)?,
+        (OutputFormat::Json, [Verified { report: Ok(report), .. }]) => output::json(report)?,
         (OutputFormat::Json, all) => output::json(&all)?,
-        (OutputFormat::Table, all) => all.iter().for_each(tell),
+        (OutputFormat::Table, all) => all.iter().for_each(|one| tell(one, all)),
     }
     Ok(code)
 }
 
-/// Damage weighs more than a base that is not the right one.
+/// Damage weighs more than a base that is not the right one, or what is no bundle.
 fn code(verified: &Verified) -> u8 {
-    match &verified.lacks {
-        _ if !verified.report.whole() => exit::DAMAGED,
-        Some(lacks) if !lacks.is_empty() => exit::FAILED,
+    match (&verified.report, &verified.lacks) {
+        (Err(error), _) => bundle_error(error).code(),
+        (Ok(report), _) if !report.whole() => exit::DAMAGED,
+        (_, Some(lacks)) if !lacks.is_empty() => exit::FAILED,
         _ => exit::OK,
     }
 }
 
-fn tell(verified: &Verified) {
-    let report = &verified.report;
+fn named(verified: &Verified) -> String {
+    verified.paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" ")
+}
+
+/// What to do about a base that none of what is given is, as far as it can be read.
+fn base(base: &str, all: &[Verified]) -> String {
+    let unread: Vec<String> = all.iter().filter(|v| v.report.is_err()).map(named).collect();
+    if unread.is_empty() {
+        return format!("it was built against {base}: give that");
+    }
+    let unread = unread.join(", ");
+    format!(
+        "it was built against {base}; {unread} was given, but cannot be opened: if that is it, give a whole copy"
+    )
+}
+
+fn tell(verified: &Verified, all: &[Verified]) {
+    let path = named(verified);
+    let report = match &verified.report {
+        Ok(report) => report,
+        Err(error) => return bundle_error(error).report(),
+    };
     let (images, blobs) = (output::count(report.images, "image"), output::count(report.blobs, "blob"));
-    let path = verified.paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" ");
     if report.whole() {
         let whole = match (&report.delta_of, &verified.lacks) {
             (None, _) => "whole".to_owned(),
-            (Some(base), None) => format!("whole, as a delta on {base}"),
+            (Some(on), None) => format!("whole, as a delta on {on}"),
             (Some(_), Some(lacks)) if lacks.is_empty() => {
                 "whole, as a delta whose rest is in what is given with it".to_owned()
             }
-            (Some(base), Some(lacks)) => {
-                let lacks = output::count(lacks.len(), "blob");
-                warn(&format!(
-                    "error: {path} leaves out {lacks} that nothing given with it has; it was built against {base}: give that"
-                ));
-                format!("whole by itself, as a delta on {base}")
+            (Some(on), Some(lacks)) => {
+                let (lacks, then) = (output::count(lacks.len(), "blob"), base(on, all));
+                warn(&format!("error: {path} leaves out {lacks} that nothing given with it has; {then}"));
+                format!("whole by itself, as a delta on {on}")
             }
         };
         return say(&format!("{path}: {whole}: {images}, {blobs}, {}", output::bytes(report.bytes)));

@@ -248,23 +248,55 @@ pub async fn push(
     })
 }
 
+impl PushedImage {
+    /// Of a dry run: whether a registry that takes no index with platforms missing is given another one, which has another
+    /// digest, or has to refuse the image; nothing where it takes the image for sure.
+    pub fn unsure(&self, keep_digests: bool) -> Option<Unsure> {
+        if !self.partial || self.state != PushState::Pushed {
+            return None;
+        }
+        // What has no tag is had by its digest alone, which another index does not have.
+        let fixed = keep_digests || self.target.tag().is_none();
+        Some(if fixed { Unsure::Refused } else { Unsure::Replaced })
+    }
+}
+
+/// What becomes of an index with platforms missing, where the registry takes none such.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsure {
+    /// Another one takes its place.
+    Replaced,
+    /// It is refused.
+    Refused,
+}
+
 /// Whether a registry takes an index with platforms missing shows only when it is sent.
 fn foretell(images: &[PushedImage], options: PushOptions, events: &Events) {
-    let mut partial = images.iter().filter(|i| i.partial && i.state == PushState::Pushed);
-    let Some(first) = partial.next() else { return };
-    let which = match partial.count() {
-        0 => format!("{} is an index with platforms missing", first.target),
-        n => format!("{} and {n} more are indexes with platforms missing", first.target),
-    };
-    let then = if options.keep_digests {
+    for message in foretold(images, options) {
+        events.emit(Event::Warning { message });
+    }
+}
+
+fn foretold(images: &[PushedImage], options: PushOptions) -> Vec<String> {
+    let refused = if options.keep_digests {
         "refused (--keep-digests)"
     } else {
-        "replaced by one of the platforms that are there, with another digest"
+        "refused: without a tag nothing can take the place of its digest"
     };
-    let message = format!(
-        "{which}: where the registry takes none such, as docker-registry, it is {then}; --platform all takes every platform, and the digest stays"
-    );
-    events.emit(Event::Warning { message });
+    let replaced = "replaced by one of the platforms that are there, with another digest";
+    let mut messages = Vec::new();
+    for (unsure, then) in [(Unsure::Replaced, replaced), (Unsure::Refused, refused)] {
+        let mut of = images.iter().filter(|i| i.unsure(options.keep_digests) == Some(unsure));
+        let Some(first) = of.next() else { continue };
+        let which = match of.count() {
+            0 => format!("{} is an index with platforms missing", first.target),
+            n => format!("{} and {n} more are indexes with platforms missing", first.target),
+        };
+        messages.push(format!(
+            "{which}: where the registry takes none such, as docker-registry, it is {then}; --platform all takes every platform, and the digest stays"
+        ));
+    }
+    messages
 }
 
 impl PushImage {
@@ -291,4 +323,45 @@ fn check_names(images: &[PushImage]) -> Result<(), PushError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pushed(target: &str, partial: bool, state: PushState) -> PushedImage {
+        let digest = Digest::sha256(b"index");
+        let (name, target) = (target.to_owned(), target.parse().unwrap());
+        PushedImage { name, target, digest: digest.clone(), source_digest: digest, state, partial }
+    }
+
+    #[test]
+    fn a_dry_run_foretells_what_a_push_would_do() {
+        let by_digest = format!("h.lan/p/web@{}", Digest::sha256(b"index"));
+        let images = [
+            pushed("h.lan/p/all:1", false, PushState::Pushed),
+            pushed("h.lan/p/there:1", true, PushState::Present),
+            pushed("h.lan/p/web:1", true, PushState::Pushed),
+            pushed(&by_digest, true, PushState::Pushed),
+        ];
+        let unsure = |keep| images.iter().map(|i| i.unsure(keep)).collect::<Vec<_>>();
+        assert_eq!(unsure(false), [None, None, Some(Unsure::Replaced), Some(Unsure::Refused)]);
+        assert_eq!(unsure(true), [None, None, Some(Unsure::Refused), Some(Unsure::Refused)]);
+        let free = foretold(&images, PushOptions::default());
+        assert!(
+            free[0].starts_with("h.lan/p/web:1 is an index") && free[0].contains("it is replaced by"),
+            "{free:?}"
+        );
+        assert!(
+            free[1].starts_with(&by_digest) && free[1].contains("it is refused: without a tag"),
+            "{free:?}"
+        );
+        let kept = foretold(&images, PushOptions { keep_digests: true, ..PushOptions::default() });
+        assert!(
+            kept.len() == 1
+                && kept[0].contains("web:1 and 1 more are")
+                && kept[0].contains("refused (--keep"),
+            "{kept:?}"
+        );
+    }
 }
