@@ -84,7 +84,8 @@ pub(super) fn clean(who: &str) -> String {
 
 /// Takes the lock, says so, and stays until its input ends; with `beat`, also until the input is silent for too long.
 /// Under the lock nobody else is at work, so what is of no use to anybody is swept: parts of blobs without a byte or
-/// without a line in their journal, and old ones. A part `HEX` without a run in its name needs no journal.
+/// without a line in their journal, all parts of one blob but the largest (whose run is over, and the next goes on from one
+/// only), and old ones. A part `HEX` without a run in its name needs no journal.
 pub(super) fn script(root: &str, holder: &Holder, beat: bool) -> String {
     let Holder { key, who } = holder;
     let (root, who) = (quote(root), quote(who));
@@ -107,6 +108,11 @@ pub(super) fn script(root: &str, holder: &Holder, beat: bool) -> String {
          printf '%s %s\\n%s, since %s by the clock of the node\\n' {key} $$ {who} \"$(date -u +%Y-%m-%dT%H:%M:%SZ)\" >.omk-staging\n\
          for p in partial/*.*; do case $p in *.journal) continue ;; esac\n\
          [ -s \"$p\" ] && [ -s \"$p.journal\" ] || rm -f \"$p\" \"$p.journal\"\n\
+         done\n\
+         seen=\n\
+         ls -S partial | while IFS= read -r p; do\n\
+         case $p in *.journal) continue ;; *.*) ;; *) continue ;; esac\n\
+         case \" $seen\" in *\" ${{p%%.*}} \"*) rm -f \"partial/$p\" \"partial/$p.journal\" ;; *) seen=\"$seen${{p%%.*}} \" ;; esac\n\
          done\n\
          sweep\n\
          echo ==held\n"

@@ -77,7 +77,11 @@ pub(super) fn check(disks: &[DiskNeed], kubelet: Option<&Kubelet>) -> Result<(),
 }
 
 pub(super) fn needs(plan: &NodePlan, runtime: &dyn Runtime, facts: &NodeFacts) -> Vec<DiskNeed> {
-    let sizes: Vec<u64> = plan.to_import().map(|i| i.send.iter().map(Descriptor::size).sum()).collect();
+    // A part that is there is gone on from, in its place; a part of anything else is of no help.
+    let rest = |b: &Descriptor| {
+        b.size() - facts.partials.get(b.digest().hex()).map_or(0, |&part| part.min(b.size()))
+    };
+    let sizes: Vec<u64> = plan.to_import().map(|i| i.send.iter().map(rest).sum()).collect();
     let staging = if runtime.keeps_shared_blobs_staged() {
         sizes.iter().sum()
     } else {
@@ -85,13 +89,12 @@ pub(super) fn needs(plan: &NodePlan, runtime: &dyn Runtime, facts: &NodeFacts) -
         let sent: BTreeSet<&Digest> = plan.to_send().map(Descriptor::digest).collect();
         let of = |i: &super::ImagePlan| {
             let blobs = i.image.blobs.iter().filter(|b| sent.contains(b.digest()));
-            blobs.map(Descriptor::size).sum::<u64>()
+            blobs.map(rest).sum::<u64>()
         };
         let mut windows: Vec<u64> = plan.to_import().map(of).collect();
         windows.sort_unstable_by(|a, b| b.cmp(a));
         windows.iter().take(PIPELINE).sum::<u64>().min(sizes.iter().sum())
     };
-    let staging = staging.saturating_sub(facts.partial);
     let mut after = facts.clone();
     let mut stored = 0u64;
     for image in plan.to_import().map(|i| &i.image) {

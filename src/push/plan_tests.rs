@@ -180,8 +180,13 @@ fn a_disk_that_is_too_small_is_refused_before_anything_is_sent() {
     let anyway = PushOptions { ignore_disk: true, ..PushOptions::default() };
     assert!(NodePlan::compute("n1", &images, &containerd(), &facts, &anyway).is_ok());
     facts.partial = staging.need;
-    let resumed = NodePlan::compute("n1", &images, &containerd(), &facts, &anyway).unwrap();
-    assert_eq!(resumed.disk[0].need, stored.need, "what is half there needs no second place");
+    let need = |facts: &NodeFacts| {
+        NodePlan::compute("n1", &images, &containerd(), facts, &anyway).unwrap().disk[0].need
+    };
+    assert_eq!(need(&facts), staging.need + stored.need, "parts of other blobs are of no help");
+    let all = images.iter().flat_map(|i| &i.graph.blobs);
+    facts.partials = all.map(|b| (b.digest().hex().to_owned(), b.size() + 1)).collect();
+    assert_eq!(need(&facts), stored.need, "what is half there needs no second place");
 }
 
 #[test]

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! Two runs that stage the same blob at once never write to the same file: RUN differs. A run that finds only
-//! another's partial blob takes it over: by renaming when nobody wrote to it for a minute, else by copying it on the
-//! node, because whoever writes to it may be alive. Either way only what the node can prove counts, see [`resume`].
+//! another's partial blob takes it over: by renaming when this session holds the folder or nobody wrote to it for a
+//! minute, else by copying it on the node, because whoever writes to it may be alive. Either way only what the node can
+//! prove counts, see [`resume`].
 
 use std::collections::HashSet;
 use std::ops::Range;

@@ -107,25 +107,33 @@ fn read_survey(text: &str, hex_len: usize) -> Vec<Leftover> {
     all
 }
 
-/// The one to go on with: this run's own, else the one that claims most.
-fn choose(mut all: Vec<Leftover>, own: &str) -> Option<Leftover> {
-    if let Some(at) = all.iter().position(|l| l.run == own && l.claimed() > 0) {
-        return Some(all.swap_remove(at));
-    }
-    all.into_iter().filter(|l| l.claimed() > 0).max_by_key(Leftover::claimed)
+/// The one to go on with, and those that are of no use beside it: this run's own, else the one that claims most.
+fn choose(mut all: Vec<Leftover>, own: &str) -> (Option<Leftover>, Vec<Leftover>) {
+    let mine = all.iter().position(|l| l.run == own && l.claimed() > 0);
+    let most = || (0..all.len()).filter(|&at| all[at].claimed() > 0).max_by_key(|&at| all[at].claimed());
+    let chosen = mine.or_else(most).map(|at| all.swap_remove(at));
+    (chosen, all)
 }
 
-/// Makes another run's partial blob this run's. A fresh one is copied: its writer may be alive, and must not write
-/// into what is proved here.
-fn adopt(root: &str, hex: &str, from: &str, to: &str, fresh: bool) -> String {
-    let (from, to) = (format!("{hex}.{from}"), format!("{hex}.{to}"));
-    let take = match fresh {
+/// Makes another run's partial blob this run's, and removes those that are of no use beside it: a disk that has room for
+/// a blob once must not be filled by what each interrupted run left of it. A fresh one is copied and a fresh one stays:
+/// its writer may be alive, and must not write into what is proved here.
+fn adopt(root: &str, hex: &str, from: &Leftover, to: &str, superseded: &[Leftover]) -> String {
+    let mut script = format!("cd {}/partial || exit 1\n", quote(root));
+    for other in superseded.iter().filter(|l| !l.fresh && l.run != to) {
+        script += &format!("rm -f {hex}.{run} {hex}.{run}.journal\n", run = other.run);
+    }
+    let (old, new) = (format!("{hex}.{}", from.run), format!("{hex}.{to}"));
+    if from.run == to {
+        return script;
+    }
+    script += &match from.fresh {
         true => format!(
-            "cp --reflink=auto {from} {to} 2>/dev/null || cp {from} {to} || {{ rm -f {to}; exit 1; }}"
+            "cp --reflink=auto {old} {new} 2>/dev/null || cp {old} {new} || {{ rm -f {new}; exit 1; }}\n"
         ),
-        false => format!("mv -f {from} {to} && mv -f {from}.journal {to}.journal || exit 1"),
+        false => format!("mv -f {old} {new} && mv -f {old}.journal {new}.journal || exit 1\n"),
     };
-    format!("cd {}/partial || exit 1\n{take}\n", quote(root))
+    script
 }
 
 /// Prints the digest of a range of a file; both ends are multiples of [`CHUNK`].
@@ -140,11 +148,14 @@ pub(super) async fn resume(staging: &Staging, blob: &Descriptor) -> Result<Vec<S
     let (digest, root) = (blob.digest(), &staging.root);
     let own = &staging.connection.lineage;
     let output = run(staging, survey(root, digest.hex()), 0).await?;
-    let Some(found) = choose(read_survey(&output, digest.hex().len()), own) else { return Ok(Vec::new()) };
-    let mut script = String::new();
-    if found.run != *own {
-        script = adopt(root, digest.hex(), &found.run, own, found.fresh);
+    let mut all = read_survey(&output, digest.hex().len());
+    if staging.connection.holds() {
+        // Nobody else is at work here. What the server of a sender that just died still writes is at its place in the
+        // same blob, and all of it is hashed in the end.
+        all.iter_mut().for_each(|l| l.fresh = false);
     }
+    let (Some(found), rest) = choose(all, own) else { return Ok(Vec::new()) };
+    let script = adopt(root, digest.hex(), &found, own, &rest);
     prove(staging, blob, &found, script).await
 }
 
@@ -244,9 +255,17 @@ mod tests {
         assert_eq!(all.len(), 2);
         assert_eq!((all[0].run.as_str(), all[0].fresh, all[0].claimed()), ("r1", false, mib16));
         assert_eq!((all[1].run.as_str(), all[1].fresh, all[1].claimed()), ("r2", true, mib4));
-        assert_eq!(choose(read_survey(&text, 64), "r2").unwrap().run, "r2");
-        assert_eq!(choose(read_survey(&text, 64), "other").unwrap().run, "r1");
-        assert_eq!(choose(read_survey("partial r fresh 0\n", 64), "r"), None);
+        assert_eq!(choose(read_survey(&text, 64), "r2").0.unwrap().run, "r2");
+        assert_eq!(choose(read_survey(&text, 64), "other").0.unwrap().run, "r1");
+        assert_eq!(choose(read_survey("partial r fresh 0\n", 64), "r").0, None);
+
+        let (found, rest) = choose(read_survey(&text, 64), "r2");
+        let script = adopt("/s", "abc", &found.unwrap(), "r2", &rest);
+        assert_eq!(script, "cd /s/partial || exit 1\nrm -f abc.r1 abc.r1.journal\n");
+        let (found, rest) = choose(read_survey(&text, 64), "r3");
+        let script = adopt("/s", "abc", &found.unwrap(), "r3", &rest);
+        let renamed = "mv -f abc.r1 abc.r3 && mv -f abc.r1.journal abc.r3.journal || exit 1\n";
+        assert_eq!(script, format!("cd /s/partial || exit 1\n{renamed}"), "the fresh one stays");
     }
 
     proptest! {

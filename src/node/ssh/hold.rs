@@ -13,9 +13,14 @@ use crate::node::command::Wrap;
 use crate::node::hold::{self, Answer, Holder};
 
 impl Connection {
+    /// Whether nobody else is at work in the staging folder.
+    pub(crate) fn holds(&self) -> bool {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// See [`crate::node::NodeSession::hold`].
     pub(super) async fn hold(&self, root: &str, holder: &Holder) -> Result<(), NodeError> {
-        if self.held.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+        if self.holds() {
             return Ok(());
         }
         let what = format!("locking the staging folder on {}", self.address);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use omk::node::{Holder, NodeError, NodeSession as _};
+use omk::node::{Holder, NodeError, NodeSession as _, SshSession};
 use omk::store::StoreError;
 
 use super::{Bed, connect};
@@ -136,6 +136,60 @@ async fn another_run_goes_on_from_a_stale_part() {
     another_run_goes_on(&Bed::demo().await, true).await;
     if let Some(bed) = Bed::openssh() {
         another_run_goes_on(&bed, true).await;
+    }
+}
+
+/// The lock of a session that has just ended may still be held.
+async fn hold(session: &SshSession, staging: &str, run: &str) {
+    let mut tries = 0;
+    while let Err(error) = session.hold(staging, &Holder::new(run, "n1")).await {
+        assert!(matches!(error, NodeError::Busy { .. }) && tries < 200, "{error}");
+        tries += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// However often a run is interrupted, one part of a blob is on the node.
+async fn interruptions_do_not_add_up(bed: &Bed) {
+    let bytes = noise(16, 30 * MIB);
+    let blob = blob(&bytes);
+    let staging = bed.staging();
+    interrupted(bed, &blob, bytes.slice(..25 * MIB)).await;
+    for run in ["r1", "r2", "r3"] {
+        let session = bed.connect().await;
+        let store = session.staging(&staging).await.unwrap();
+        hold(&session, &staging, run).await;
+        let ingest = store.ingest(&blob).await.unwrap();
+        assert!(ingest.offset() >= 16 * MIB as u64, "only {} bytes were resumed", ingest.offset());
+        assert_eq!(leftovers(bed).len(), 1, "{run}");
+        drop(ingest);
+    }
+    // As older versions left it: the next run begins with one part of each blob.
+    let partial = Path::new(&staging).join("partial");
+    let old = leftovers(bed).remove(0);
+    for copy in ["one", "two"] {
+        let copy = partial.join(format!("{}.{copy}", blob.digest().hex()));
+        std::fs::write(&copy, &bytes[..MIB]).unwrap();
+        std::fs::write(
+            copy.with_extension(format!("{}.journal", copy.extension().unwrap().display())),
+            "0 4194304 x\n",
+        )
+        .unwrap();
+    }
+    assert_eq!(leftovers(bed).len(), 3);
+    let session = bed.connect().await;
+    let store = session.staging(&staging).await.unwrap();
+    hold(&session, &staging, "r4").await;
+    assert_eq!(leftovers(bed), [old], "the largest");
+    assert!(send(store.as_ref(), &blob, &bytes).await.unwrap() >= 16 * MIB as u64);
+    assert_eq!(std::fs::read_dir(partial).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn interruptions_leave_one_part_of_a_blob() {
+    interruptions_do_not_add_up(&Bed::demo().await).await;
+    if let Some(bed) = Bed::openssh() {
+        interruptions_do_not_add_up(&bed).await;
     }
 }
 
