@@ -1,5 +1,6 @@
 //! Options of every command that goes to nodes.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,9 +9,9 @@ use clap::{Args, ValueEnum};
 use super::ask::Terminal;
 use super::{CliError, Context};
 use crate::event::Event;
-use crate::node::inventory::{Fallback, select};
+use crate::node::inventory::{Fallback, InventoryError, Labelled, check};
 use crate::node::ssh::{Ask, Secrets, SystemSsh};
-use crate::node::{Inventory, KnownHosts, Node, Secret, SshConfig, SshOptions};
+use crate::node::{Inventory, KnownHosts, Node, Secret, SshConfig, SshOptions, login_name};
 use crate::push::{Connector, Nodes, Push, PushOptions, Reached, Target};
 use crate::runtime::RuntimeChoice;
 use crate::store::MemoryStore;
@@ -19,12 +20,8 @@ use crate::store::MemoryStore;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Nodes")]
 pub struct NodeArgs {
-    /// The inventory: omk's own, Ansible's (INI or YAML), what `kubectl get nodes -o json` prints, or an ssh_config
-    #[arg(long = "nodes", value_name = "FILE", required_unless_present = "node")]
-    file: Option<PathBuf>,
-    /// A node without an inventory, also a host of ~/.ssh/config; may be given more than once; `local` is this machine
-    #[arg(long, value_name = "[USER@]HOST[:PORT]")]
-    node: Vec<String>,
+    #[command(flatten)]
+    named: Named,
     /// Only these nodes: names, groups, KEY=VALUE for a label; * stands for any characters, !PATTERN takes nodes away
     #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
     limit: Vec<String>,
@@ -69,6 +66,18 @@ pub struct NodeArgs {
     /// Nodes at the same time
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(super) parallel: u16,
+}
+
+/// One of the two, or both.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = true)]
+struct Named {
+    /// The inventory: omk's own, Ansible's (INI or YAML), what `kubectl get nodes -o json` prints, or an ssh_config
+    #[arg(long = "nodes", value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// A node without an inventory, also a host of ~/.ssh/config; may be given more than once; `local` is this machine
+    #[arg(long, value_name = "[USER@]HOST[:PORT]")]
+    node: Vec<String>,
 }
 
 /// Hosts of which no key is recorded.
@@ -118,11 +127,11 @@ impl NodeArgs {
     /// # Errors
     /// An inventory that cannot be used, a pattern that fits no node.
     pub fn nodes(&self, context: &Context) -> Result<Vec<Node>, CliError> {
-        let env = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
         let fallback = Fallback {
             home: std::env::home_dir(),
             user: self.user.clone(),
-            login: env("USER").or_else(|| env("LOGNAME")),
+            login: login_name(),
+            limit: self.limit.clone(),
             login_for_all: self.ssh == Ssh::System,
             identity: self.identity.clone(),
             ssh_config: Some(Arc::new(match self.ssh {
@@ -130,24 +139,36 @@ impl NodeArgs {
                 Ssh::System => SshConfig::none(),
             })),
         };
-        let mut all = Inventory::named(&self.node, &fallback).or_else(|e| match self.node.is_empty() {
-            true => Ok(Inventory::default()),
-            false => Err(CliError::usage(e.to_string())),
-        })?;
-        if let Some(file) = &self.file {
-            let read = Inventory::load_with(file, &fallback)?;
-            read.check_identities(file, |n| self.limit.is_empty() || self.limit.contains(&n.name))?;
-            if let Some(twice) = all.nodes.iter().find(|n| read.nodes.iter().any(|m| m.name == n.name)) {
-                let message = format!("--node {}: the inventory has a node of this name too", twice.name);
+        let mut all =
+            Inventory::named(&self.named.node, &fallback).or_else(|e| match self.named.node.is_empty() {
+                true => Ok(Inventory::default()),
+                false => Err(CliError::usage(e.to_string())),
+            })?;
+        if let Some(file) = &self.named.file {
+            let read = Inventory::load_with(file, &fallback).map_err(|e| match &e {
+                // --user mends it: the command line is what lacks something.
+                InventoryError::User { .. } => CliError::usage(e.to_string()),
+                _ => CliError::from(e),
+            })?;
+            read.check_identities(file)?;
+            let names = |i: &Inventory| -> BTreeSet<String> {
+                let left_out = i.left_out.iter().map(|n| n.name.clone());
+                i.nodes.iter().map(|n| n.name.clone()).chain(left_out).collect()
+            };
+            if let Some(twice) = names(&all).intersection(&names(&read)).next() {
+                let message = format!("--node {twice}: the inventory has a node of this name too");
                 return Err(CliError::usage(message));
             }
             all.warnings.extend(read.warnings);
             all.nodes.extend(read.nodes);
+            all.left_out.extend(read.left_out);
         }
         for message in all.warnings {
             context.events.emit(Event::Warning { message });
         }
-        select(all.nodes, &self.limit).map_err(|e| CliError::usage(format!("--limit {e}")))
+        let known: Vec<Labelled> = all.nodes.iter().map(Labelled::from).chain(all.left_out).collect();
+        check(&known, &self.limit).map_err(|e| CliError::usage(format!("--limit {e}")))?;
+        Ok(all.nodes)
     }
 
     /// The nodes with the way to them.
@@ -163,9 +184,14 @@ impl NodeArgs {
         }
         let known_hosts = match &self.known_hosts {
             Some(file) => {
-                let mut known = KnownHosts::new();
-                known.load(file)?;
-                known
+                // What new keys are recorded in need not be there yet: it is made with the first of them, as by ssh.
+                if self.host_keys == HostKeys::AcceptNew {
+                    KnownHosts::load_all([file.clone()])?
+                } else {
+                    let mut known = KnownHosts::new();
+                    known.load(file)?;
+                    known
+                }
             }
             None => KnownHosts::load_default(std::env::home_dir().as_deref())?,
         };

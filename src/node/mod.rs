@@ -18,6 +18,7 @@ mod secret;
 mod sftp;
 pub mod ssh;
 pub mod ssh_config;
+mod whoami;
 
 pub use hold::Holder;
 pub use inventory::{Inventory, Node};
@@ -26,6 +27,7 @@ pub use local::LocalSession;
 pub use secret::Secret;
 pub use ssh::{SshOptions, SshSession};
 pub use ssh_config::SshConfig;
+pub use whoami::login_name;
 
 /// A command for a node: a POSIX `sh` script, so that every part of it can be read in a log.
 ///

@@ -54,9 +54,8 @@ pub(super) fn now() -> String {
 /// Who runs this omk, for those who find the record.
 fn by() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let user = ["USER", "LOGNAME"].iter().find_map(|n| std::env::var(n).ok()).unwrap_or_default();
-    let (user, host) = (user.trim(), host.trim());
-    let user = if user.is_empty() { "unknown user" } else { user };
+    let (user, host) = (crate::node::login_name(), host.trim());
+    let user = user.as_deref().unwrap_or("unknown user");
     let text = format!("omk {}, {user} on {host}", env!("CARGO_PKG_VERSION"));
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }

@@ -40,3 +40,4 @@ mod registry_real;
 mod registry_referrers;
 mod sources;
 mod volumes;
+mod which_nodes;

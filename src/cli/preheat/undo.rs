@@ -34,12 +34,8 @@ newest run on record, undone or not; go further back with --run.
 
 Exit codes: 0 every node is as it was before the run, 4 some are not, 5 none is.")]
 pub(super) struct RollbackArgs {
-    /// The run, as its report and `omk preheat history` name it
-    #[arg(long, value_name = "ID", required_unless_present = "last", conflicts_with = "last")]
-    run: Option<String>,
-    /// The newest run that the nodes have on record; every node has to answer
-    #[arg(long)]
-    last: bool,
+    #[command(flatten)]
+    which: WhichRun,
     /// Say what would be done; changes nothing
     #[arg(long)]
     dry_run: bool,
@@ -48,6 +44,17 @@ pub(super) struct RollbackArgs {
     /// How the result is printed
     #[arg(short, long, value_enum, default_value_t = OutputFormat::Table)]
     output: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct WhichRun {
+    /// The run, as its report and `omk preheat history` name it
+    #[arg(long, value_name = "ID")]
+    run: Option<String>,
+    /// The newest run that the nodes have on record; every node has to answer
+    #[arg(long)]
+    last: bool,
 }
 
 /// Arguments of `omk preheat status` and `omk preheat history`.
@@ -76,7 +83,7 @@ pub(super) async fn run(command: Command, context: Context) -> Outcome {
 }
 
 async fn rollback(args: RollbackArgs, context: &Context) -> Outcome {
-    let which = args.run.map_or(Which::Last, Which::Run);
+    let which = args.which.run.map_or(Which::Last, Which::Run);
     let (push, ..) = args.nodes.push(context)?;
     let report = push.rollback(&which, args.dry_run).await.map_err(|e| match &e {
         RollbackError::NotAnId(_) => CliError::usage(e.to_string()),

@@ -92,7 +92,7 @@ fn reach(
     let config = fallback.ssh_config.as_deref().unwrap_or(&none);
     let settled = settle(&Said { host: typed, given, login }, config, who)?;
     warnings.extend(settled.warnings);
-    let user = settled.user.ok_or("user is missing, here and in defaults; --user names one for all")?;
+    let user = settled.user.ok_or(super::NO_USER)?;
     if odd(&user) {
         return Err(format!("{:?} is no login name", clip(&user)));
     }

@@ -41,10 +41,12 @@ mod select;
 
 use convert::{clip, convert, readable_by_others};
 use form::{Form, foreign, form, inline, ssh_config_like};
-pub use select::{NoSuchNode, select};
+use select::wanted;
+pub use select::{Labelled, NoSuchNode, check};
 
 /// An inventory is refused when it is larger, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
+const NO_USER: &str = "user is missing, here and in defaults; --user names one for all";
 /// An inventory is refused when it names more nodes.
 const MAX_NODES: usize = 10_000;
 
@@ -103,8 +105,10 @@ impl fmt::Display for Address {
 /// A checked inventory, in the order of the file.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Inventory {
-    /// At least one; names are unique.
+    /// Names are unique; at least one, unless [`Fallback::limit`] leaves none.
     pub nodes: Vec<Node>,
+    /// Nodes that [`Fallback::limit`] takes away.
+    pub left_out: Vec<Labelled>,
     /// Full sentences about what the user should look at.
     pub warnings: Vec<String>,
 }
@@ -152,9 +156,19 @@ pub enum InventoryError {
         /// What is wrong and what to write instead.
         text: String,
     },
+    /// Nobody says as whom to log in.
+    #[error("inventory {}: nodes[{index}] ({name}): {NO_USER}", path.display())]
+    User {
+        /// The file.
+        path: PathBuf,
+        /// Which node, from 0.
+        index: usize,
+        /// Its name.
+        name: String,
+    },
     /// A private key that is not there.
     #[error(
-        "inventory {}: nodes[{index}].identity (its own, or from defaults): {} {why}; name the private key file, or leave \
+        "inventory {}: the identity of {name} (its own, or from defaults): {} {why}; name the private key file, or leave \
          identity out to use the agent and the usual files in ~/.ssh",
         path.display(),
         file.display()
@@ -162,8 +176,8 @@ pub enum InventoryError {
     Identity {
         /// The inventory.
         path: PathBuf,
-        /// Which node, from 0.
-        index: usize,
+        /// The node.
+        name: String,
         /// The key file.
         file: PathBuf,
         /// What is wrong with it.
@@ -266,6 +280,9 @@ pub struct Fallback {
     pub login: Option<String>,
     /// Whether `login` is also for inventories of omk's own.
     pub login_for_all: bool,
+    /// Patterns as of `--limit`: what they take away is not looked at any further, so that a host that cannot be used does not
+    /// keep others from being used. Whether they leave a node is for [`check`].
+    pub limit: Vec<String>,
     /// Private key file.
     pub identity: Option<PathBuf>,
     /// What `ssh` would be told about a host.
@@ -313,18 +330,14 @@ impl Inventory {
         Ok(inventory)
     }
 
-    /// Whether every private key that the nodes name can be read; a node is left out when `wanted` says so. Better now
-    /// than when half of the nodes are done. `path` is for messages.
+    /// Whether every private key that the nodes name can be read. Better now than when half of the nodes are done. `path` is for
+    /// messages.
     ///
     /// # Errors
     /// [`InventoryError::Value`], naming the file and the first node that wants it.
-    pub fn check_identities(
-        &self,
-        path: &Path,
-        wanted: impl Fn(&Node) -> bool,
-    ) -> Result<(), InventoryError> {
+    pub fn check_identities(&self, path: &Path) -> Result<(), InventoryError> {
         let mut seen = BTreeSet::new();
-        for (index, node) in self.nodes.iter().enumerate().filter(|(_, n)| wanted(n)) {
+        for node in &self.nodes {
             let Address::Ssh { identity: Some(file), .. } = &node.address else { continue };
             if !seen.insert(file) {
                 continue;
@@ -334,7 +347,8 @@ impl Inventory {
                 Ok(_) => "is no file".to_owned(),
                 Err(e) => format!("cannot be read: {e}"),
             };
-            return Err(InventoryError::Identity { path: path.to_owned(), index, file: file.clone(), why });
+            let (name, file) = (node.name.clone(), file.clone());
+            return Err(InventoryError::Identity { path: path.to_owned(), name, file, why });
         }
         Ok(())
     }
@@ -394,18 +408,27 @@ impl Inventory {
             return Err(InventoryError::Syntax { path: path.to_owned(), text });
         }
         let mut names = BTreeSet::new();
-        let mut nodes = Vec::with_capacity(raw.nodes.len());
+        let (mut nodes, mut left_out) = (Vec::with_capacity(raw.nodes.len()), Vec::new());
         let mut warnings = Vec::new();
         let who = Who::here(fallback.home.clone(), fallback.login.clone());
         for (index, node) in raw.nodes.into_iter().enumerate() {
             let name = clip(&node.name);
-            let refuse = |text| InventoryError::Value { path: path.to_owned(), index, name, text };
+            let refuse = |text: String| match (path.to_owned(), text == NO_USER) {
+                (path, true) => InventoryError::User { path, index, name },
+                (path, false) => InventoryError::Value { path, index, name, text },
+            };
             if !names.insert(node.name.clone()) {
                 return Err(refuse("this name is taken by an earlier node: each needs its own".to_owned()));
             }
+            let (groups, labels) = (node.groups.clone(), node.labels.clone());
+            let labelled = Labelled { name: node.name.clone(), groups, labels };
+            if !wanted(&labelled, &fallback.limit) {
+                left_out.push(labelled);
+                continue;
+            }
             nodes.push(convert(node, &raw.defaults, path, fallback, &who, &mut warnings).map_err(refuse)?);
         }
-        Ok(Self { nodes, warnings: super::ssh_config::once(warnings) })
+        Ok(Self { nodes, left_out, warnings: super::ssh_config::once(warnings) })
     }
 }
 

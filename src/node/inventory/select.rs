@@ -1,46 +1,85 @@
 //! Which nodes of an inventory are meant.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::Node;
 
-/// Something that was asked for and fits no node.
+/// What was asked for is no node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{pattern}: the inventory has no such node, group or label; it has {}{}", nodes.join(", "), groups.as_ref().map_or(String::new(), |g| format!("; groups {g}")))]
-pub struct NoSuchNode {
-    /// As asked for.
-    pub pattern: String,
-    /// Some of the names that there are.
-    pub nodes: Vec<String>,
-    /// The groups that there are.
-    pub groups: Option<String>,
+#[non_exhaustive]
+pub enum NoSuchNode {
+    /// A pattern fits none.
+    #[error(
+        "{pattern}: the inventory has no such node, group or label; it has {}{}",
+        nodes.join(", "),
+        groups.as_ref().map_or(String::new(), |g| format!("; groups {g}"))
+    )]
+    Unknown {
+        /// As asked for.
+        pattern: String,
+        /// Some of the names that there are.
+        nodes: Vec<String>,
+        /// The groups that there are.
+        groups: Option<String>,
+    },
+    /// Each fits some, and together they leave none.
+    #[error("{patterns} leaves none of the {nodes} nodes: `omk node list` shows their names and groups")]
+    NoneLeft {
+        /// As asked for.
+        patterns: String,
+        /// How many there are.
+        nodes: usize,
+    },
 }
 
 /// Names to offer.
 const OFFERED: usize = 20;
 
-/// The nodes that any of the patterns fits, in the order of the inventory; all without a pattern. A pattern is a name, a group,
-/// `KEY=VALUE` for a label, each with `*` for any characters; with `!` before it, it takes nodes away.
-///
-/// # Errors
-/// For a pattern that fits nothing: it is more likely a mistake than a wish.
-pub fn select(nodes: Vec<Node>, patterns: &[String]) -> Result<Vec<Node>, NoSuchNode> {
-    for pattern in patterns {
-        let bare = pattern.strip_prefix('!').unwrap_or(pattern);
-        if !nodes.iter().any(|n| fits(n, bare)) {
-            let groups: std::collections::BTreeSet<&str> =
-                nodes.iter().flat_map(|n| &n.groups).map(String::as_str).collect();
-            let groups = (!groups.is_empty()).then(|| groups.into_iter().collect::<Vec<_>>().join(", "));
-            let nodes = nodes.iter().take(OFFERED).map(|n| n.name.clone()).collect();
-            return Err(NoSuchNode { pattern: pattern.clone(), nodes, groups });
-        }
-    }
-    let (not, only): (Vec<&String>, Vec<&String>) = patterns.iter().partition(|p| p.starts_with('!'));
-    let wanted = |n: &Node| {
-        (only.is_empty() || only.iter().any(|p| fits(n, p))) && !not.iter().any(|p| fits(n, &p[1..]))
-    };
-    Ok(nodes.into_iter().filter(|n| wanted(n)).collect())
+/// What patterns are held against.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Labelled {
+    /// The node's name.
+    pub name: String,
+    /// Its groups.
+    pub groups: BTreeSet<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
 }
 
-fn fits(node: &Node, pattern: &str) -> bool {
+impl From<&Node> for Labelled {
+    fn from(node: &Node) -> Self {
+        Self { name: node.name.clone(), groups: node.groups.clone(), labels: node.labels.clone() }
+    }
+}
+
+/// Whether any of the patterns fits a node, or there is none. A pattern is a name, a group, `KEY=VALUE` for a label, each with `*`
+/// for any characters; with `!` before it, it takes nodes away.
+pub(super) fn wanted(node: &Labelled, patterns: &[String]) -> bool {
+    let (not, only): (Vec<&String>, Vec<&String>) = patterns.iter().partition(|p| p.starts_with('!'));
+    (only.is_empty() || only.iter().any(|p| fits(node, p))) && !not.iter().any(|p| fits(node, &p[1..]))
+}
+
+/// Whether every pattern fits a node, and all of them together leave one. `all` has those that are not wanted too.
+///
+/// # Errors
+/// Otherwise: that is more likely a mistake than a wish.
+pub fn check(all: &[Labelled], patterns: &[String]) -> Result<(), NoSuchNode> {
+    for pattern in patterns {
+        let bare = pattern.strip_prefix('!').unwrap_or(pattern);
+        if !all.iter().any(|n| fits(n, bare)) {
+            let groups: BTreeSet<&str> = all.iter().flat_map(|n| &n.groups).map(String::as_str).collect();
+            let groups = (!groups.is_empty()).then(|| groups.into_iter().collect::<Vec<_>>().join(", "));
+            let nodes = all.iter().take(OFFERED).map(|n| n.name.clone()).collect();
+            return Err(NoSuchNode::Unknown { pattern: pattern.clone(), nodes, groups });
+        }
+    }
+    if all.iter().any(|n| wanted(n, patterns)) {
+        return Ok(());
+    }
+    Err(NoSuchNode::NoneLeft { patterns: patterns.join(","), nodes: all.len() })
+}
+
+fn fits(node: &Labelled, pattern: &str) -> bool {
     let labels = node.labels.iter().map(|(key, value)| format!("{key}={value}"));
     like(pattern, &node.name)
         || node.groups.iter().any(|g| like(pattern, g))
@@ -64,11 +103,12 @@ mod tests {
         let text = "defaults: {user: root}\nnodes:\n- {name: w1, host: a, groups: [edge], labels: {zone: x}}\n- {name: w2, host: b, \
                     groups: [edge, gpu]}\n- {name: cp, host: c}\n";
         let all = Inventory::parse(text, std::path::Path::new("n"), None).unwrap().nodes;
+        let all: Vec<Labelled> = all.iter().map(Labelled::from).collect();
         let picked = |patterns: &[&str]| {
             let patterns: Vec<String> = patterns.iter().map(|p| (*p).to_owned()).collect();
-            let names = select(all.clone(), &patterns)
-                .map(|n| n.into_iter().map(|n| n.name).collect::<Vec<_>>().join(" "));
-            names.map_err(|e| e.to_string())
+            check(&all, &patterns).map_err(|e| e.to_string())?;
+            let left = all.iter().filter(|n| wanted(n, &patterns)).map(|n| n.name.as_str());
+            Ok::<_, String>(left.collect::<Vec<_>>().join(" "))
         };
         assert_eq!(picked(&[]).unwrap(), "w1 w2 cp");
         assert_eq!(picked(&["w*"]).unwrap(), "w1 w2");
@@ -77,5 +117,12 @@ mod tests {
         assert_eq!(picked(&["!edge"]).unwrap(), "cp");
         let none = picked(&["x"]).unwrap_err();
         assert!(none.contains("it has w1, w2, cp; groups edge, gpu"), "{none}");
+        for patterns in [&["!*"][..], &["edge", "!w*"], &["cp", "!cp"]] {
+            let none = picked(patterns).unwrap_err();
+            assert!(
+                none.starts_with(&format!("{} leaves none of the 3 nodes", patterns.join(","))),
+                "{none}"
+            );
+        }
     }
 }

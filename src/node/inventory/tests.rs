@@ -104,14 +104,15 @@ fn a_missing_key_file_is_named_before_anything_is_connected() {
     std::fs::write(folder.path().join("good"), "key").unwrap();
     let text = "defaults: {user: u, identity: good}\nnodes: [{name: a, host: h}, {name: b, host: i, identity: gone}]";
     let inventory = Inventory::parse(text, &path, None).unwrap();
-    let error = inventory.check_identities(&path, |_| true).unwrap_err().to_string();
+    let error = inventory.check_identities(&path).unwrap_err().to_string();
     assert!(
-        error.contains("nodes[1].identity") && error.contains("/gone cannot be read: No such file"),
+        error.contains("the identity of b (") && error.contains("/gone cannot be read: No such file"),
         "{error}"
     );
-    assert!(inventory.check_identities(&path, |n| n.name == "a").is_ok());
+    let only_a = Fallback { limit: vec!["a".into()], ..Fallback::default() };
+    assert!(Inventory::parse_with(text, &path, &only_a).unwrap().check_identities(&path).is_ok());
     let folder = Inventory::parse("nodes: [{name: a, host: h, user: u, identity: .}]", &path, None).unwrap();
-    assert!(folder.check_identities(&path, |_| true).unwrap_err().to_string().contains("is no file"));
+    assert!(folder.check_identities(&path).unwrap_err().to_string().contains("is no file"));
 }
 
 #[test]
@@ -208,4 +209,19 @@ fn an_ssh_config_is_an_inventory_of_its_hosts() {
     let names: Vec<&str> = inventory.nodes.iter().map(|n| n.name.as_str()).collect();
     assert_eq!(names, ["w1", "w2"]);
     assert_eq!(inventory.nodes[1].address.to_string(), "w2.lan:22");
+}
+
+#[test]
+fn what_the_limit_takes_away_need_not_be_usable() {
+    let limited = |text: &str, limit: &str| {
+        let limit = vec![limit.to_owned()];
+        Inventory::parse_with(text, Path::new("n"), &Fallback { limit, ..Fallback::default() })
+    };
+    let text = "nodes: [{name: w1, host: a, user: u}, {name: w2, host: b}, {name: w3, host: '?', user: u}]";
+    let one = limited(text, "w1").unwrap();
+    assert_eq!((one.nodes.len(), one.left_out.len()), (1, 2));
+    assert_eq!(one.left_out[0].name, "w2");
+    let error = limited(text, "!w3").unwrap_err();
+    assert!(matches!(&error, InventoryError::User { index: 1, name, .. } if name == "w2"), "{error}");
+    assert!(limited(text, "w3").unwrap_err().to_string().contains("nodes[2] (w3)"));
 }

@@ -1,0 +1,85 @@
+//! Which nodes a command is for, as the command line says it.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Runs omk in `home`, without the variables that name a user: exit code, standard output, standard error.
+fn omk(home: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let done = Command::new(env!("CARGO_BIN_EXE_omk"))
+        .args(arguments)
+        .current_dir(home)
+        .env("HOME", home)
+        .env_remove("USER")
+        .env_remove("LOGNAME")
+        .env_remove("SSH_AUTH_SOCK")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (done.status.code(), text(done.stdout), text(done.stderr))
+}
+
+#[test]
+fn a_limit_that_leaves_no_node_is_wrong_usage() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(
+        home.path().join("n"),
+        "nodes:\n- {name: w-1, host: a, user: u}\n- {name: w-2, host: b, user: u}\n",
+    )
+    .unwrap();
+    for command in [
+        &["preheat", "gone.tar"][..],
+        &["preheat", "rollback", "--last"],
+        &["preheat", "status"],
+        &["node", "verify", "gone.tar", "-o", "json"],
+        &["node", "check"],
+        &["node", "list"],
+    ] {
+        let (code, out, told) = omk(home.path(), &[command, &["--nodes", "n", "--limit", "!w-*"]].concat());
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{command:?}: {told}");
+        assert!(told.contains("--limit !w-* leaves none of the 2 nodes"), "{command:?}: {told}");
+    }
+    let (code, _, told) = omk(home.path(), &["node", "list", "--nodes", "n", "--limit", "nope"]);
+    assert!(code == Some(2) && told.contains("no such node"), "{told}");
+}
+
+#[test]
+fn hosts_of_ssh_config_are_logged_in_to_as_ssh_does_and_the_limit_goes_first() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("config"), "Host prod-1\n HostName 10.0.0.1\nHost w2\n Port none\n")
+        .unwrap();
+    let list = ["node", "list", "--nodes", "config", "-o", "json", "--limit"];
+    let (code, out, told) = omk(home.path(), &[&list[..], &["prod-*"]].concat());
+    assert_eq!(code, Some(0), "{told}");
+    let nodes: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let me = Command::new("id").arg("-un").output().unwrap();
+    assert_eq!(nodes[0]["user"], String::from_utf8(me.stdout).unwrap().trim());
+    let (code, _, told) = omk(home.path(), &[&list[..], &["w2"]].concat());
+    assert!(code == Some(1) && told.contains("nodes[1] (w2)"), "{told}");
+}
+
+#[test]
+fn what_lacks_is_named_with_its_alternative() {
+    let home = tempfile::tempdir().unwrap();
+    let (code, _, told) = omk(home.path(), &["preheat", "gone.tar"]);
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("<--nodes <FILE>|--node <[USER@]HOST[:PORT]>>"), "{told}");
+    let (code, _, told) = omk(home.path(), &["preheat", "rollback", "--node", "u@h"]);
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("<--run <ID>|--last>"), "{told}");
+    let (code, _, told) = omk(home.path(), &["preheat", "rollback", "--node", "u@h", "--last", "--run", "x"]);
+    assert_eq!(code, Some(2), "{told}");
+    std::fs::write(home.path().join("n"), "nodes: [{name: a, host: h}]").unwrap();
+    let (code, _, told) = omk(home.path(), &["node", "list", "--nodes", "n"]);
+    assert!(code == Some(2) && told.contains("user is missing"), "{told}");
+}
+
+#[test]
+fn a_known_hosts_file_for_new_keys_need_not_be_there() {
+    let home = tempfile::tempdir().unwrap();
+    let check = ["node", "check", "--node", "u@127.0.0.1:1", "--known-hosts", "new/known"];
+    let (code, _, told) = omk(home.path(), &[&check[..], &["--host-keys", "accept-new"]].concat());
+    assert!(code == Some(5) && told.contains("cannot reach 127.0.0.1:1"), "{told}");
+    let (code, _, told) = omk(home.path(), &check);
+    assert!(code == Some(1) && told.contains("cannot read the known hosts file new/known"), "{told}");
+}
