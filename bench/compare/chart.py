@@ -70,6 +70,11 @@ def main():
           f"sum {sum(o[0] for _, _, o in rows):.1f} s over {sum(h[0] for _, h, _ in rows):.1f} s")
     print(f"peak memory, MiB: omk {max(o[1] for _, _, o in rows) / 1024:.0f}, helm {max(h[1] for _, h, _ in rows) / 1024:.0f}; "
           f"charts where omk needs more: {sum(o[1] > h[1] for _, h, o in rows)}")
+    for chart, helm, omk in rows:
+        if omk[1] > helm[1]:
+            print(f"  more memory: {os.path.relpath(chart, args.folder)} {omk[1] // 1024}/{helm[1] // 1024}")
+    tenths = [ratios[len(ratios) * tenth // 10] for tenth in range(1, 10)]
+    print("ratios by tenths: " + " ".join(f"{ratio:.2f}" for ratio in tenths))
     biggest = sorted(rows, key=lambda row: -row[1][2])[:10]
     print(f"{'ten biggest':<60} {'bytes':>10} {'helm s':>8} {'omk s':>8} {'ratio':>6} {'MiB':>9}")
     for chart, helm, omk in biggest:
