@@ -382,3 +382,29 @@ fn a_dump_tells_the_digests_that_run() {
     assert_eq!(told, ["nginx:1.27 container".to_owned(), format!("nginx:1.27@{digest} running-digest")]);
     assert_eq!(found.findings[1].origin.field.as_deref(), Some("status.containerStatuses[0].imageID"));
 }
+
+#[test]
+fn a_chart_at_hand_that_lacks_dependencies_tells_of_its_own_images() {
+    let dir = tempfile::tempdir().unwrap();
+    let chart = dir.path().join("charts/web");
+    std::fs::create_dir_all(chart.join("templates")).unwrap();
+    let about = "apiVersion: v2\nname: web\nversion: 1.0.0\ndependencies:\n- {name: db, version: 2.0.0, repository: 'https://db.example'}\n";
+    std::fs::write(chart.join("Chart.yaml"), about).unwrap();
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, image: quay.io/shop/web:1}]}\n";
+    std::fs::write(chart.join("templates/pod.yaml"), pod).unwrap();
+    let release =
+        "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: web, namespace: shop}
+spec: {chart: {spec: {chart: web, version: 1.0.0, sourceRef: {kind: HelmRepository, name: charts}}}}
+---\napiVersion: source.toolkit.fluxcd.io/v1\nkind: HelmRepository
+metadata: {name: charts, namespace: shop}\nspec: {url: 'https://charts.example.com'}\n";
+    std::fs::write(dir.path().join("release.yaml"), release).unwrap();
+    let scope = Scope {
+        source_paths: vec![("https://charts.example.com".into(), dir.path().join("charts"))],
+        ..Scope::default()
+    };
+    let inputs = Inputs { paths: vec![dir.path().join("release.yaml")], ..Inputs::default() };
+    let found = discover(&inputs, &scope).unwrap();
+    let text = show(&found);
+    assert!(text.contains("quay.io/shop/web:1") && text.contains("[incomplete-chart]"), "{text}");
+    assert!(text.contains("db") && found.is_partial(), "{text}");
+}

@@ -341,7 +341,13 @@ impl Here<'_> {
                 Err(ChartError::Fetch(error)) if matches!(*error, FetchError::Cancelled) => {
                     return Err(Halt::Cancelled);
                 }
-                Err(error) => Err(super::one_line(&error.to_string())),
+                // Without its dependencies the chart still tells of its own images, and which charts it lacks.
+                Err(error) => match &source {
+                    ChartSource::Path(path) => chart::load(path).ok(),
+                    _ => None,
+                }
+                .map(Arc::new)
+                .ok_or_else(|| super::one_line(&error.to_string())),
             };
             self.charts.insert(key.clone(), loaded);
         }
