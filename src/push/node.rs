@@ -11,13 +11,14 @@ use super::tally::{Moved, Tally};
 use super::{ImagePlan, ImageReport, NodePlan, NodeResult, PlanError, Refused};
 use crate::copy::Job;
 use crate::event::{Event, Events, ImageStep, NodeState};
-use crate::node::{Holder, NodeError, NodeSession};
+use crate::node::{Holder, NodeError, NodeSession, RemoteCommand, quote};
 use crate::oci::{Descriptor, Digest};
 use crate::runtime::{
     DEFAULT_STAGING, Detected, Hashes, NodeFacts, Runtime, RuntimeError, check_staging, detect, discard,
     parse_detect, parse_discard,
 };
 use crate::store::{Paced, StoreError};
+use crate::units;
 
 /// Rounds of send, import, prove over one connection, at least. Content that a node lost between probe and import (garbage
 /// collection) is sent in the second. There are more as long as each brings an image: those of a fast import that share a
@@ -158,9 +159,31 @@ impl Prepared {
         run: &Run,
         tally: &mut Tally,
     ) -> Result<Vec<ImageReport>, Fault> {
-        let outcome = self.rounds(push, target, run, tally).await;
+        let outcome = match self.rounds(push, target, run, tally).await {
+            Err(fault) => Err(self.explain(fault).await),
+            outcome => outcome,
+        };
         self.session.close().await;
         outcome
+    }
+
+    /// A disk that is full may be full of what omk itself left in staging.
+    async fn explain(&self, mut fault: Fault) -> Fault {
+        if !fault.reason.contains("is the disk full") {
+            return fault;
+        }
+        let staging = &self.staging;
+        let command = RemoteCommand::user(format!("du -sk {} 2>/dev/null", quote(staging)));
+        let Ok(said) = self.session.run(&command).await else { return fault };
+        let kib = said.text().split_ascii_whitespace().next().and_then(|n| n.parse::<u64>().ok());
+        if let Some(kib) = kib {
+            fault.reason += &format!(
+                "; omk's own staging folder {staging} holds {} there: `omk preheat status` names the runs that left it, `omk preheat \
+                 rollback --run RUN` removes it",
+                units::bytes(kib.saturating_mul(1024))
+            );
+        }
+        fault
     }
 
     async fn rounds(

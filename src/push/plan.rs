@@ -74,10 +74,10 @@ pub enum PlanError {
     NameTwice(String),
     /// The bundle is a delta, and the node does not have what it leaves out.
     #[error(
-        "the node lacks {} that this bundle leaves out ({}): it was built against {base}. Bring {base} to the node first, or make \
-         a whole bundle with `omk bundle merge {base} DELTA -o WHOLE`. The first of them: {first}",
+        "the node lacks {} that this bundle leaves out ({}): it was built against {base}. {}. The first of them: {first}",
         match blobs { 1 => "1 blob".to_owned(), n => format!("{n} blobs") },
-        units::bytes(*bytes)
+        units::bytes(*bytes),
+        way_out(base)
     )]
     LeftOut {
         /// What the delta was built against.
@@ -347,6 +347,22 @@ impl NodePlan {
     pub fn to_import(&self) -> impl Iterator<Item = &ImagePlan> {
         self.images.iter().filter(|i| !i.ready)
     }
+}
+
+/// Where what a delta leaves out can come from. Its base is known by name only: a list of what nodes have, or a lock, brings
+/// nothing itself.
+fn way_out(base: &str) -> String {
+    if base.ends_with(".json") {
+        return "Preheat a bundle that has them first, or build the delta again with a fresh `omk node inventory` of all these nodes, or \
+                without --since"
+            .to_owned();
+    }
+    if base.ends_with(".lock") {
+        return format!("Preheat the bundle that {base} is of first, or build again without --since");
+    }
+    format!(
+        "Bring {base} to the node first, or make a whole bundle with `omk bundle merge {base} DELTA -o WHOLE`"
+    )
 }
 
 /// Where a blob is already, if anywhere.

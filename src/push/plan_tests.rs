@@ -257,3 +257,18 @@ fn a_plan_is_json() {
     assert_eq!(json["images"][0]["send"].as_array().unwrap().len(), 3);
     assert!(json["images"][0].get("image").is_none());
 }
+
+#[test]
+fn the_way_out_of_a_delta_fits_its_base() {
+    let said = |base: &str| {
+        let first = Digest::sha256(b"x");
+        PlanError::LeftOut { base: base.into(), blobs: 1, bytes: 1000, first }.to_string()
+    };
+    assert!(said("v1.tar").contains("`omk bundle merge v1.tar DELTA -o WHOLE`"));
+    for (base, way) in
+        [("nodes.json", "a fresh `omk node inventory`"), ("bundle.lock", "the bundle that bundle.lock is of")]
+    {
+        let said = said(base);
+        assert!(said.contains(way) && said.contains("without --since") && !said.contains("merge"), "{said}");
+    }
+}

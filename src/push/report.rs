@@ -99,6 +99,8 @@ pub struct UndoReport {
     pub restored: usize,
     /// Those that the run had added and that are gone.
     pub removed: usize,
+    /// Bytes of the run's blobs that waited in staging, whole or in part, and that are gone.
+    pub staging_freed: u64,
     /// Those that are left because somebody else set them since.
     pub kept: Vec<Kept>,
     /// Those that are not as they were and should be.

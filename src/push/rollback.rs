@@ -9,7 +9,7 @@ use super::node::{Fault, Prepared};
 use super::txn::{now, run_id};
 use super::{UndoReport, UndoState};
 use crate::oci::Digest;
-use crate::runtime::NodeFacts;
+use crate::runtime::{NodeFacts, discard_parts, parse_discard};
 
 /// Which run is undone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,7 +181,11 @@ impl RunSummary {
         Self {
             interrupted: record.state == RunState::Started && !held,
             whole: record.slots.iter().all(there),
-            changed: record.changed_images(),
+            // How far an interrupted run came does not stand in its record.
+            changed: match record.state == RunState::Started && !held {
+                true => record.only(there).changed_images(),
+                false => record.changed_images(),
+            },
             run: record.run,
             state: record.state,
             bundle: record.bundle,
@@ -349,7 +353,9 @@ impl Prepared {
             return Ok(UndoReport::nothing(UndoState::Nothing));
         };
         if record.state == RunState::Undone {
-            return Ok(UndoReport::nothing(UndoState::Already));
+            // With --atomic a run is undone at once, and what is staged waits for the next one.
+            let staging_freed = self.free(&record, dry_run).await?;
+            return Ok(UndoReport { staging_freed, ..UndoReport::nothing(UndoState::Already) });
         }
         let namespace = self.reversible().and_then(|r| r.namespace()).map(str::to_owned);
         if record.namespace != namespace {
@@ -377,14 +383,41 @@ impl Prepared {
                 runtime,
             );
             left.changes = Default::default();
-            return Ok(UndoReport::of(&left));
+            let staging_freed = self.free(&record, true).await?;
+            return Ok(UndoReport { staging_freed, ..UndoReport::of(&left) });
         }
-        let report = UndoReport::of(&self.undo(target, &record, true).await?);
+        // First of all: on a full disk nothing could be written down.
+        let staging_freed = self.free(&record, false).await?;
+        let came_to = match (record.state, self.reversible()) {
+            (RunState::Started, Some(runtime)) => {
+                let slots = runtime.slots(&self.facts);
+                Some(record.only(|c| slots.get(&c.name).is_some_and(|d| d.as_ref() == Some(&c.digest))))
+            }
+            _ => None,
+        };
+        let report = UndoReport { staging_freed, ..UndoReport::of(&self.undo(target, &record, true).await?) };
         if report.state == UndoState::Undone {
+            // What an interrupted run did not come to is nothing that it changed.
+            record = came_to.unwrap_or(record);
             (record.state, record.ended) = (RunState::Undone, Some(now()));
             self.write(&record, &[]).await?;
         }
         Ok(report)
+    }
+
+    /// Takes out of staging what the run left there of its blobs; gives the bytes. The lock of the folder is held, so no run that
+    /// is at work uses them.
+    async fn free(&self, record: &RunRecord, dry_run: bool) -> Result<u64, Fault> {
+        let facts = &self.facts;
+        let there = |d: &&Digest| facts.staged.contains_key(*d) || facts.partials.contains_key(d.hex());
+        let left: Vec<&Digest> = record.blobs.iter().filter(there).collect();
+        let bytes = |d: &&Digest| {
+            facts.staged.get(*d).copied().unwrap_or(0) + facts.partials.get(d.hex()).copied().unwrap_or(0)
+        };
+        if !left.is_empty() && !dry_run {
+            parse_discard(&self.session.run(&discard_parts(&self.staging, left.iter().copied())).await?)?;
+        }
+        Ok(left.iter().map(bytes).sum())
     }
 }
 

@@ -164,6 +164,7 @@ impl Prepared {
             namespace: self.reversible().and_then(|r| r.namespace()).map(str::to_owned),
             slots: Vec::new(),
             derived: Vec::new(),
+            blobs: Vec::new(),
             pruned: Vec::new(),
             earlier: Vec::new(),
             error: None,
@@ -208,7 +209,7 @@ impl Prepared {
         record: &RunRecord,
         spare_used: bool,
     ) -> Result<journal::Undo, Fault> {
-        let mut pass = 0;
+        let (mut pass, mut done) = (0, (0, 0));
         loop {
             let marks = if spare_used { self.marks().await? } else { Marks::default() };
             let Some(runtime) = self.reversible() else { return Ok(journal::Undo::default()) };
@@ -219,7 +220,10 @@ impl Prepared {
                 &journal::used(&marks, &slots, std::slice::from_ref(record)),
                 runtime,
             );
+            // Later passes find little left to do; what the first one had to do is what was done.
+            done = (done.0.max(undo.restored), done.1.max(undo.removed));
             if undo.changes.is_empty() || pass == PASSES {
+                (undo.restored, undo.removed) = done;
                 return Ok(undo);
             }
             undo.changes.just_now = pass == 0;
@@ -371,6 +375,7 @@ impl UndoReport {
             state: if whole { UndoState::Undone } else { UndoState::Partly },
             restored: left.restored,
             removed: left.removed,
+            staging_freed: 0,
             kept: left.kept.clone(),
             stuck: left.stuck.clone(),
             error: None,

@@ -76,7 +76,17 @@ pub fn discard<'a>(staging: &str, blobs: impl IntoIterator<Item = &'a Digest>) -
     RemoteCommand { stdin: stdin.into_bytes(), ..RemoteCommand::user(script) }
 }
 
-/// Reads the answer to [`discard`].
+/// Takes blobs out of staging, complete ones and all parts of them.
+pub fn discard_parts<'a>(staging: &str, blobs: impl IntoIterator<Item = &'a Digest>) -> RemoteCommand {
+    let script = format!(
+        "cd {} || exit 1\n\
+         while IFS= read -r f; do h=${{f##*/}}; rm -f -- \"$f\" \"partial/$h\" \"partial/$h\".* || exit 1; done",
+        quote(staging)
+    );
+    RemoteCommand { script, ..discard(staging, blobs) }
+}
+
+/// Reads the answer to [`discard`] and [`discard_parts`].
 ///
 /// # Errors
 /// When a file could not be removed.
@@ -110,5 +120,7 @@ mod tests {
         let command = discard("/tmp/a b", [&d]);
         assert!(command.script.starts_with("cd '/tmp/a b' || exit 1\n"));
         assert_eq!(command.stdin, format!("blobs/sha256/{}\n", d.hex()).into_bytes());
+        let parts = discard_parts("/tmp/a b", [&d]);
+        assert!(parts.script.starts_with("cd '/tmp/a b' || exit 1\nwhile ") && parts.stdin == command.stdin);
     }
 }

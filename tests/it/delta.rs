@@ -179,6 +179,7 @@ async fn a_delta_is_verified_with_its_base_and_a_damaged_base_is_told_as_such() 
     assert!(told(&damaged).contains("hint: the base of a delta must be whole"), "{}", told(&damaged));
     let both = world.omk(&["verify", "delta.tar", "1.0.tar"]).await;
     assert_eq!(both.status.code(), Some(6), "{}", told(&both));
+    assert!(told(&both).contains("hint: copy the bundle again"), "{}", told(&both));
 
     // What cannot be opened hides nothing of what is given with it.
     let with_typo = world.omk(&["verify", "1.0.tar", "typo.tar"]).await;

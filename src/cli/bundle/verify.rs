@@ -111,5 +111,7 @@ fn tell(verified: &Verified, all: &[Verified]) {
     warn(&format!("error: {path} is damaged: {}", what.join(", ")));
     if !report.bad_volumes.is_empty() {
         warn("hint: `omk bundle repair` computes volumes again if there is parity");
+    } else {
+        warn("hint: copy the bundle again from where it is whole, or build it again");
     }
 }

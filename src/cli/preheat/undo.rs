@@ -29,7 +29,7 @@ Examples:
   omk preheat rollback --last --nodes nodes.yaml --limit worker-2 -o json
 
 Only what the run added or moved is touched. A name that somebody moved since is left alone and named; so is an image that a
-container uses. What is undone already is not done again, and an interrupted rollback goes on when it is run again. --last is the
+container uses. What the run left in staging is removed. What is undone already is not done again, and an interrupted rollback goes on when it is run again. --last is the
 newest run on record, undone or not; go further back with --run.
 
 Exit codes: 0 every node is as it was before the run, 4 some are not, 5 none is.")]
@@ -123,11 +123,12 @@ fn tell_rollback(report: &RollbackReport) {
                 count(n.undo.restored),
                 count(n.undo.removed),
                 count(n.undo.kept.len() + n.undo.stuck.len()),
+                output::bytes(n.undo.staging_freed),
             ]
         })
         .collect();
     say(&format!("run {}\n", report.run));
-    say(&output::table(&["NODE", "STATE", "RESTORED", "REMOVED", "LEFT"], &rows));
+    say(&output::table(&["NODE", "STATE", "RESTORED", "REMOVED", "LEFT", "STAGING"], &rows));
     for node in &report.nodes {
         for kept in node.undo.stuck.iter().chain(&node.undo.kept) {
             warn(&format!("{}: {} is left as it is: {}", node.node, kept.name, kept.reason));
@@ -234,7 +235,8 @@ fn hints(node: &NodeRuns) -> Vec<String> {
     }));
     if hints.is_empty() && node.staged > 0 {
         hints.push(format!(
-            "{name}: {} wait in staging for the same bundle to be preheated again",
+            "{name}: {} wait in staging for the same bundle to be preheated again; `omk preheat rollback --run RUN` of the run that left \
+             them there removes them",
             output::bytes(node.staged)
         ));
     }

@@ -1,5 +1,7 @@
 //! The record of one run on one node. Fields are only ever added; [`VERSION`] grows when what is there changes its meaning.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::BundleImage;
@@ -63,6 +65,9 @@ pub struct RunRecord {
     /// `sha256:<config>` names, which CRI adds for images: those of the run's images, with what they were before.
     #[serde(default)]
     pub derived: Vec<SlotChange>,
+    /// Blobs of the images that it brings: what it left of them in staging goes when it is undone.
+    #[serde(default)]
+    pub blobs: Vec<Digest>,
     /// What `--prune` removed.
     #[serde(default)]
     pub pruned: Vec<Owned>,
@@ -136,7 +141,7 @@ impl RunRecord {
         marks: &Marks,
     ) -> bool {
         let now = runtime.slots(facts);
-        let was = (self.slots.clone(), self.derived.clone());
+        let was = (self.slots.clone(), self.derived.clone(), self.blobs.len());
         let run = self.run.clone();
         let one = |list: &mut Vec<SlotChange>, slot: String, image: &RuntimeImage, backed_up: bool| {
             let digest = image.root.digest().clone();
@@ -167,7 +172,10 @@ impl RunRecord {
                 one(&mut self.derived, slot, image, false);
             }
         }
-        was.0 != self.slots || was.1 != self.derived
+        let brought = plan.to_import().flat_map(|i| &i.image.blobs).map(|b| b.digest().clone());
+        let all: BTreeSet<Digest> = std::mem::take(&mut self.blobs).into_iter().chain(brought).collect();
+        self.blobs = all.into_iter().collect();
+        was.0 != self.slots || was.1 != self.derived || was.2 != self.blobs.len()
     }
 
     /// Whether the plan moves something whose labels are to be noted.

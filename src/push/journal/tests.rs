@@ -33,6 +33,7 @@ fn record(run: &str, sequence: u64) -> RunRecord {
         namespace: Some("k8s.io".into()),
         slots: Vec::new(),
         derived: Vec::new(),
+        blobs: Vec::new(),
         pruned: Vec::new(),
         earlier: Vec::new(),
         error: None,
@@ -73,7 +74,7 @@ fn undoing_puts_back_what_was_moved_and_removes_what_was_added() {
 
     // Done, or stopped after the name was restored.
     let done = undo(&run, &slots(&[("b:1", "old"), ("other:1", "x")]), &BTreeSet::new(), &ctr());
-    assert!(done.changes.is_empty() && (done.restored, done.removed) == (1, 1));
+    assert!(done.changes.is_empty() && (done.restored, done.removed) == (0, 0), "only what is done counts");
     let half = undo(&run, &slots(&[("b:1", "old"), (&backup, "old")]), &BTreeSet::new(), &ctr());
     assert_eq!(half.changes.remove, std::slice::from_ref(&backup));
     // `ctr images tag --force` removes the name before it makes it anew.

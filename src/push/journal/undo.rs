@@ -26,9 +26,9 @@ pub struct Undo {
     pub kept: Vec<Kept>,
     /// Slots that would have to be put back and cannot be, now or ever.
     pub stuck: Vec<Kept>,
-    /// Slots that get, or have got, what they had.
+    /// Slots that get what they had.
     pub restored: usize,
-    /// Slots that are, or were, removed.
+    /// Slots that are removed.
     pub removed: usize,
 }
 
@@ -68,7 +68,8 @@ pub fn undo(
         let own = |b: &&String| runtime.backup_of(b) == Some(&record.run);
         let backup = change.backup.as_ref().filter(own).filter(|b| now.contains_key(*b));
         match (&change.before, current) {
-            (None, None) => undo.removed += 1,
+            // The run never came to it, or it is gone already.
+            (None, None) => {}
             (None, Some(_)) if ours && used.contains(&change.digest) => {
                 undo.stuck.push(keep(
                     &change.name,
@@ -80,7 +81,7 @@ pub fn undo(
                 undo.removed += 1;
                 undo.changes.remove.push(change.name.clone());
             }
-            (Some(before), Some(d)) if *d == before.digest => undo.restored += 1,
+            (Some(before), Some(d)) if *d == before.digest => {}
             // Gone: either the runtime removed it, or undoing stopped between two steps.
             (Some(before), current) if ours || current.is_none() => match backup {
                 Some(backup) => {

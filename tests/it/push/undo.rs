@@ -88,3 +88,48 @@ async fn without_a_record_nothing_is_changed() {
     assert!(why.starts_with("writing the record of this run failed"), "{why}");
     assert!(world.archives("n1").is_empty());
 }
+
+/// Rolling back an interrupted run leaves nothing of it in staging, and counts what it did and no more.
+#[tokio::test]
+async fn a_rollback_frees_staging() {
+    let world = World::new();
+    let report = world.run(&["n1"]).await;
+    let record = records(&world).join(format!("{}.json", report.run_id));
+    let text = std::fs::read_to_string(&record).unwrap();
+    // As a sender leaves a node that is killed while it sends: nothing imported, one blob whole and one in part.
+    std::fs::write(&record, text.replace(r#""state":"committed""#, r#""state":"started""#)).unwrap();
+    for archive in world.archives("n1") {
+        std::fs::remove_file(archive).unwrap();
+    }
+    let layers: Vec<&Descriptor> = world.images.iter().map(|i| &i.graph.images[0].layers[1]).collect();
+    let staging = world.staging("n1");
+    std::fs::create_dir_all(staging.join("partial")).unwrap();
+    let part = format!("partial/{}.aaaa", layers[1].digest().hex());
+    let foreign = format!("partial/{}.aaaa", "c".repeat(64));
+    let write = |name: &str, length: u64| {
+        std::fs::write(staging.join(name), vec![7; usize::try_from(length).unwrap()]).unwrap();
+    };
+    write(&layers[0].digest().layout_path(), layers[0].size());
+    for part in [&part, &foreign] {
+        write(part, 1000);
+        write(&format!("{part}.journal"), 10);
+    }
+    let asking = world.push(&["n1"], Here::default());
+    let node = asking.history().await.remove(0);
+    assert_eq!((node.runs[0].changed, node.runs[0].interrupted), (0, true), "nothing was imported");
+    let all = layers[0].size() + 1000;
+    assert_eq!(node.staged, all + 1000);
+
+    let which = Which::Run(report.run_id);
+    let would = asking.rollback(&which, true).await.unwrap().nodes.remove(0).undo;
+    assert_eq!((would.staging_freed, files(&staging).len()), (all, 5), "a dry run removes nothing");
+    let undo = asking.rollback(&which, false).await.unwrap().nodes.remove(0).undo;
+    assert_eq!((undo.state, undo.removed, undo.staging_freed), (UndoState::Undone, 0, all));
+    let left = [&foreign, &format!("{foreign}.journal")].map(|f| staging.join(f).display().to_string());
+    let mut found = files(&staging);
+    found.sort();
+    assert_eq!(found, left, "what is of another bundle stays");
+    assert_eq!(asking.history().await[0].runs[0].changed, 0);
+    let again = asking.rollback(&which, false).await.unwrap().nodes.remove(0).undo;
+    assert_eq!((again.state, again.staging_freed), (UndoState::Already, 0));
+}
