@@ -51,11 +51,15 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
 /// `20MB/s`, `20MB`, `2.5MiB/s`, `200Mbit/s`: bytes a second, as [`parse_bytes`] reads them, or bits.
 ///
 /// # Errors
-/// What is no rate, and how one is written. 0 is none.
+/// What is no rate, and how one is written. 0 is none, nor is a number without a unit.
 pub fn parse_rate(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is no rate: write for example 20MB/s or 200Mbit/s");
     let lower = text.trim().to_ascii_lowercase();
     let amount = lower.strip_suffix("/s").unwrap_or(&lower).trim_end();
+    // Who writes 50 means anything but 50 bytes a second.
+    if amount.ends_with(|c: char| c.is_ascii_digit()) {
+        return Err(format!("{text:?} has no unit: write {amount}MB/s, {amount}kB/s or {amount}Mbit/s"));
+    }
     let rate = match amount.strip_suffix("bit") {
         Some(bits) => parse_bytes(bits).map_err(|_| wrong())? / 8,
         None => parse_bytes(amount).map_err(|_| wrong())?,
@@ -158,11 +162,11 @@ mod tests {
             ("1.5 MiB/s", 1_572_864),
             ("200Mbit/s", 25_000_000),
             ("1Gbit", 125_000_000),
-            ("5000", 5000),
+            ("5000B/s", 5000),
         ] {
             assert_eq!(parse_rate(text), Ok(n), "{text}");
         }
-        for bad in ["", "0", "0MB/s", "7bit", "fast", "200mbps", "20MB/h", "-1MB/s"] {
+        for bad in ["", "0", "0MB/s", "7bit", "50", "50/s", "fast", "200mbps", "20MB/h", "-1MB/s"] {
             assert!(parse_rate(bad).is_err(), "{bad}");
         }
     }

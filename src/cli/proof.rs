@@ -1,16 +1,18 @@
 //! What is asked to be proved of nodes' images, and the reports of it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::PoisonError;
 
 use clap::Args;
 
 use super::output::{self, OutputFormat, say, warn};
+use super::preheat::undo_hint;
 use super::{CliError, Context, exit};
 use crate::bundle::Bundle;
 use crate::node::Node;
 use crate::node::inventory::Address;
-use crate::push::{CheckKind, NodeReport, PushReport, Reached, Verdict};
+use crate::push::{CheckKind, NodeReport, PushReport, Reached, ReportKind, Verdict};
 use crate::store::write_small;
 
 /// Options of every command that proves.
@@ -166,12 +168,32 @@ pub(super) fn tell_proof(report: &PushReport) {
             warn(&format!("{}: {error}", node.node));
         }
     }
+    weak(report).iter().for_each(|note| warn(note));
     let found = findings(report);
     if !found.is_empty() {
         say("");
         say(&output::table(&["NODE", "IMAGE", "WHAT", "FOUND"], &found));
     }
+    if report.kind == ReportKind::Repair {
+        undo_hint(report).iter().for_each(|hint| say(hint));
+    }
 }
+
+/// Why the table says `weak`, each reason once.
+pub(super) fn weak(report: &PushReport) -> Vec<String> {
+    let checks = report.nodes.iter().flat_map(|n| &n.images).flat_map(|i| &i.checks);
+    let weak = checks.filter(|c| c.result == Verdict::Weak);
+    let reasons: BTreeSet<(CheckKind, &str)> =
+        weak.map(|c| (c.check, c.detail.as_deref().unwrap_or("on weaker evidence"))).collect();
+    let line = |(kind, why): (CheckKind, &str)| format!("note: {} is weak: {why}", kind.word());
+    let more = reasons.len().saturating_sub(REASONS);
+    let mut notes: Vec<String> = reasons.into_iter().take(REASONS).map(line).collect();
+    notes.extend((more > 0).then(|| format!("note: and {more} more reasons; -o json has all of them")));
+    notes
+}
+
+/// Of `weak`, told below a table.
+const REASONS: usize = 6;
 
 #[cfg(test)]
 #[path = "proof_tests.rs"]

@@ -45,3 +45,42 @@ fn a_cell_says_the_worst() {
     assert_eq!(told(&[Weak, Failed, Failed]), "2 of 3 BAD");
     assert_eq!(told(&[]), "-");
 }
+
+fn report(kind: ReportKind, recorded: bool) -> PushReport {
+    let weak = [
+        (CheckKind::Cri, Verdict::Weak),
+        (CheckKind::Cri, Verdict::Weak),
+        (CheckKind::Digest, Verdict::Passed),
+    ];
+    PushReport {
+        kind,
+        omk: String::new(),
+        run_id: "r1".into(),
+        bundle: "b.tar".into(),
+        bundle_digest: None,
+        started: String::new(),
+        finished: String::new(),
+        nodes: vec![NodeReport { recorded, ..node(&weak) }],
+        before: None,
+    }
+}
+
+#[test]
+fn what_is_weak_says_why_once() {
+    assert_eq!(weak(&report(ReportKind::Verify, false)), ["note: cri is weak: why"]);
+}
+
+#[test]
+fn undoing_is_offered_where_something_is_left_to_undo() {
+    use crate::push::{UndoReport, UndoState};
+
+    let mut repair = report(ReportKind::Repair, true);
+    assert_eq!(undo_hint(&repair).unwrap(), "\nrun r1; `omk preheat rollback --run r1` undoes it");
+    assert_eq!(undo_hint(&report(ReportKind::Preheat, false)), None, "nothing was changed");
+    let (kept, stuck) = (Vec::new(), Vec::new());
+    let undone = UndoReport { state: UndoState::Undone, restored: 1, removed: 1, kept, stuck, error: None };
+    repair.nodes[0].undone = Some(undone.clone());
+    assert_eq!(undo_hint(&repair), None, "--atomic has put it back");
+    repair.nodes[0].undone = Some(UndoReport { state: UndoState::Partly, ..undone });
+    assert!(undo_hint(&repair).is_some());
+}

@@ -214,9 +214,12 @@ impl<'a> Run<'a> {
         let complaint = self.output.complaint();
         let complaint = complaint.strip_prefix("sudo: ").unwrap_or(&complaint);
         Err(NodeError::Sudo(match (gate.password, gate.prompts) {
-            (Some(_), 2..) => "the password is wrong: correct sudo_password in the inventory".to_owned(),
+            (Some(_), 2..) => "the password is wrong: correct it where it comes from, sudo_password in \
+                                  the inventory or --sudo-password-file"
+                .to_owned(),
             (None, _) if complaint.contains("password is required") => {
-                "it asks for a password: set sudo_password in the inventory, or allow this user NOPASSWD"
+                "it asks for a password: give --ask-sudo-password, --sudo-password-file or sudo_password in the \
+                 inventory, or allow this user NOPASSWD"
                     .to_owned()
             }
             _ => format!("{complaint}: allow this user to run commands as root, or log in as root"),

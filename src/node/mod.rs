@@ -117,7 +117,7 @@ impl CommandOutput {
 #[non_exhaustive]
 pub enum NodeError {
     /// No TCP connection, or it broke.
-    #[error("cannot reach {address}: {reason}")]
+    #[error("cannot reach {address}: {reason}{}", way_out(reason))]
     Connect {
         /// Host and port.
         address: String,
@@ -183,6 +183,24 @@ pub enum NodeError {
     Other(String),
 }
 
+/// What to look at, by what the system said; what comes from a proxy or jump host speaks for itself.
+fn way_out(reason: &str) -> &'static str {
+    let has = |words: &[&str]| words.iter().any(|w| reason.contains(w));
+    match () {
+        () if has(&["no answer within", "timed out"]) => {
+            " (is it switched on, the address right, port and network open to here?)"
+        }
+        () if has(&["No route to host", "unreachable"]) => {
+            " (is it switched on, and in a network that this machine reaches?)"
+        }
+        () if has(&["Connection refused"]) => " (does sshd run there, on this port?)",
+        () if has(&["failed to lookup", "not known", "Temporary failure in name", "not resolve"]) => {
+            " (correct the host, or write its IP address)"
+        }
+        () => "",
+    }
+}
+
 impl NodeError {
     /// Whether the same step may succeed over a new connection.
     pub fn may_retry(&self) -> bool {
@@ -225,6 +243,22 @@ pub trait NodeSession: Send + Sync {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_not_reached_is_told_with_what_to_look_at() {
+        for (reason, way) in [
+            ("no answer within 20 s", "switched on, the address right"),
+            ("No route to host (os error 113)", "in a network that this machine reaches"),
+            ("Connection refused (os error 111)", "does sshd run there"),
+            ("failed to lookup address information: Name or service not known", "or write its IP address"),
+            ("ssh: Could not resolve hostname x: Name or service not known", "or write its IP address"),
+        ] {
+            let error = NodeError::Connect { address: "h:22".into(), reason: reason.into() }.to_string();
+            assert!(error.contains(reason) && error.contains(way), "{error}");
+        }
+        let error = NodeError::Connect { address: "h:22".into(), reason: "odd".into() };
+        assert_eq!(error.to_string(), "cannot reach h:22: odd");
+    }
 
     #[test]
     fn quoting_keeps_data_data() {

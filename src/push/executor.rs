@@ -441,7 +441,7 @@ impl Push {
             bytes_resumed: tally.bytes_resumed(),
             duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             error,
-            recorded: tally.txn.as_ref().is_some_and(Txn::written),
+            recorded: tally.txn.as_ref().is_some_and(Txn::changed),
             undone: tally.undone.clone(),
             pruned: tally.pruned.clone(),
             spared: tally.spared.clone(),

@@ -115,11 +115,21 @@ impl Witness<'_> {
             true => Check::new(kind, Verdict::Weak, "the runtime says so; a lock lists no blobs"),
             false => Check::new(kind, Verdict::Failed, bad),
         };
-        let complete = !found.is_empty() && found.iter().all(|f| f.complete);
         let unpacked = !found.is_empty() && found.iter().all(|f| f.unpacked);
+        let complete = !found.is_empty() && found.iter().all(|f| f.complete);
+        // As with a bundle: what is unpacked runs, though its layers are not kept. Which blobs lack is not known here, and of what is
+        // unpacked only layers can go without anybody noticing.
+        let blobs = match (complete, unpacked) {
+            (false, true) => {
+                let text = "unpacked, without all of its layers in the content store, as --fast-import and \
+                            discard_unpacked_layers leave it";
+                Check::new(CheckKind::Blobs, Verdict::Weak, text)
+            }
+            _ => word(CheckKind::Blobs, complete, "the runtime says that it is incomplete"),
+        };
         let mut checks = vec![
             self.digest(&wanted.names, &wanted.digest),
-            word(CheckKind::Blobs, complete, "the runtime says that it is incomplete"),
+            blobs,
             word(CheckKind::Unpacked, unpacked, "the runtime says that it is not unpacked"),
         ];
         if let Some(evidence) = self.evidence {

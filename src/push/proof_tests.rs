@@ -159,6 +159,14 @@ fn a_lock_is_held_against_the_runtimes_own_word() {
     ");
     world.facts.names.values_mut().for_each(|n| n.complete = false);
     let checks = world.witness(None).named(&wanted);
+    assert_eq!(refuted(&checks), None, "as with the bundle: it runs");
+    assert!(
+        told(&checks).starts_with("blobs Weak: unpacked, without all of its layers"),
+        "{}",
+        told(&checks)
+    );
+    world.facts.names.values_mut().for_each(|n| n.unpacked = false);
+    let checks = world.witness(None).named(&wanted);
     assert_eq!(refuted(&checks).unwrap(), "blobs: the runtime says that it is incomplete");
     let other = Wanted { digest: Digest::sha256(b"newer"), ..wanted };
     assert!(refuted(&world.witness(None).named(&other)).unwrap().starts_with("digest: "));

@@ -30,9 +30,12 @@ pub(super) struct Txn {
 }
 
 impl Txn {
-    /// Whether the node keeps the record.
-    pub(super) fn written(&self) -> bool {
-        self.written
+    /// Whether the node keeps the record, and was changed: a run that was stopped before its first import has a record in which
+    /// nothing is left to undo.
+    pub(super) fn changed(&self) -> bool {
+        let record = &self.record;
+        let nothing = record.slots.is_empty() && record.derived.is_empty() && record.pruned.is_empty();
+        self.written && !(self.ended && nothing)
     }
 }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::bundle::{Bundle, Lock};
 use crate::cli::bundle::BundleArgs;
 use crate::cli::nodes::NodeArgs;
-use crate::cli::output::OutputFormat;
+use crate::cli::output::{OutputFormat, warn};
 use crate::cli::preheat::push_error;
 use crate::cli::proof::{ProofArgs, Way, code, tell_proof};
 use crate::cli::{Context, Outcome};
@@ -72,6 +72,14 @@ pub(super) async fn run(args: VerifyArgs, context: &Context) -> Outcome {
     };
     let way = Way { nodes: &nodes, reached: &reached };
     args.proof.tell(&mut report, bundle.as_deref(), &way, args.output, tell_proof)?;
+    // What was found of a node's images can be mended; a node that cannot be asked cannot.
+    let drifted = report.nodes.iter().any(|n| !n.ready() && !n.images.is_empty());
+    if drifted && !args.repair && args.output == OutputFormat::Table {
+        warn(match &args.lock {
+            None => "hint: the same command with --repair sends what lacks, and only that, and proves again",
+            Some(_) => "hint: a lock has nothing to mend with: verify the bundle with --repair",
+        });
+    }
     let ready = report.nodes.iter().filter(|n| n.ready()).count();
     Ok(code(context, ready, report.nodes.len() - ready))
 }

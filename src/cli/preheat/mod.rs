@@ -17,6 +17,7 @@ mod report;
 mod transfer;
 mod undo;
 
+pub(super) use report::undo_hint;
 use report::{tell_plan, tell_report};
 use transfer::TransferArgs;
 

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::cli::output::{self, say, warn};
-use crate::cli::proof::cell;
+use crate::cli::proof::{cell, weak};
 use crate::push::journal::Kept;
-use crate::push::{CheckKind, DiskNeed, NodePlan, NodeReport, NodeResult, PushPlan, PushReport, Refused};
+use crate::push::{
+    CheckKind, DiskNeed, NodePlan, NodeReport, NodeResult, PushPlan, PushReport, Refused, UndoState,
+};
 
 /// `order`: the nodes as the inventory has them; the plan keeps those that are refused apart.
 pub(super) fn tell_plan(plan: &PushPlan, order: &[String]) {
@@ -121,6 +123,7 @@ fn state(result: NodeResult) -> &'static str {
 
 pub(super) fn tell_report(report: &PushReport) {
     say(&report_table(report));
+    weak(report).iter().for_each(|note| warn(note));
     for node in &report.nodes {
         if let Some(error) = &node.error {
             warn(&format!("{}: {error}", node.node));
@@ -137,12 +140,20 @@ pub(super) fn tell_report(report: &PushReport) {
         }
         spared(&node.node, &node.spared);
     }
-    if report.nodes.iter().any(|n| n.recorded) {
-        let run = &report.run_id;
-        let pruned = report.nodes.iter().any(|n| !n.pruned.is_empty());
-        let but = if pruned { ", but brings nothing back that was pruned" } else { "" };
-        say(&format!("\nrun {run}; `omk preheat rollback --run {run}` undoes it{but}"));
+    undo_hint(report).iter().for_each(|hint| say(hint));
+}
+
+/// How what a run changed is undone; nothing where it changed nothing, or where --atomic has put everything back.
+pub(in crate::cli) fn undo_hint(report: &PushReport) -> Option<String> {
+    let back = |n: &&NodeReport| n.undone.as_ref().is_some_and(|u| u.state == UndoState::Undone);
+    let changed: Vec<&NodeReport> = report.nodes.iter().filter(|n| n.recorded && !back(n)).collect();
+    if changed.is_empty() {
+        return None;
     }
+    let run = &report.run_id;
+    let pruned = changed.iter().any(|n| !n.pruned.is_empty());
+    let but = if pruned { ", but brings nothing back that was pruned" } else { "" };
+    Some(format!("\nrun {run}; `omk preheat rollback --run {run}` undoes it{but}"))
 }
 
 fn report_table(report: &PushReport) -> String {

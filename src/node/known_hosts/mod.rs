@@ -340,7 +340,16 @@ impl KnownHosts {
             |r: &Recorded| format!("{} {} ({}:{})", r.algorithm, r.fingerprint, r.file.display(), r.line);
         let (name, scan) = (peer.shown(), self.scan(peer.host, peer.port));
         let text = match self.check_peer(peer, &key) {
-            Verdict::Known => return Ok(shown),
+            Verdict::Known => {
+                let names = peer.names();
+                let knows = |e: &&Entry| {
+                    let same = e.marker == Marker::None && e.key.key_data() == key.key_data();
+                    same && names.iter().any(|n| e.hosts.matches(n))
+                };
+                let line = self.entries.iter().find(knows).map(|e| self.recorded(e));
+                let line = line.map_or(String::new(), |r| format!(" ({}:{})", r.file.display(), r.line));
+                return Ok(format!("{shown}{line}"));
+            }
             Verdict::Unknown { .. } if trust != Trust::Recorded => {
                 let hashed = trust == Trust::AcceptNew { hashed: true };
                 return match self.learn(peer, &key, hashed) {

@@ -155,10 +155,17 @@ impl Login<'_> {
             None if !takes.is_empty() && !takes.contains(&MethodKind::PublicKey) => {
                 format!("the server takes no further key, only {}: check its sshd_config", names(&takes))
             }
+            None if self.jump => "of a jump host, only IdentityFile in ssh_config and the agent's keys count, as with ssh: neither \
+                                  identity in the inventory nor --identity; name its key and User in a Host block for it, or \
+                                  ssh-add the key to an agent"
+                .to_owned(),
             None if offered == 0 => "no key could be offered: name a private key file as identity in the inventory, or \
                                      ssh-add one to an agent"
                 .to_owned(),
-            None => format!("put the public key into ~{}/.ssh/authorized_keys on the node", self.user),
+            None => format!(
+                "put the public key into ~{}/.ssh/authorized_keys on the node, or correct user or identity",
+                self.user
+            ),
         });
         NodeError::Auth {
             address: self.address.to_owned(),

@@ -60,7 +60,7 @@ pub(super) fn dial<'a>(
         let known_hosts = options.known_hosts_of(target.route)?;
         let (mut through, mut before) = (Vec::new(), String::new());
         if let Via::Jump(hop) = &target.route.via {
-            let link = dial(Target::hop(hop), options).await?;
+            let link = dial(Target::hop(hop), options).await.map_err(|e| on_the_way(e, &place))?;
             before = format!("through {} ({}); ", address(&hop.host, hop.port), link.how);
             through = link.through;
             through.push(link.handle);
@@ -164,6 +164,25 @@ async fn tcp(target: &Target<'_>) -> std::io::Result<TcpStream> {
     }
     TcpStream::connect(found.as_slice()).await
 }
+
+/// Says of a host that it is one on the way, and to whom: a message about an address that the inventory does not have is a riddle.
+fn on_the_way(error: NodeError, place: &str) -> NodeError {
+    // The host before this one has said it.
+    let marked = |address: &str| address.starts_with(JUMP);
+    let mark = |address: String| match marked(&address) {
+        true => address,
+        false => format!("{JUMP} {address} (before {place})"),
+    };
+    match error {
+        NodeError::Auth { address, user, tried, hint } => {
+            NodeError::Auth { address: mark(address), user, tried, hint }
+        }
+        NodeError::Connect { address, reason } => NodeError::Connect { address: mark(address), reason },
+        other => other,
+    }
+}
+
+const JUMP: &str = "the jump host";
 
 /// The host on the way would not go on.
 fn forward(error: &russh::Error, place: &str) -> NodeError {

@@ -88,7 +88,7 @@ mod tests {
         let refused = of("ssh: connect to host 10.0.0.1 port 22: Connection refused\r\n");
         assert_eq!(
             refused.to_string(),
-            "cannot reach 10.0.0.1:22: connect to host 10.0.0.1 port 22: Connection refused"
+            "cannot reach 10.0.0.1:22: connect to host 10.0.0.1 port 22: Connection refused (does sshd run there, on this port?)"
         );
         for dropped in [
             "kex_exchange_identification: read: Connection reset by peer\nConnection reset by 10.0.0.1 port 22\n",

@@ -306,7 +306,9 @@ async fn doors(bed: &Bed) {
     let error = connect(&node, &bed.options()).await.unwrap_err();
     let text = error.to_string();
     assert!(
-        matches!(error, NodeError::Auth { .. }) && text.contains("stranger (ssh-ed25519 SHA256:"),
+        matches!(error, NodeError::Auth { .. })
+            && text.contains("stranger (ssh-ed25519 SHA256:")
+            && text.contains("or correct user or identity"),
         "{text}"
     );
 

@@ -82,6 +82,19 @@ async fn nodes_behind_other_hosts_are_reached_and_each_host_is_checked() {
     *port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let error = connect(&gone, &shared).await.unwrap_err();
     assert!(error.to_string().contains("jump host before it does not reach it"), "{error}");
+
+    // A host on the way that lets nobody in says which one it is, and what counts there.
+    let mut target = through(&node, &[&one]);
+    let Via::Jump(hop) = &mut target.route.via else { panic!() };
+    write_key(node.folder.path(), "stranger");
+    hop.route.identities = vec![node.folder.path().join("stranger")];
+    let error = connect(&target, &shared).await.unwrap_err().to_string();
+    let (jump, place) = (one.addr, target.address.to_string());
+    assert!(
+        error.contains(&format!("the jump host {jump} (before {place}) refused the user root")),
+        "{error}"
+    );
+    assert!(error.contains("IdentityFile") && error.contains("nor --identity"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
