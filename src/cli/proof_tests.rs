@@ -78,7 +78,15 @@ fn undoing_is_offered_where_something_is_left_to_undo() {
     assert_eq!(undo_hint(&repair).unwrap(), "\nrun r1; `omk preheat rollback --run r1` undoes it");
     assert_eq!(undo_hint(&report(ReportKind::Preheat, false)), None, "nothing was changed");
     let (kept, stuck) = (Vec::new(), Vec::new());
-    let undone = UndoReport { state: UndoState::Undone, restored: 1, removed: 1, kept, stuck, error: None };
+    let undone = UndoReport {
+        state: UndoState::Undone,
+        restored: 1,
+        removed: 1,
+        kept,
+        stuck,
+        staging_freed: 0,
+        error: None,
+    };
     repair.nodes[0].undone = Some(undone.clone());
     assert_eq!(undo_hint(&repair), None, "--atomic has put it back");
     repair.nodes[0].undone = Some(UndoReport { state: UndoState::Partly, ..undone });
