@@ -124,7 +124,7 @@ template("toYaml of deep lines", loop('{{ $x = dict "a" $x }}', 'dict "a" (repea
 template("toYaml of a long text", '{{ $x := repeat 4000000 "x\\n" }}{{ range until 1000 }}{{ $y := toYaml $x }}{{ end }}')
 template("sha256sum of a long text", '{{ $x := repeat 4000000 "x" }}{{ range until 100000 }}{{ $y := sha256sum $x }}{{ end }}')
 template("fromYaml of a bomb", "{{ (fromYaml .Values.b).Error }}", ends=False, **{"values.yaml": "b: |\n  " + bomb().replace("\n", "\n  ") + "\n"})
-template("fromYaml of many maps", '{{ range until 20 }}{{ (fromYamlArray (repeat 800000 "- {a: 1}\\n")) | len }}{{ end }}', ends=False)
+template("fromYaml of many maps", '{{ range until 20 }}{{ (fromYamlArray (repeat 800000 "- {a: 1}\\n")) | len }}{{ end }}')
 template("fromYaml in a loop", '{{ $d := dict }}{{ range $i := until 1000 }}{{ $_ := set $d (toString $i) (fromYamlArray (repeat 10000 "- {a: 1}\\n")) }}{{ end }}')
 template("fromJson of many lists", '{{ (fromJsonArray (print "[[]" (repeat 2600000 ",[]") "]")) | len }}', ends=False)
 template("fromJson of deep lists", '{{ fromJsonArray (repeat 4000000 "[") | toJson }}', ends=False)
