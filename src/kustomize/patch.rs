@@ -71,7 +71,8 @@ impl Patch {
         } else {
             load::objects(text, origin)?
         });
-        if matches!(&patch.work, Work::Merge(all) if all.is_empty()) {
+        // kustomize passes over files that hold nothing.
+        if entry.path.is_none() && matches!(&patch.work, Work::Merge(all) if all.is_empty()) {
             return Err(fail("a patch is empty: it is neither an object nor a list of operations".into()));
         }
         Ok(patch)

@@ -153,3 +153,24 @@ fn kubectl_says_the_same_where_it_is_installed() {
     let theirs: BTreeSet<String> = theirs.images().iter().map(ToString::to_string).collect();
     assert_eq!(found("overlay").0, theirs);
 }
+
+/// As `kubectl kustomize` does, with a target and without.
+#[test]
+fn files_of_patches_that_hold_nothing_are_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write(
+        "pod.yaml",
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: a, image: 'quay.io/a/b:1'}]}\n",
+    );
+    write("empty.yaml", "");
+    write("notes.yaml", "# nothing yet\n");
+    write(
+        "kustomization.yaml",
+        "resources: [pod.yaml]\npatches: [{path: empty.yaml}, {path: notes.yaml, target: {kind: Pod}}]\n",
+    );
+    let inputs = Inputs { paths: vec![dir.path().into()], ..Inputs::default() };
+    let found = discover(&inputs, &Scope::default()).unwrap();
+    assert!(!found.is_partial(), "{:?}", found.problems);
+    assert_eq!(found.images().len(), 1);
+}
