@@ -88,6 +88,7 @@ must("bundle", "build", *flags[:-2], "--cache=off", "-o", at("base.tar"))
 must("bundle", "build", *flags, "--cache=off", "--since", at("base.tar"), "-o", at("delta.tar"))
 must("bundle", "split", at("base.tar"), "--split", "16MiB", "--parity", "20%", "-o", at("volumes"))
 victim = sorted(n for n in os.listdir(at("volumes")) if n.endswith(".omkv"))[0]
+size = os.path.getsize(at("volumes/" + victim))
 took = {}
 
 
@@ -95,8 +96,9 @@ def prepare(way):
     if way == "repair":
         # The sum of what is repaired is in SHA256SUMS.
         with open(at("volumes/" + victim), "r+b") as f:
-            f.seek(5_000_000)
-            f.write(os.urandom(3_000_000))
+            # Within the volume, however small the images are: its length stays.
+            f.seek(size // 2)
+            f.write(os.urandom(min(3_000_000, size // 4)))
     elif "pull" in way and dice.random() < 0.4:
         must("cache", "clear", "--all")
     elif dice.random() < 0.4:
@@ -127,7 +129,6 @@ def check(way):
     return wrong
 
 
-size = os.path.getsize(at("volumes/" + victim))
 clean = ended = 0
 for round_ in range(args.rounds):
     way = list(ways)[round_ % len(ways)]
