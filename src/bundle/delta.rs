@@ -52,6 +52,55 @@ impl Delta {
     }
 }
 
+/// What a delta was built against, as its name tells: [`Base::read`] goes by the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BaseKind {
+    /// A bundle, which has what the delta leaves out.
+    Bundle,
+    /// A lock: a list of images, which brings no blob itself.
+    Lock,
+    /// What `omk node inventory` wrote: a list of what nodes have.
+    Nodes,
+}
+
+impl BaseKind {
+    pub(crate) fn of(base: &str) -> Self {
+        match base {
+            lock if lock.ends_with(".lock") => Self::Lock,
+            nodes if nodes.ends_with(".json") => Self::Nodes,
+            _ => Self::Bundle,
+        }
+    }
+
+    /// What to give beside a delta, so that nothing is lacking: the end of a sentence that names the base.
+    pub(crate) fn give(base: &str) -> &'static str {
+        match Self::of(base) {
+            Self::Bundle => "give that too",
+            Self::Lock => "give the bundle that was built from it too, or build again without --since",
+            Self::Nodes => {
+                "give the bundles that those nodes were preheated with too, or build again without --since"
+            }
+        }
+    }
+
+    /// Where there is a whole bundle of what `delta` is one of, for who needs all of it: the end of a sentence.
+    pub(crate) fn whole(base: &str, delta: &str) -> String {
+        let rebuild = format!(
+            "or build it again without --since; {base} only lists what is there, so it cannot be merged"
+        );
+        match Self::of(base) {
+            Self::Bundle => {
+                format!("`omk bundle merge {base} {delta} -o WHOLE` makes a whole bundle of both")
+            }
+            Self::Lock => format!("merge {delta} with the bundle that was built from {base}, {rebuild}"),
+            Self::Nodes => format!(
+                "merge {delta} with the bundles that those nodes were preheated with, {rebuild}. `omk preheat {delta}` brings it to those \
+                 nodes as it is"
+            ),
+        }
+    }
+}
+
 /// Digests in a message: a line each, as many as anybody reads there.
 pub(super) fn listed<'a>(digests: impl ExactSizeIterator<Item = &'a Digest>) -> String {
     const SHOWN: usize = 20;
@@ -128,12 +177,10 @@ impl Base {
         events: &Events,
         cancel: &CancellationToken,
     ) -> Result<Self, BaseError> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if path.is_file() && name.ends_with(".lock") {
-            return Self::of_lock(path, upstream, events, cancel).await;
-        }
-        if path.is_file() && name.ends_with(".json") {
-            return Self::of_nodes(path);
+        match BaseKind::of(&label(path)) {
+            BaseKind::Lock if path.is_file() => return Self::of_lock(path, upstream, events, cancel).await,
+            BaseKind::Nodes if path.is_file() => return Self::of_nodes(path),
+            _ => {}
         }
         let bundle = Bundle::open(path).await.map_err(|e| BaseError::Bundle(Box::new(e)))?;
         Ok(Self::of_bundle(&bundle))
@@ -206,6 +253,22 @@ fn label(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_bundle_can_be_merged_with() {
+        insta::assert_snapshot!(BaseKind::whole("v1.tar", "d.tar"), @"`omk bundle merge v1.tar d.tar -o WHOLE` makes a whole bundle of both");
+        insta::assert_snapshot!(BaseKind::whole("bundle.lock", "d.tar"), @"merge d.tar with the bundle that was built from bundle.lock, or build it again without --since; bundle.lock only lists what is there, so it cannot be merged");
+        insta::assert_snapshot!(BaseKind::whole("nodes.json", "d.tar"), @"merge d.tar with the bundles that those nodes were preheated with, or build it again without --since; nodes.json only lists what is there, so it cannot be merged. `omk preheat d.tar` brings it to those nodes as it is");
+        for (base, kind) in [
+            ("v1.tar", BaseKind::Bundle),
+            ("lock", BaseKind::Bundle),
+            ("a.lock", BaseKind::Lock),
+            ("a.json", BaseKind::Nodes),
+        ] {
+            assert_eq!(BaseKind::of(base), kind, "{base}");
+            assert_eq!(BaseKind::give(base) == "give that too", kind == BaseKind::Bundle, "{base}");
+        }
+    }
 
     #[test]
     fn what_all_nodes_have_is_the_base() {

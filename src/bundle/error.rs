@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use super::artifact::ArtifactError;
-use super::delta::listed;
+use super::delta::{BaseKind, listed};
 use super::spool::Compression;
 use super::volume::VolumeError;
 use crate::graph::GraphError;
@@ -67,9 +67,8 @@ pub enum BundleError {
     },
     /// It is a delta, and all of it is needed.
     #[error(
-        "{} is a delta and its base {base} is not here; `omk bundle merge {base} {} -o WHOLE` makes a whole bundle of both. \
-         It leaves out {} that {base} has ({}):{}",
-        path.display(), path.display(), count(absent.len()), crate::units::bytes(*bytes), listed(absent.iter())
+        "{} is a delta, and its base {base} is not in it: {}. It leaves out {} that {base} has ({}):{}",
+        path.display(), BaseKind::whole(base, &path.display().to_string()), count(absent.len()), crate::units::bytes(*bytes), listed(absent.iter())
     )]
     Delta {
         /// The file or folder.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::artifact::{Content, PackedArtifact};
 use super::build::{BuildError, BuildReport, BuildRequest, Form, Upstream, build};
-use super::delta::listed;
+use super::delta::{BaseKind, listed};
 use super::referrers::{Referred, about};
 use super::{Bundle, BundleImage};
 use crate::event::Events;
@@ -25,8 +25,8 @@ use crate::store::{BlobSource, ByteStream, StoreError};
 pub enum MergeError {
     /// None of them has it.
     #[error(
-        "{} of {total} blobs ({}) are in none of the bundles; {} was built against {base}: give that too. It lacks{}",
-        missing.len(), crate::units::bytes(*bytes), delta.display(), listed(missing.iter())
+        "{} of {total} blobs ({}) are in none of the bundles; {} was built against {base}: {}. It lacks{}",
+        missing.len(), crate::units::bytes(*bytes), delta.display(), BaseKind::give(base), listed(missing.iter())
     )]
     Missing {
         /// The delta that lacks them.

@@ -39,6 +39,7 @@ pub use build::{BuildError, BuildReport, BuildRequest, BuiltImage, Form, LeftOut
 pub use check::{BadBlob, Verified, VerifyReport, verify, verify_opened, verify_together};
 pub use compare::{Compared, State, compare};
 pub use definition::{Definition, DefinitionError};
+pub(crate) use delta::BaseKind;
 pub use delta::{Base, BaseError, Delta};
 pub use diff::{BundleDiff, Change, DiffBlob, diff};
 pub use error::BundleError;

@@ -116,6 +116,7 @@ async fn run_discover(args: DiscoverArgs, context: Context) -> Outcome {
         .iter()
         .map(|p| p.parse().map_err(|e| CliError::usage(format!("--platform: {e}"))))
         .collect::<Result<Vec<Platform>, _>>()?;
+    args.lock.as_deref().map_or(Ok(()), |file| output::destination("--lock", file))?;
     let options = args.registry.options()?;
     let mut found = args.sources.discover(&context, options.clone()).await?;
     let mut code = code(&found);

@@ -281,6 +281,7 @@ struct NodeBlobs {
 }
 
 async fn inventory(args: &InventoryArgs, context: &Context) -> Outcome {
+    output::destination("--output", &args.output)?;
     let (mut nodes, mut failed) = (Vec::new(), Vec::new());
     for (name, _, facts) in ask(&args.nodes, context).await? {
         match facts {

@@ -1,12 +1,14 @@
 //! Standard output is for data, standard error for everything else.
 
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use clap::ValueEnum;
 use serde::Serialize;
 
 use super::{CliError, progress};
+use crate::store::{StoreError, can_write_small, parent};
 
 /// How data is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -49,6 +51,35 @@ pub(super) fn written() -> io::Result<()> {
         Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Whether a file that a command writes at its end can be written, asked before the command does anything: a run of an hour
+/// must not end with a report that is lost. `option` is what named the file.
+///
+/// # Errors
+/// What is in the way.
+pub(super) fn destination(option: &str, path: &Path) -> Result<(), CliError> {
+    use io::ErrorKind;
+    let Err(error) = can_write_small(path) else { return Ok(()) };
+    let (folder, other) = (parent(path).display(), "name another file");
+    let StoreError::Io { source, .. } = &error else { return Err(error.into()) };
+    let (why, hint) = match source.kind() {
+        ErrorKind::NotFound => {
+            (format!("there is no folder {folder}"), format!("make the folder, or {other}"))
+        }
+        ErrorKind::IsADirectory => ("it is a folder".to_owned(), "name a file in it".to_owned()),
+        ErrorKind::NotADirectory => (format!("{folder} is no folder"), other.to_owned()),
+        ErrorKind::AlreadyExists => ("it is a device or a pipe, and no file".to_owned(), other.to_owned()),
+        ErrorKind::PermissionDenied => {
+            (format!("you may not write in the folder {folder}"), format!("{other}, in a folder of your own"))
+        }
+        ErrorKind::ReadOnlyFilesystem => {
+            (format!("the file system of {folder} is read-only"), other.to_owned())
+        }
+        _ => (source.to_string(), other.to_owned()),
+    };
+    let message = format!("cannot write {} ({option}): {why}; nothing was done", path.display());
+    Err(CliError::failed(message).with_hint(hint))
 }
 
 /// A line for people on standard error.

@@ -32,6 +32,14 @@ pub struct ProofArgs {
 }
 
 impl ProofArgs {
+    /// Before the first node is contacted.
+    ///
+    /// # Errors
+    /// When the page could not be written at the end.
+    pub(super) fn check(&self) -> Result<(), CliError> {
+        self.report.as_deref().map_or(Ok(()), |file| output::destination("--report", file))
+    }
+
     /// Completes the report with what only the command line knows, and writes and prints it.
     ///
     /// # Errors
@@ -57,8 +65,11 @@ impl ProofArgs {
         }
         let Some(file) = &self.report else { return Ok(()) };
         let page = report.html().map_err(|e| CliError::failed(format!("cannot write the report: {e:#}")))?;
-        write_small(file, page.as_bytes())?;
-        Ok(())
+        write_small(file, page.as_bytes()).map_err(|e| {
+            CliError::failed(e.to_string()).with_hint(
+                "only the page is lacking, what is printed above stands; `omk node verify --report FILE` writes one of how the nodes are",
+            )
+        })
     }
 }
 

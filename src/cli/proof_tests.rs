@@ -85,6 +85,7 @@ fn undoing_is_offered_where_something_is_left_to_undo() {
         kept,
         stuck,
         staging_freed: 0,
+        staging_left: None,
         error: None,
     };
     repair.nodes[0].undone = Some(undone.clone());

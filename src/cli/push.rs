@@ -9,7 +9,7 @@ use clap::Args;
 use super::output::{self, OutputFormat, say, warn};
 use super::registry::{RegistryArgs, platforms};
 use super::{CliError, Context, Outcome, exit};
-use crate::bundle::Bundle;
+use crate::bundle::{BaseKind, Bundle};
 use crate::event::Event;
 use crate::oci::{Digest, ImageRef};
 use crate::registry::{
@@ -134,10 +134,18 @@ fn failed(error: PushError, base: Option<&str>) -> CliError {
         PushError::Cancelled | PushError::Store(StoreError::Cancelled) => CliError::cancelled(),
         PushError::Base { .. } => {
             let base = base.unwrap_or("BASE");
-            CliError::failed(error.to_string()).with_hint(format!(
-                "it was built against {base}: `omk bundle push {base} TARGET` first, or push the whole that `omk bundle merge \
-                 {base} DELTA -o WHOLE` makes"
-            ))
+            let way = match BaseKind::of(base) {
+                BaseKind::Bundle => format!(
+                    "`omk bundle push {base} TARGET` first, or push the whole that `omk bundle merge {base} DELTA -o WHOLE` makes"
+                ),
+                BaseKind::Lock => format!(
+                    "push the bundle that was built from {base} first, or build this one again without --since and push that"
+                ),
+                BaseKind::Nodes => "a list of what nodes have, which no registry can be told by: build it again without --since and push \
+                                    that, or bring it to those nodes with `omk preheat`"
+                    .to_owned(),
+            };
+            CliError::failed(error.to_string()).with_hint(format!("it was built against {base}: {way}"))
         }
         PushError::Conflict { .. } => CliError::failed(error.to_string()),
         PushError::Store(StoreError::DigestMismatch { .. } | StoreError::SizeMismatch { .. }) => {

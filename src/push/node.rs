@@ -14,8 +14,8 @@ use crate::event::{Event, Events, ImageStep, NodeState};
 use crate::node::{Holder, NodeError, NodeSession, RemoteCommand, quote};
 use crate::oci::{Descriptor, Digest};
 use crate::runtime::{
-    DEFAULT_STAGING, Detected, Hashes, NodeFacts, Runtime, RuntimeError, check_staging, detect, discard,
-    parse_detect, parse_discard,
+    DEFAULT_STAGING, Detected, Hashes, NodeFacts, Packed, Runtime, RuntimeError, check_staging, detect,
+    discard, parse_detect, parse_discard,
 };
 use crate::store::{Paced, StoreError};
 use crate::units;
@@ -24,6 +24,11 @@ use crate::units;
 /// collection) is sent in the second. There are more as long as each brings an image: those of a fast import that share a
 /// layer on different parents get it one after the other.
 const ROUNDS: u32 = 2;
+
+/// What to do about a run that did not come to its end.
+const GO_ON: &str = "run the same command again to go on";
+/// What is left of one that was given up.
+const KEPT: &str = "what has arrived stays on the node";
 
 /// Why an attempt ended.
 #[derive(Debug)]
@@ -37,6 +42,8 @@ pub(super) struct Fault {
     pub(super) restarting: bool,
     /// The runtime that keeps no records of runs, where that is why.
     pub(super) unrecorded: Option<String>,
+    /// What would have to be done, where its figures are why it is not.
+    pub(super) plan: Option<Box<NodePlan>>,
 }
 
 impl Fault {
@@ -47,7 +54,16 @@ impl Fault {
             passing: false,
             restarting: false,
             unrecorded: None,
+            plan: None,
         }
+    }
+
+    /// The same without what to do: who asks later where a node stands is told that beside it, with the bundle and the run.
+    pub(super) fn cause(reason: &str) -> &str {
+        [GO_ON, KEPT].iter().fold(reason, |rest, advice| match rest.strip_suffix(advice) {
+            Some(cause) => cause.trim_end_matches([' ', ',', ';']),
+            None => rest,
+        })
     }
 
     /// Nothing more is tried in this run.
@@ -55,12 +71,12 @@ impl Fault {
         if !self.passing {
             return self;
         }
-        let again = "what has arrived stays on the node, run the same command again to go on";
-        Self { reason: format!("{}; given up after {tries} attempts, {again}", self.reason), ..self }
+        Self { reason: format!("{}; given up after {tries} attempts, {KEPT}, {GO_ON}", self.reason), ..self }
     }
 
+    /// How to go on is told once, when the run is asked to stop, and not again for each node.
     pub(super) fn cancelled() -> Self {
-        Self::lasting("stopped; run the same command again to go on")
+        Self::lasting("stopped")
     }
 
     /// Stopped because what was to be sent, here or to another node, is not what it should be.
@@ -71,7 +87,7 @@ impl Fault {
     /// As a dry run tells it.
     pub(super) fn refuse(self, node: &str) -> Refused {
         let state = if self.refused { NodeResult::Refused } else { NodeResult::Failed };
-        Refused { node: node.to_owned(), state, reason: self.reason }
+        Refused { node: node.to_owned(), state, reason: self.reason, plan: self.plan }
     }
 
     /// The connector tries again itself where that helps, so its word is final for a node that was never reached;
@@ -138,8 +154,12 @@ impl Prepared {
         check_staging(&staging)?;
         let facts = probe(session.as_ref(), runtime.as_ref(), &staging, target).await?;
         let images = target.images(&push.images);
-        let plan = NodePlan::compute(&target.name, &images, runtime.as_ref(), &facts, &push.options)?;
-        let plan = plan.possible_with(push.left_out.as_deref())?;
+        let (options, packed) = (&push.options, Packed::new());
+        let plan = NodePlan::compute_with(&target.name, &images, runtime.as_ref(), &facts, options, &packed)?;
+        let possible = plan.fits(&facts, options).and_then(|()| plan.possible_with(push.left_out.as_deref()));
+        if let Err(error) = possible {
+            return Err(Fault { plan: Some(Box::new(plan)), ..error.into() });
+        }
         let mut prepared = Self { session, plan, runtime, staging, facts, hashes: Hashes::new() };
         prepared.plan_reversal(push).await?;
         Ok(prepared)
@@ -268,8 +288,9 @@ impl Prepared {
         let (runtime, facts) = (self.runtime.as_ref(), &self.facts);
         let images = target.images(&push.images);
         let (options, packed) = (&push.options, run.packed());
-        let plan = NodePlan::compute_with(&target.name, &images, runtime, facts, options, &packed)?;
-        let mut plan = plan.possible_with(push.left_out.as_deref())?;
+        let mut plan = NodePlan::compute_with(&target.name, &images, runtime, facts, options, &packed)?;
+        plan.fits(facts, options)?;
+        plan.possible_with(push.left_out.as_deref())?;
         (plan.prune, plan.spared) =
             (std::mem::take(&mut self.plan.prune), std::mem::take(&mut self.plan.spared));
         self.plan = plan;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::journal::{Kept, Owned};
-use crate::bundle::{BundleImage, Delta};
+use crate::bundle::{BaseKind, BundleImage, Delta};
 use crate::graph::PlatformImage;
 use crate::oci::media::Kind;
 use crate::oci::{Descriptor, Digest, Platform};
@@ -147,7 +147,7 @@ pub struct PushPlan {
 }
 
 /// A node on which nothing is done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Refused {
     /// The node.
     pub node: String,
@@ -155,6 +155,9 @@ pub struct Refused {
     pub state: super::NodeResult,
     /// Why.
     pub reason: String,
+    /// What would have to be done there, where the figures are the reason: it does not fit, or a delta lacks something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Box<NodePlan>>,
 }
 
 /// What would be done on one node. Sizes are bytes.
@@ -232,13 +235,27 @@ impl NodePlan {
         facts: &NodeFacts,
         options: &PushOptions,
     ) -> Result<Self, PlanError> {
-        Self::compute_with(node, images, runtime, facts, options, &Packed::new())
+        let plan = Self::compute_with(node, images, runtime, facts, options, &Packed::new())?;
+        plan.fits(facts, options)?;
+        Ok(plan)
     }
 
-    /// As [`NodePlan::compute`], when these layers are packed for a fast import.
+    /// Refuses a plan for which a disk of the node is too small, or whose kubelet would remove images then.
     ///
     /// # Errors
-    /// As there.
+    /// [`PlanError::Disk`], [`PlanError::ImageGc`].
+    pub(super) fn fits(&self, facts: &NodeFacts, options: &PushOptions) -> Result<(), PlanError> {
+        if options.ignore_disk {
+            return Ok(());
+        }
+        disk::check(&self.disk, facts.kubelet.as_ref())
+    }
+
+    /// As [`NodePlan::compute`], when these layers are packed for a fast import, and without asking whether it [fits](Self::fits):
+    /// the figures of a plan that does not are the reason why it is refused.
+    ///
+    /// # Errors
+    /// As there, but for the disks.
     pub(super) fn compute_with(
         node: &str,
         images: &[BundleImage],
@@ -313,9 +330,6 @@ impl NodePlan {
         plan.bytes_resumed = staged + plan.to_send().map(part).sum::<u64>();
         plan.skipped = skipped.into_values().collect();
         plan.disk = disk::needs(&plan, runtime, facts);
-        if !options.ignore_disk {
-            disk::check(&plan.disk, facts.kubelet.as_ref())?;
-        }
         Ok(plan)
     }
 
@@ -323,12 +337,12 @@ impl NodePlan {
     ///
     /// # Errors
     /// [`PlanError::LeftOut`].
-    pub fn possible_with(self, delta: Option<&Delta>) -> Result<Self, PlanError> {
-        let Some(delta) = delta else { return Ok(self) };
+    pub fn possible_with(&self, delta: Option<&Delta>) -> Result<(), PlanError> {
+        let Some(delta) = delta else { return Ok(()) };
         let lacking: Vec<&Descriptor> =
             self.to_send().filter(|b| delta.absent.contains_key(b.digest())).collect();
         match lacking.first() {
-            None => Ok(self),
+            None => Ok(()),
             Some(first) => Err(PlanError::LeftOut {
                 base: delta.base.clone(),
                 blobs: lacking.len(),
@@ -352,17 +366,17 @@ impl NodePlan {
 /// Where what a delta leaves out can come from. Its base is known by name only: a list of what nodes have, or a lock, brings
 /// nothing itself.
 fn way_out(base: &str) -> String {
-    if base.ends_with(".json") {
-        return "Preheat a bundle that has them first, or build the delta again with a fresh `omk node inventory` of all these nodes, or \
-                without --since"
-            .to_owned();
+    match BaseKind::of(base) {
+        BaseKind::Nodes => {
+            "Preheat a bundle that has them first, or build the delta again with a fresh `omk node inventory` of all these nodes, or \
+             without --since"
+                .to_owned()
+        }
+        BaseKind::Lock => format!("Preheat the bundle that {base} is of first, or build again without --since"),
+        BaseKind::Bundle => format!(
+            "Bring {base} to the node first, or make a whole bundle with `omk bundle merge {base} DELTA -o WHOLE`"
+        ),
     }
-    if base.ends_with(".lock") {
-        return format!("Preheat the bundle that {base} is of first, or build again without --since");
-    }
-    format!(
-        "Bring {base} to the node first, or make a whole bundle with `omk bundle merge {base} DELTA -o WHOLE`"
-    )
 }
 
 /// Where a blob is already, if anywhere.

@@ -19,7 +19,9 @@ pub struct PushReport {
     pub run_id: String,
     /// The bundle.
     pub bundle: String,
-    /// Of the bundle's `index.json`, which names every image by digest; filled in by who opened the bundle.
+    /// Of the bundle's `index.json`, which names every image by digest; filled in by who opened the bundle. A delta and the
+    /// whole bundle have different ones; what stands for the images whatever file they come in is
+    /// [`images_digest`](super::journal::images_digest).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bundle_digest: Option<Digest>,
     /// When it began and ended, RFC 3339 in UTC, by the clock of the machine that omk runs on.
@@ -101,6 +103,10 @@ pub struct UndoReport {
     pub removed: usize,
     /// Bytes of the run's blobs that waited in staging, whole or in part, and that are gone.
     pub staging_freed: u64,
+    /// Bytes in staging that may be the run's and were left: its record is of an earlier version, which did not list blobs.
+    /// `None` where it is known what is the run's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub staging_left: Option<u64>,
     /// Those that are left because somebody else set them since.
     pub kept: Vec<Kept>,
     /// Those that are not as they were and should be.

@@ -1,5 +1,7 @@
 //! Undoing a run on many nodes, and asking nodes about their runs.
 
+use std::collections::BTreeMap;
+
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
@@ -148,21 +150,24 @@ pub struct RunSummary {
     pub whole: bool,
     /// The bundle's name.
     pub bundle: String,
-    /// What the bundle brings: see [`journal::bundle_digest`].
-    pub bundle_digest: Option<Digest>,
+    /// What the bundle brings: see [`journal::images_digest`].
+    pub images_digest: Option<Digest>,
     /// Who ran it.
     pub by: String,
     /// RFC 3339, UTC, by the clock of the machine that omk ran on.
     pub started: String,
     /// When its last state was written.
     pub ended: Option<String>,
+    /// Bytes in staging, whole blobs or parts, of the images that it was to bring; other runs may have left them too. `None`
+    /// where its record, of an earlier version, does not list its blobs.
+    pub staged: Option<u64>,
     /// Images of the bundle that the node was to have.
     pub images: usize,
     /// Those that the run added or replaced.
     pub changed: usize,
     /// What it pruned.
     pub pruned: Vec<Owned>,
-    /// Why it failed.
+    /// Why it failed; `stopped` where somebody stopped it.
     pub error: Option<String>,
 }
 
@@ -181,6 +186,7 @@ impl RunSummary {
         Self {
             interrupted: record.state == RunState::Started && !held,
             whole: record.slots.iter().all(there),
+            staged: left(&record, facts).map(|left| left.values().sum()),
             // How far an interrupted run came does not stand in its record.
             changed: match record.state == RunState::Started && !held {
                 true => record.only(there).changed_images(),
@@ -189,13 +195,13 @@ impl RunSummary {
             run: record.run,
             state: record.state,
             bundle: record.bundle,
-            bundle_digest: record.bundle_digest,
+            images_digest: record.images_digest,
             by: record.by,
             started: record.started,
             ended: record.ended,
             images: record.images,
             pruned: record.pruned,
-            error: record.error,
+            error: record.error.as_deref().map(Fault::cause).map(str::to_owned),
         }
     }
 }
@@ -326,7 +332,7 @@ impl Prepared {
             node: target.name.clone(),
             error: None,
             runtime: Some(self.facts.runtime.clone()),
-            staged: self.facts.staged.values().sum::<u64>().saturating_add(self.facts.partial),
+            staged: staged(&self.facts),
             backups: slots.keys().filter(|s| runtime.backup_of(s).is_some()).count(),
             runs: records.into_iter().rev().map(summary).collect(),
             holder,
@@ -354,8 +360,9 @@ impl Prepared {
         };
         if record.state == RunState::Undone {
             // With --atomic a run is undone at once, and what is staged waits for the next one.
-            let staging_freed = self.free(&record, dry_run).await?;
-            return Ok(UndoReport { staging_freed, ..UndoReport::nothing(UndoState::Already) });
+            let (staging_freed, staging_left) = self.free(&record, dry_run).await?;
+            let already = UndoReport::nothing(UndoState::Already);
+            return Ok(UndoReport { staging_freed, staging_left, ..already });
         }
         let namespace = self.reversible().and_then(|r| r.namespace()).map(str::to_owned);
         if record.namespace != namespace {
@@ -383,11 +390,11 @@ impl Prepared {
                 runtime,
             );
             left.changes = Default::default();
-            let staging_freed = self.free(&record, true).await?;
-            return Ok(UndoReport { staging_freed, ..UndoReport::of(&left) });
+            let (staging_freed, staging_left) = self.free(&record, true).await?;
+            return Ok(UndoReport { staging_freed, staging_left, ..UndoReport::of(&left) });
         }
         // First of all: on a full disk nothing could be written down.
-        let staging_freed = self.free(&record, false).await?;
+        let (staging_freed, staging_left) = self.free(&record, false).await?;
         let came_to = match (record.state, self.reversible()) {
             (RunState::Started, Some(runtime)) => {
                 let slots = runtime.slots(&self.facts);
@@ -395,7 +402,8 @@ impl Prepared {
             }
             _ => None,
         };
-        let report = UndoReport { staging_freed, ..UndoReport::of(&self.undo(target, &record, true).await?) };
+        let undone = UndoReport::of(&self.undo(target, &record, true).await?);
+        let report = UndoReport { staging_freed, staging_left, ..undone };
         if report.state == UndoState::Undone {
             // What an interrupted run did not come to is nothing that it changed.
             record = came_to.unwrap_or(record);
@@ -405,84 +413,34 @@ impl Prepared {
         Ok(report)
     }
 
-    /// Takes out of staging what the run left there of its blobs; gives the bytes. The lock of the folder is held, so no run that
-    /// is at work uses them.
-    async fn free(&self, record: &RunRecord, dry_run: bool) -> Result<u64, Fault> {
-        let facts = &self.facts;
-        let there = |d: &&Digest| facts.staged.contains_key(*d) || facts.partials.contains_key(d.hex());
-        let left: Vec<&Digest> = record.blobs.iter().filter(there).collect();
-        let bytes = |d: &&Digest| {
-            facts.staged.get(*d).copied().unwrap_or(0) + facts.partials.get(d.hex()).copied().unwrap_or(0)
+    /// Takes out of staging what the run left there of its blobs; gives the bytes, and those that stay because the record does
+    /// not say whose they are. The lock of the folder is held, so no run that is at work uses them.
+    async fn free(&self, record: &RunRecord, dry_run: bool) -> Result<(u64, Option<u64>), Fault> {
+        let Some(left) = left(record, &self.facts) else {
+            return Ok((0, Some(staged(&self.facts)).filter(|&bytes| bytes > 0)));
         };
         if !left.is_empty() && !dry_run {
-            parse_discard(&self.session.run(&discard_parts(&self.staging, left.iter().copied())).await?)?;
+            parse_discard(&self.session.run(&discard_parts(&self.staging, left.keys().copied())).await?)?;
         }
-        Ok(left.iter().map(bytes).sum())
+        Ok((left.values().sum(), None))
     }
+}
+
+/// Bytes of all blobs and parts in staging, whosever they are.
+fn staged(facts: &NodeFacts) -> u64 {
+    facts.staged.values().sum::<u64>().saturating_add(facts.partial)
+}
+
+/// What is in staging of the blobs of a run, with its bytes; `None` where the record does not list them.
+fn left<'a>(record: &'a RunRecord, facts: &NodeFacts) -> Option<BTreeMap<&'a Digest, u64>> {
+    let one = |digest: &'a Digest| {
+        let (whole, part) = (facts.staged.get(digest), facts.partials.get(digest.hex()));
+        let there = whole.is_some() || part.is_some();
+        there.then(|| (digest, whole.copied().unwrap_or(0) + part.copied().unwrap_or(0)))
+    };
+    Some(record.blobs.as_ref()?.iter().filter_map(one).collect())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    type Asked = (String, Result<NodeRuns, Fault>);
-
-    fn records(node: &str, runs: &[&str]) -> Asked {
-        let run = |run: &&str| RunSummary {
-            run: (*run).to_owned(),
-            state: RunState::Committed,
-            interrupted: false,
-            whole: true,
-            bundle: String::new(),
-            bundle_digest: None,
-            by: String::new(),
-            started: String::new(),
-            ended: None,
-            images: 1,
-            changed: 1,
-            pruned: Vec::new(),
-            error: None,
-        };
-        let (node, runs) = (node.to_owned(), runs.iter().map(run).collect());
-        let of = NodeRuns {
-            node: node.clone(),
-            error: None,
-            runtime: None,
-            holder: None,
-            staged: 0,
-            backups: 0,
-            runs,
-        };
-        (node, Ok(of))
-    }
-
-    fn without(node: &str, runtime: &str) -> Asked {
-        (node.to_owned(), Err(Fault { unrecorded: Some(runtime.to_owned()), ..Fault::lasting("no records") }))
-    }
-
-    #[test]
-    fn the_last_run_is_known_only_where_every_node_records_runs() {
-        let newest = last(vec![records("a", &["20261103-1", "20261101-1"]), records("b", &["20261102-1"])]);
-        assert_eq!(newest.unwrap(), "20261103-1");
-        assert_eq!(last(vec![records("a", &[]), records("b", &["20261102-1"])]).unwrap(), "20261102-1");
-        assert_eq!(last(vec![records("a", &[])]), Err(RollbackError::None));
-        // A newer run may have been on the nodes that record none, whatever the others have.
-        for known in [&["20261101-1"][..], &[]] {
-            let mixed = vec![without("d1", "Docker"), records("a", known), without("p1", "Podman")];
-            let text = last(mixed).unwrap_err().to_string();
-            assert!(
-                text.contains("runs are not recorded on d1 (Docker), p1 (Podman). Name the run with --run"),
-                "{text}"
-            );
-            assert!(text.ends_with("leave those nodes out with --limit '!d1,!p1'"), "{text}");
-        }
-        let text = last(vec![without("d1", "Docker")]).unwrap_err().to_string();
-        assert!(text.starts_with("nothing can be undone: runs are not recorded on d1 (Docker)"), "{text}");
-        let silent = ("n".to_owned(), Err(Fault::lasting("no route")));
-        let error = last(vec![without("d1", "Docker"), records("a", &["20261101-1"]), silent]).unwrap_err();
-        assert!(matches!(error, RollbackError::NotAsked { node, .. } if node == "n"));
-        let many: Vec<Asked> = (0..25).map(|i| without(&format!("d{i}"), "Docker")).collect();
-        let text = last(many.into_iter().chain([records("a", &[])]).collect()).unwrap_err().to_string();
-        assert!(text.contains("d19 (Docker) and 5 more. ") && text.ends_with("with --limit"), "{text}");
-    }
-}
+#[path = "rollback_tests.rs"]
+mod tests;

@@ -157,7 +157,7 @@ impl Prepared {
             sequence: earlier.iter().map(|r| r.sequence).max().unwrap_or(0) + 1,
             state: RunState::Started,
             bundle: push.bundle.chars().filter(|c| !c.is_control()).take(1000).collect(),
-            bundle_digest: Some(journal::bundle_digest(&push.images)),
+            images_digest: Some(journal::images_digest(&push.images)),
             images: self.plan.images.len(),
             node: target.name.clone(),
             by: by(),
@@ -167,7 +167,7 @@ impl Prepared {
             namespace: self.reversible().and_then(|r| r.namespace()).map(str::to_owned),
             slots: Vec::new(),
             derived: Vec::new(),
-            blobs: Vec::new(),
+            blobs: Some(Vec::new()),
             pruned: Vec::new(),
             earlier: Vec::new(),
             error: None,
@@ -245,9 +245,13 @@ impl Prepared {
         tally: &mut Tally,
         images: Result<&[ImageReport], &str>,
     ) -> Result<(), Fault> {
+        let ready = images.is_ok_and(|all| all.iter().all(|i| i.ready));
+        if ready && tally.txn.is_none() {
+            // Nothing was done, so there is nothing to write down; what pruning leaves is as the plan has it.
+            tally.spared.clone_from(&self.plan.spared);
+        }
         let Some(txn) = tally.txn.as_mut().filter(|t| t.written && !t.ended) else { return Ok(()) };
         let mut record = txn.record.clone();
-        let ready = images.is_ok_and(|all| all.iter().all(|i| i.ready));
         if ready {
             record.state = RunState::Committed;
             if push.options.prune {
@@ -379,6 +383,7 @@ impl UndoReport {
             restored: left.restored,
             removed: left.removed,
             staging_freed: 0,
+            staging_left: None,
             kept: left.kept.clone(),
             stuck: left.stuck.clone(),
             error: None,

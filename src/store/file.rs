@@ -350,14 +350,36 @@ pub(crate) fn room(path: &Path, need: u64, there: u64) -> Result<(), StoreError>
     Ok(())
 }
 
+fn stage_small(path: &Path) -> Result<tempfile::NamedTempFile, StoreError> {
+    let permissions = std::fs::Permissions::from_mode(0o644);
+    let staged = tempfile::Builder::new().permissions(permissions).tempfile_in(parent(path));
+    staged.map_err(|error| {
+        // What tempfile says names a file of its own, which nobody knows.
+        let inner = error.get_ref().and_then(|e| e.source()).and_then(|e| e.downcast_ref::<std::io::Error>());
+        let plain = inner.and_then(std::io::Error::raw_os_error).map(std::io::Error::from_raw_os_error);
+        StoreError::io("write", path)(plain.unwrap_or(error))
+    })
+}
+
+/// Whether [`write_small`] can write there, for whoever writes at the end of something long. Leaves nothing behind. Blocks.
+pub(crate) fn can_write_small(path: &Path) -> Result<(), StoreError> {
+    let refuse = |kind: std::io::ErrorKind| StoreError::io("write", path)(kind.into());
+    match std::fs::metadata(path) {
+        Ok(there) if there.is_dir() => return Err(refuse(std::io::ErrorKind::IsADirectory)),
+        // The file would take the place of a device, or of the link that stands for one.
+        Ok(there) if !there.is_file() || path.starts_with("/dev") => {
+            return Err(refuse(std::io::ErrorKind::AlreadyExists));
+        }
+        _ => {}
+    }
+    stage_small(path).map(drop)
+}
+
 /// Writes a small file whole: staged beside it, synced, renamed. Blocks.
 pub(crate) fn write_small(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     use std::io::Write as _;
     let folder = parent(path);
-    let mut staged = tempfile::Builder::new()
-        .permissions(std::fs::Permissions::from_mode(0o644))
-        .tempfile_in(folder)
-        .map_err(StoreError::io("write a file in", folder))?;
+    let mut staged = stage_small(path)?;
     staged.write_all(bytes).map_err(StoreError::io("write", path))?;
     staged.as_file().sync_all().map_err(StoreError::io("sync", path))?;
     staged.persist(path).map_err(|e| StoreError::io("rename to", path)(e.error))?;

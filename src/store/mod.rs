@@ -24,7 +24,7 @@ mod memory;
 mod paced;
 
 pub use any::AnyOf;
-pub(crate) use file::{OpenFile, blocking, parent, room, sync_folder, write_small};
+pub(crate) use file::{OpenFile, blocking, can_write_small, parent, room, sync_folder, write_small};
 pub use files::FilesSource;
 pub use folder::FolderStore;
 pub(crate) use folder::{FolderLock, open_locked};

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::images;
 
+mod cli;
 mod proof;
 mod two_runs;
 mod undo;
@@ -381,7 +382,7 @@ async fn cancelling_finishes_the_import_that_runs_and_the_next_run_goes_on() {
     let here = Here { faults: [("n1".to_owned(), fault)].into(), ..Here::default() };
     let report = world.push(&["n1"], here).run().await.unwrap();
     assert_eq!(report.nodes[0].state, NodeResult::Failed);
-    assert_eq!(report.nodes[0].error.as_deref(), Some("stopped; run the same command again to go on"));
+    assert_eq!(report.nodes[0].error.as_deref(), Some("stopped"));
     assert_eq!(world.archives("n1").len(), 1, "the one whose import had begun");
 
     let mut push = world.push(&["n1"], Here::default());

@@ -60,6 +60,7 @@ pub(super) async fn run(args: LockCommand, context: Context) -> Outcome {
         return Err(CliError::usage("there is no bundle definition to lock").with_hint(hint));
     };
     let at = LockArgs { locked: false, lock_file: args.lock_file.clone() }.path(&definition);
+    output::destination("--lock-file", &at)?;
     let platforms =
         if args.platform.is_empty() { definition.spec.platforms() } else { platforms(&args.platform)? };
     let mut options = args.registry.options()?;

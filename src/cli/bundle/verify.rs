@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{BundleArgs, bundle_error};
-use crate::bundle::{self, Verified};
+use crate::bundle::{self, BaseKind, Verified};
 use crate::cli::output::{self, OutputFormat, say, warn};
 use crate::cli::{Context, Outcome, exit};
 
@@ -59,7 +59,7 @@ fn named(verified: &Verified) -> String {
 fn base(base: &str, all: &[Verified]) -> String {
     let unread: Vec<String> = all.iter().filter(|v| v.report.is_err()).map(named).collect();
     if unread.is_empty() {
-        return format!("it was built against {base}: give that");
+        return format!("it was built against {base}: {}", BaseKind::give(base));
     }
     let unread = unread.join(", ");
     format!(

@@ -50,6 +50,7 @@ pub struct VerifyArgs {
 }
 
 pub(super) async fn run(args: VerifyArgs, context: &Context) -> Outcome {
+    args.proof.check()?;
     let (mut push, nodes, reached) = args.nodes.push(context)?;
     push.options = PushOptions { pin: args.proof.pin, deep: args.proof.deep, ..PushOptions::default() };
     let mut bundle: Option<Arc<Bundle>> = None;

@@ -82,6 +82,7 @@ pub(super) async fn run(args: PreheatArgs, context: Context) -> Outcome {
     if let Some(command) = args.command {
         return undo::run(command, context).await;
     }
+    args.proof.check()?;
     let Chosen { nodes, targets, connector, reached } = args.nodes.choose(&context)?;
     let bundle = Arc::new(args.bundle.open_named(&context).await?);
     let (pin, deep) = (args.proof.pin, args.proof.deep);

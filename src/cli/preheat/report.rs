@@ -12,7 +12,10 @@ use crate::push::{
 /// `order`: the nodes as the inventory has them; the plan keeps those that are refused apart.
 pub(super) fn tell_plan(plan: &PushPlan, order: &[String]) {
     say(&plan_table(plan, order));
-    if let Some(disks) = disk_table(&plan.nodes) {
+    let figures = plan.refused.iter().filter_map(|r| r.plan.as_deref());
+    let mut all: Vec<&NodePlan> = plan.nodes.iter().chain(figures).collect();
+    all.sort_by_key(|n| order.iter().position(|name| *name == n.node));
+    if let Some(disks) = disk_table(&all) {
         say(&format!("\n{disks}"));
     }
     for refused in &plan.refused {
@@ -39,13 +42,14 @@ fn spared(node: &str, spared: &[Kept]) {
 }
 
 /// Where room is needed, now and afterwards.
-fn disk_table(nodes: &[NodePlan]) -> Option<String> {
+fn disk_table(nodes: &[&NodePlan]) -> Option<String> {
+    let collected = nodes.iter().flat_map(|n| &n.disk).any(|d| d.image_gc_percent.is_some());
     let row = |n: &NodePlan, d: &DiskNeed| {
         let used = |bytes: u64, free: u64| {
             let percent = 100 - u128::from(free) * 100 / u128::from(d.size.max(1));
             format!("{} ({percent} %)", output::bytes(bytes))
         };
-        vec![
+        let mut cells = vec![
             n.node.clone(),
             d.mount.clone(),
             d.what.to_owned(),
@@ -54,13 +58,17 @@ fn disk_table(nodes: &[NodePlan]) -> Option<String> {
             output::bytes(d.need),
             used(d.used_after, d.free_after),
             output::bytes(d.free_after),
-        ]
+        ];
+        let from = |percent: u8| format!("from {percent} %");
+        cells.extend(collected.then(|| d.image_gc_percent.map_or_else(|| "-".to_owned(), from)));
+        cells
     };
     let mut rows: Vec<Vec<String>> = Vec::new();
     for node in nodes {
         rows.extend(node.disk.iter().map(|d| row(node, d)));
     }
-    let head = ["NODE", "DISK", "FOR", "USED", "FREE", "NEEDED", "USED AFTER", "FREE AFTER"];
+    let mut head = vec!["NODE", "DISK", "FOR", "USED", "FREE", "NEEDED", "USED AFTER", "FREE AFTER"];
+    head.extend(collected.then_some("KUBELET GC"));
     (!rows.is_empty()).then(|| output::table(&head, &rows))
 }
 
@@ -80,14 +88,15 @@ fn collected(nodes: &[NodePlan]) -> Vec<String> {
 
 fn plan_table(plan: &PushPlan, order: &[String]) -> String {
     let dash = || "-".to_owned();
-    let resumed = plan.nodes.iter().any(|n| n.bytes_resumed > 0);
-    let adopted = plan.nodes.iter().any(|n| n.bytes_adopted > 0);
-    let row = |n: &NodePlan| {
+    let planned = || plan.nodes.iter().chain(plan.refused.iter().filter_map(|r| r.plan.as_deref()));
+    let resumed = planned().any(|n| n.bytes_resumed > 0);
+    let adopted = planned().any(|n| n.bytes_adopted > 0);
+    let row = |n: &NodePlan, refused: Option<NodeResult>| {
         let ready = n.images.iter().filter(|i| i.ready).count();
-        let state = if ready == n.images.len() { "ready" } else { "to do" };
+        let to_do = if ready == n.images.len() { "ready" } else { "to do" };
         let mut cells = vec![
             n.node.clone(),
-            state.to_owned(),
+            refused.map_or(to_do, state).to_owned(),
             n.platform.to_string(),
             n.runtime.clone(),
             format!("{ready} of {}", n.images.len()),
@@ -99,13 +108,16 @@ fn plan_table(plan: &PushPlan, order: &[String]) -> String {
         cells
     };
     let refusal = |r: &Refused| {
+        if let Some(figures) = &r.plan {
+            return row(figures, Some(r.state));
+        }
         let mut cells = vec![r.node.clone(), state(r.state).to_owned()];
         cells.extend((0..5 + usize::from(adopted) + usize::from(resumed)).map(|_| dash()));
         cells
     };
     let place = |name: &str| order.iter().position(|n| n == name);
     let mut rows: Vec<Vec<String>> =
-        plan.nodes.iter().map(row).chain(plan.refused.iter().map(refusal)).collect();
+        plan.nodes.iter().map(|n| row(n, None)).chain(plan.refused.iter().map(refusal)).collect();
     rows.sort_by_key(|r| place(&r[0]));
     let mut head = vec!["NODE", "STATE", "PLATFORM", "RUNTIME", "READY", "TO SEND", "THERE"];
     head.extend(adopted.then_some("ADOPTABLE"));
@@ -244,7 +256,8 @@ mod tests {
 
     #[test]
     fn a_refused_node_has_its_row_in_the_inventorys_order() {
-        let refused = |node: &str, state| Refused { node: node.into(), state, reason: "why".into() };
+        let refused =
+            |node: &str, state| Refused { node: node.into(), state, reason: "why".into(), plan: None };
         let (no, down) = (refused("a", NodeResult::Refused), refused("c", NodeResult::Failed));
         let mut plan = PushPlan { bundle: "b".into(), nodes: Vec::new(), refused: vec![no, down] };
         let order = ["a", "b", "c"].map(str::to_owned);
@@ -260,12 +273,25 @@ mod tests {
         plan.nodes[0].bytes_resumed = 4_200_000;
         let table = plan_table(&plan, &order);
         assert!(table.contains("RESUMABLE") && table.contains("4.2 MB"), "{table}");
+        // The figures of one that does not fit are why it is refused.
+        plan.refused[0].plan = Some(Box::new(NodePlan {
+            blobs: 2,
+            bytes: 7_000_000,
+            bytes_adopted: 1_000_000,
+            ..planned("a", 0)
+        }));
+        insta::assert_snapshot!(plan_table(&plan, &order), @r"
+        NODE  STATE    PLATFORM     RUNTIME         READY   TO SEND            THERE  ADOPTABLE  RESUMABLE
+        a     refused  linux/amd64  containerd 2.1  0 of 0  7.0 MB in 2 blobs  0 B    1.0 MB     0 B
+        b     ready    linux/amd64  containerd 2.1  0 of 0  0 B in 0 blobs     0 B    0 B        4.2 MB
+        c     failed   -            -               -       -                  -      -          -
+        ");
     }
 
     #[test]
     fn disks_are_told_before_and_after() {
         let mut plan = planned("a", 0);
-        assert!(disk_table(std::slice::from_ref(&plan)).is_none());
+        assert!(disk_table(&[&plan]).is_none());
         plan.disk.push(DiskNeed {
             what: "images",
             mount: "/var".into(),
@@ -277,10 +303,10 @@ mod tests {
             free_after: 10_000_000,
             image_gc_percent: Some(85),
         });
-        let table = disk_table(std::slice::from_ref(&plan)).unwrap();
+        let table = disk_table(&[&plan]).unwrap();
         insta::assert_snapshot!(table, @r"
-        NODE  DISK  FOR     USED            FREE     NEEDED   USED AFTER      FREE AFTER
-        a     /var  images  60.0 MB (60 %)  40.0 MB  30.0 MB  90.0 MB (90 %)  10.0 MB
+        NODE  DISK  FOR     USED            FREE     NEEDED   USED AFTER      FREE AFTER  KUBELET GC
+        a     /var  images  60.0 MB (60 %)  40.0 MB  30.0 MB  90.0 MB (90 %)  10.0 MB     from 85 %
         ");
         assert_eq!(
             collected(&[plan]),

@@ -133,6 +133,14 @@ fn tell_rollback(report: &RollbackReport) {
         for kept in node.undo.stuck.iter().chain(&node.undo.kept) {
             warn(&format!("{}: {} is left as it is: {}", node.node, kept.name, kept.reason));
         }
+        if let Some(bytes) = node.undo.staging_left {
+            warn(&format!(
+                "{}: {} wait in staging and are left there: an earlier version of omk recorded the run without its blobs, so which of \
+                 them are the run's is not known; {BY_HAND}",
+                node.node,
+                output::bytes(bytes)
+            ));
+        }
         if let Some(error) = &node.undo.error {
             warn(&format!("{}: {error}", node.node));
         }
@@ -226,22 +234,44 @@ fn hints(node: &NodeRuns) -> Vec<String> {
         })
         .collect();
     hints.extend(failed.map(|r| {
-        let why = r.error.as_deref().unwrap_or("it was stopped");
+        let how = match r.error.as_deref() {
+            None | Some("stopped") => "was stopped:".to_owned(),
+            Some(why) => format!("failed: {why};"),
+        };
         format!(
-            "{name}: run {run} failed: {why}; preheat {bundle} again to go on, or put the node back with `omk preheat rollback --run {run}`",
+            "{name}: run {run} {how} preheat {bundle} again to go on, or put the node back with `omk preheat rollback --run {run}`",
             run = r.run,
             bundle = r.bundle
         )
     }));
     if hints.is_empty() && node.staged > 0 {
-        hints.push(format!(
-            "{name}: {} wait in staging for the same bundle to be preheated again; `omk preheat rollback --run RUN` of the run that left \
-             them there removes them",
-            output::bytes(node.staged)
-        ));
+        hints.push(format!("{name}: {} wait in staging {}", output::bytes(node.staged), of_whom(node)));
     }
     hints
 }
+
+/// Who left what waits in staging, and what can be done with it. A run that was committed emptied staging of its own, so that
+/// what is there of its images is of a later one.
+fn of_whom(node: &NodeRuns) -> String {
+    let left = |r: &&RunSummary| r.state != RunState::Committed && r.staged.is_some_and(|bytes| bytes > 0);
+    if let Some(run) = node.runs.iter().find(left) {
+        let (run, bundle) = (&run.run, &run.bundle);
+        return format!(
+            "for {bundle} to be preheated again; `omk preheat rollback --run {run}` removes what is there of its images"
+        );
+    }
+    if node.runs.iter().any(|r| r.staged.is_none()) {
+        return format!(
+            "for the same bundle to be preheated again; which it was is not known, because an earlier version of omk recorded runs \
+             there without their blobs, and a rollback of those leaves staging as it is; {BY_HAND}"
+        );
+    }
+    format!("for the same bundle to be preheated again; no run that is on record there left it: {BY_HAND}")
+}
+
+/// How staging is freed of what no record tells.
+const BY_HAND: &str = "to free all of it, while no run is at work there, remove the staging folder on the node (/var/lib/omk/staging, unless \
+                       another is set)";
 
 #[cfg(test)]
 mod tests {
@@ -254,10 +284,11 @@ mod tests {
             interrupted,
             whole,
             bundle: "web.tar".into(),
-            bundle_digest: None,
+            images_digest: None,
             by: "omk".into(),
             started: "2026-11-29T01:30:00Z".into(),
             ended: None,
+            staged: Some(0),
             images: 2,
             changed: 1,
             pruned: Vec::new(),
@@ -286,12 +317,30 @@ mod tests {
             told[0].contains("run r1 was interrupted") && told[0].contains("rollback --run r1"),
             "{told:?}"
         );
-        let failed = hints(&node(vec![run("r1", RunState::Failed, false, false)]));
-        assert!(failed[0].contains("run r1 failed: it was stopped; preheat web.tar again"), "{failed:?}");
+        let failed = |error: Option<&str>| {
+            let run = run("r1", RunState::Failed, false, false);
+            hints(&node(vec![RunSummary { error: error.map(str::to_owned), ..run }])).join("\n")
+        };
+        insta::assert_snapshot!(failed(Some("stopped")), @"n1: run r1 was stopped: preheat web.tar again to go on, or put the node back with `omk preheat rollback --run r1`");
+        assert_eq!(failed(None), failed(Some("stopped")));
+        insta::assert_snapshot!(failed(Some("a:1: not sent: the disk is full")), @"n1: run r1 failed: a:1: not sent: the disk is full; preheat web.tar again to go on, or put the node back with `omk preheat rollback --run r1`");
         let mut held = node(vec![run("r1", RunState::Started, false, false)]);
         held.holder = Some("omk on a".into());
         assert_eq!(hints(&held), ["n1: omk on a"]);
-        let staged = NodeRuns { staged: 5_000_000, ..node(Vec::new()) };
-        assert!(hints(&staged)[0].contains("5.0 MB wait in staging"));
+    }
+
+    #[test]
+    fn what_waits_in_staging_tells_who_left_it() {
+        let told = |runs: &[(RunState, Option<u64>)]| {
+            let runs = runs.iter().enumerate().map(|(n, (state, staged))| {
+                let newest_first = runs.len() - n;
+                RunSummary { staged: *staged, ..run(&format!("r{newest_first}"), *state, false, true) }
+            });
+            hints(&NodeRuns { staged: 5_000_000, ..node(runs.collect()) }).join("\n")
+        };
+        use RunState::{Committed, Undone};
+        insta::assert_snapshot!(told(&[(Committed, Some(9)), (Undone, Some(9)), (Undone, Some(9))]), @"n1: 5.0 MB wait in staging for web.tar to be preheated again; `omk preheat rollback --run r2` removes what is there of its images");
+        insta::assert_snapshot!(told(&[(Committed, Some(9)), (Committed, None)]), @"n1: 5.0 MB wait in staging for the same bundle to be preheated again; which it was is not known, because an earlier version of omk recorded runs there without their blobs, and a rollback of those leaves staging as it is; to free all of it, while no run is at work there, remove the staging folder on the node (/var/lib/omk/staging, unless another is set)");
+        insta::assert_snapshot!(told(&[(Committed, Some(9))]), @"n1: 5.0 MB wait in staging for the same bundle to be preheated again; no run that is on record there left it: to free all of it, while no run is at work there, remove the staging folder on the node (/var/lib/omk/staging, unless another is set)");
     }
 }

@@ -40,9 +40,9 @@ pub struct RunRecord {
     pub state: RunState,
     /// The bundle's name.
     pub bundle: String,
-    /// See [`bundle_digest`].
-    #[serde(default)]
-    pub bundle_digest: Option<Digest>,
+    /// See [`images_digest`]. Records of earlier versions call it `bundle_digest`, which is something else in a report.
+    #[serde(default, alias = "bundle_digest")]
+    pub images_digest: Option<Digest>,
     /// How many images the node was to have.
     #[serde(default)]
     pub images: usize,
@@ -65,9 +65,10 @@ pub struct RunRecord {
     /// `sha256:<config>` names, which CRI adds for images: those of the run's images, with what they were before.
     #[serde(default)]
     pub derived: Vec<SlotChange>,
-    /// Blobs of the images that it brings: what it left of them in staging goes when it is undone.
+    /// Blobs of the images that it brings: what it left of them in staging goes when it is undone. `None` in records of earlier
+    /// versions, which did not list them: what in staging is such a run's is not known.
     #[serde(default)]
-    pub blobs: Vec<Digest>,
+    pub blobs: Option<Vec<Digest>>,
     /// What `--prune` removed.
     #[serde(default)]
     pub pruned: Vec<Owned>,
@@ -120,7 +121,7 @@ pub fn check_run(run: &str) -> bool {
 }
 
 /// Stands for what a bundle brings, whatever file it comes in: the SHA-256 of its sorted lines `NAME DIGEST`.
-pub fn bundle_digest(images: &[BundleImage]) -> Digest {
+pub fn images_digest(images: &[BundleImage]) -> Digest {
     let line = |image: &BundleImage| {
         let digest = image.graph.root.digest().clone();
         image.names.iter().map(|n| format!("{n} {digest}\n")).collect::<Vec<_>>()
@@ -141,7 +142,7 @@ impl RunRecord {
         marks: &Marks,
     ) -> bool {
         let now = runtime.slots(facts);
-        let was = (self.slots.clone(), self.derived.clone(), self.blobs.len());
+        let was = (self.slots.clone(), self.derived.clone(), self.blobs.as_ref().map(Vec::len));
         let run = self.run.clone();
         let one = |list: &mut Vec<SlotChange>, slot: String, image: &RuntimeImage, backed_up: bool| {
             let digest = image.root.digest().clone();
@@ -173,9 +174,10 @@ impl RunRecord {
             }
         }
         let brought = plan.to_import().flat_map(|i| &i.image.blobs).map(|b| b.digest().clone());
-        let all: BTreeSet<Digest> = std::mem::take(&mut self.blobs).into_iter().chain(brought).collect();
-        self.blobs = all.into_iter().collect();
-        was.0 != self.slots || was.1 != self.derived || was.2 != self.blobs.len()
+        let all: BTreeSet<Digest> =
+            self.blobs.take().unwrap_or_default().into_iter().chain(brought).collect();
+        self.blobs = Some(all.into_iter().collect());
+        was.0 != self.slots || was.1 != self.derived || was.2 != self.blobs.as_ref().map(Vec::len)
     }
 
     /// Whether the plan moves something whose labels are to be noted.

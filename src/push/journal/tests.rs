@@ -23,7 +23,7 @@ fn record(run: &str, sequence: u64) -> RunRecord {
         sequence,
         state: RunState::Committed,
         bundle: "web.bundle.tar".into(),
-        bundle_digest: None,
+        images_digest: None,
         images: 1,
         node: "n1".into(),
         by: "omk 0.1.0, root on laptop".into(),
@@ -33,7 +33,7 @@ fn record(run: &str, sequence: u64) -> RunRecord {
         namespace: Some("k8s.io".into()),
         slots: Vec::new(),
         derived: Vec::new(),
-        blobs: Vec::new(),
+        blobs: Some(Vec::new()),
         pruned: Vec::new(),
         earlier: Vec::new(),
         error: None,
@@ -262,4 +262,24 @@ proptest! {
         let _ = parse_list(&says(&text));
         let _ = parse_holder(&says(&text));
     }
+}
+
+/// As versions wrote it that listed no blobs and called the digest of the images that of the bundle.
+#[test]
+fn a_record_of_an_earlier_version_is_read_and_claims_no_blobs() {
+    let old =
+        RunRecord { slots: vec![added("a:1", "a")], images_digest: Some(d("images")), ..record("r1", 1) };
+    let mut json = serde_json::to_value(&old).unwrap();
+    let fields = json.as_object_mut().unwrap();
+    assert!(fields.remove("blobs").is_some());
+    let digest = fields.remove("images_digest").unwrap();
+    fields.insert("bundle_digest".to_owned(), digest);
+    let read: RunRecord = serde_json::from_value(json).unwrap();
+    assert_eq!(read, RunRecord { blobs: None, ..old.clone() }, "no list is not an empty list");
+    // Names are what undoing and pruning go by: nothing of that depends on blobs.
+    let (now, unused) = (slots(&[("a:1", "a")]), BTreeSet::new());
+    assert_eq!(undo(&read, &now, &unused, &ctr()), undo(&old, &now, &unused, &ctr()));
+    assert_eq!(undo(&read, &now, &unused, &ctr()).removed, 1);
+    let pruned = prune(&[read], &BTreeSet::new(), &now, &Marks::default(), &ctr());
+    assert_eq!(pruned.remove.iter().map(|o| o.name.as_str()).collect::<Vec<_>>(), ["a:1"]);
 }

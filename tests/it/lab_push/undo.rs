@@ -145,6 +145,13 @@ async fn lab_pruning_takes_what_omk_added_and_nothing_else() {
     let gone = old[0].graph.images[0].layers[0].digest().to_string();
     assert!(!ctr(&lab, &["content", "ls", "-q"]).contains(&gone));
 
+    // With nothing to bring and nothing to remove, what is left is named all the same.
+    let idle = next.run().await.unwrap();
+    assert!(idle.all_ready() && !idle.nodes[0].recorded && idle.nodes[0].pruned.is_empty(), "{idle:#?}");
+    assert_eq!(idle.nodes[0].spared, report.nodes[0].spared);
+    assert_eq!(idle.nodes[0].spared, next.plan().await.nodes[0].spared);
+    assert!(idle.html().unwrap().contains("<dt>not pruned</dt>"));
+
     ctr(&lab, &["containers", "rm", "c1"]);
     assert!(next.run().await.unwrap().all_ready());
     assert_eq!(points_at(&lab, "lab.example/used:1"), None);

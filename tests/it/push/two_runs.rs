@@ -4,8 +4,7 @@ use std::io::Write as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 
-use omk::serve::ServeOptions;
-
+use super::cli::Cli;
 use super::*;
 
 #[tokio::test]
@@ -79,44 +78,6 @@ async fn an_import_waits_for_the_one_whose_connection_was_lost() {
     assert!(String::from_utf8_lossy(&lost.stdout).contains("==imported"), "{lost:?}");
     assert!(report.all_ready(), "{report:#?}");
     assert_eq!(files(&world.staging("n1")), [""; 0]);
-}
-
-/// `omk preheat` of a bundle with one image to this machine.
-struct Cli {
-    folder: tempfile::TempDir,
-}
-
-impl Cli {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (store, home) = (MemoryStore::new(), folder.path().canonicalize().unwrap());
-        let layers = [1, 2, 3].map(|n| images::noise(n, 4 << 20));
-        let root = images::image(&store, PLATFORM, &layers.each_ref().map(|l| &l[..]));
-        let server = images::serve(&store, &root, ServeOptions::default()).await;
-        let image = format!("{}/lab/web:1", server.addr());
-        let mut build = Command::new(env!("CARGO_BIN_EXE_omk"));
-        build.args(["bundle", "build", "-o", "b.tar", "--image", &image, "--plain-http"]);
-        build.arg(server.addr().to_string()).current_dir(&home);
-        let built = tokio::task::spawn_blocking(move || build.output().unwrap()).await.unwrap();
-        assert!(built.status.success(), "{built:?}");
-        std::fs::create_dir(home.join("images")).unwrap();
-        let node = serde_json::json!({
-            "name": "n1", "local": true, "runtime": "image-folder", "platform": PLATFORM,
-            "image_folder": home.join("images"), "staging": home.join("staging"),
-        });
-        std::fs::write(home.join("nodes.yaml"), serde_json::json!({"nodes": [node]}).to_string()).unwrap();
-        Self { folder }
-    }
-
-    fn start(&self) -> Child {
-        let mut omk = Command::new(env!("CARGO_BIN_EXE_omk"));
-        omk.args(["preheat", "b.tar", "--nodes", "nodes.yaml", "-o", "json"]).env("OMK_PROGRESS", "plain");
-        omk.current_dir(self.folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    }
-
-    fn run(&self) -> Output {
-        self.start().wait_with_output().unwrap()
-    }
 }
 
 fn report(output: &Output) -> serde_json::Value {

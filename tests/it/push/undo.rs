@@ -133,3 +133,31 @@ async fn a_rollback_frees_staging() {
     let again = asking.rollback(&which, false).await.unwrap().nodes.remove(0).undo;
     assert_eq!((again.state, again.staging_freed), (UndoState::Already, 0));
 }
+
+/// A record of an earlier version lists no blobs: what is in staging may be anybody's, and is left and told.
+#[tokio::test]
+async fn a_rollback_of_a_run_that_listed_no_blobs_leaves_staging_and_says_so() {
+    let world = World::new();
+    let report = world.run(&["n1"]).await;
+    let path = records(&world).join(format!("{}.json", report.run_id));
+    let mut record: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert!(record.as_object_mut().unwrap().remove("blobs").is_some());
+    std::fs::write(&path, record.to_string()).unwrap();
+    let asking = world.push(&["n1"], Here::default());
+    let which = Which::Run(report.run_id);
+    let empty = asking.rollback(&which, true).await.unwrap().nodes.remove(0).undo;
+    assert_eq!((empty.staging_freed, empty.staging_left), (0, None), "nothing is there");
+
+    let layer = &world.images[0].graph.images[0].layers[1];
+    let staged = world.staging("n1").join(layer.digest().layout_path());
+    std::fs::write(&staged, vec![7; usize::try_from(layer.size()).unwrap()]).unwrap();
+    let node = asking.history().await.remove(0);
+    assert_eq!((node.staged, node.runs[0].staged), (layer.size(), None));
+    for dry_run in [true, false] {
+        let undo = asking.rollback(&which, dry_run).await.unwrap().nodes.remove(0).undo;
+        assert_eq!((undo.state, undo.removed), (UndoState::Undone, 2), "names are undone all the same");
+        assert_eq!((undo.staging_freed, undo.staging_left), (0, Some(layer.size())));
+        assert!(staged.exists());
+    }
+    assert!(world.archives("n1").is_empty());
+}
