@@ -21,6 +21,7 @@ use crate::oci::{Descriptor, Digest, ImageRef};
 use crate::store::BlobSource;
 
 mod access;
+mod body;
 mod faults;
 mod handler;
 

@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 
 mod keywords;
 mod resolve;
+mod tokens;
 mod words;
 
+pub(crate) use resolve::once;
 pub use resolve::{From, Jump, Proxy, Query, Resolved, Setting, Who};
-pub(crate) use resolve::{Tokens, once};
+pub(crate) use tokens::Tokens;
 use words::split_line;
 
 /// A file is not read beyond this, in bytes.
