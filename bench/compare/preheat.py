@@ -260,15 +260,33 @@ def by_omk(omk, bundle, *args, limit="node1", report=None, home=None):
         command += ["--limit", limit] if limit else []
         env = os.environ | {"OMK_PROGRESS": "none"} | ({"OMK_HOME": str(home)} if home else {})
         process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, env=env)
+        # ru_maxrss of a child counts what this program had when it made the child, which is more than omk ever has.
+        peaks, stop = [], threading.Event()
+        watch = threading.Thread(target=memory_peak, args=(process.pid, stop, peaks))
+        watch.start()
         text = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        stop.set(), watch.join()
+        process.wait()
         if process.returncode:
             sys.exit(f"preheat.py: omk ended with {process.returncode}: {text.decode()[-2000:]}")
         if report is not None:
             report.append(json.loads(text))
-        return usage.ru_maxrss
+        return peaks[0]
     return work
+
+
+def memory_peak(pid, stop, out):
+    """VmHWM in KiB, as of the last time that it could be read."""
+    peak = 0
+    while True:
+        try:
+            lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+            peak = max([peak] + [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")])
+        except OSError:
+            pass
+        if stop.wait(0.05):
+            out.append(peak)
+            return
 
 
 def compare(ways, images, rounds):
