@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Events;
@@ -57,26 +57,26 @@ pub struct GlobalArgs {
 enum Command {
     /// Build, check and look into bundles
     #[command(subcommand)]
-    Bundle(bundle::Command),
+    Bundle(Lazy<bundle::Command>),
     /// Look after the images that were pulled
     #[command(subcommand)]
-    Cache(cache::Command),
+    Cache(Lazy<cache::Command>),
     /// Render Helm charts
     #[command(subcommand)]
-    Chart(chart::Command),
+    Chart(Lazy<chart::Command>),
     /// List the components whose images omk knows
     #[command(subcommand)]
-    Component(component::Command),
+    Component(Lazy<component::Command>),
     /// Find the images that an input needs, pull images, look into the cache of pulled ones
     #[command(subcommand)]
-    Image(image::Command),
+    Image(Lazy<image::Command>),
     /// Try a login at a registry and keep it
     Login(login::LoginArgs),
     /// Forget the login for a registry
     Logout(login::LogoutArgs),
     /// Show the nodes of an inventory, ask what they have
     #[command(subcommand)]
-    Node(node::Command),
+    Node(Lazy<node::Command>),
     /// Put a bundle's images onto nodes over SSH and prove that they are there
     Preheat(Box<preheat::PreheatArgs>),
     /// Show the whole way on this machine: discover, bundle, preheat, patch
@@ -86,6 +86,46 @@ enum Command {
     /// Write the manual pages and completion scripts into a folder
     #[command(hide = true)]
     Generate(generate::GenerateArgs),
+}
+
+/// Subcommands that clap is told of only once they are asked for: all together have hundreds of options, which would take
+/// longer than it takes to render a small chart.
+#[derive(Debug)]
+pub struct Lazy<T>(T);
+
+/// What [`Command`] says of a command goes before what its arguments say of themselves.
+fn about_stays(command: clap::Command, augment: fn(clap::Command) -> clap::Command) -> clap::Command {
+    let (about, long) = (command.get_about().cloned(), command.get_long_about().cloned());
+    let command = augment(command);
+    let command = about.into_iter().fold(command, clap::Command::about);
+    long.into_iter().fold(command, clap::Command::long_about)
+}
+
+impl<T: FromArgMatches> FromArgMatches for Lazy<T> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        T::from_arg_matches(matches).map(Self)
+    }
+    fn from_arg_matches_mut(matches: &mut ArgMatches) -> Result<Self, clap::Error> {
+        T::from_arg_matches_mut(matches).map(Self)
+    }
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
+    fn update_from_arg_matches_mut(&mut self, matches: &mut ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches_mut(matches)
+    }
+}
+
+impl<T: Subcommand> Subcommand for Lazy<T> {
+    fn augment_subcommands(command: clap::Command) -> clap::Command {
+        command.defer(|command| about_stays(command, T::augment_subcommands))
+    }
+    fn augment_subcommands_for_update(command: clap::Command) -> clap::Command {
+        command.defer(|command| about_stays(command, T::augment_subcommands_for_update))
+    }
+    fn has_subcommand(name: &str) -> bool {
+        T::has_subcommand(name)
+    }
 }
 
 /// What every command is given.
@@ -111,7 +151,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    if let Command::Chart(chart::Command::Template(args)) = &cli.command
+    if let Command::Chart(Lazy(chart::Command::Template(args))) = &cli.command
         && args.is_local()
     {
         return ExitCode::from(ended(chart::render_local(args)));
@@ -155,14 +195,14 @@ fn ended(outcome: Outcome) -> u8 {
 
 async fn dispatch(command: Command, context: Context) -> Outcome {
     match command {
-        Command::Bundle(command) => bundle::run(command, context).await,
-        Command::Cache(command) => cache::run(command, context).await,
-        Command::Chart(command) => chart::run(command, context).await,
-        Command::Component(command) => component::run(&command),
-        Command::Image(command) => image::run(command, context).await,
+        Command::Bundle(Lazy(command)) => bundle::run(command, context).await,
+        Command::Cache(Lazy(command)) => cache::run(command, context).await,
+        Command::Chart(Lazy(command)) => chart::run(command, context).await,
+        Command::Component(Lazy(command)) => component::run(&command),
+        Command::Image(Lazy(command)) => image::run(command, context).await,
         Command::Login(args) => login::login(args, context).await,
         Command::Logout(args) => login::logout(args).await,
-        Command::Node(command) => node::run(command, context).await,
+        Command::Node(Lazy(command)) => node::run(command, context).await,
         Command::Preheat(args) => preheat::run(*args, context).await,
         Command::Demo(args) => demo::run(args, context).await,
         Command::Completions(args) => generate::completions(&args),

@@ -176,7 +176,8 @@ mod tests {
     /// The list is what `helm template --help` shows, its own flags and those of every command.
     #[test]
     fn every_flag_of_helm_template_is_known() {
-        let command = crate::cli::Cli::command();
+        let mut command = crate::cli::Cli::command();
+        command.build();
         let template = command.find_subcommand("chart").and_then(|c| c.find_subcommand("template"));
         let known: Vec<&str> = template
             .into_iter()
