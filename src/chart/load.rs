@@ -318,7 +318,7 @@ fn build(
                     source,
                 })?;
             }
-            "values.schema.json" => chart.schema = Some(file.data.to_vec()),
+            "values.schema.json" => chart.schema = Some(file.data),
             "requirements.yaml" | "requirements.lock" => {
                 if file.name == "requirements.yaml" {
                     chart.metadata.read_requirements(&parse_as(&decode::CHART, place, &file)?);

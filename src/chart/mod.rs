@@ -52,7 +52,7 @@ pub struct Chart {
     /// `values.yaml`.
     pub values: Tree,
     /// `values.schema.json`, which the values have to meet.
-    pub schema: Option<Vec<u8>>,
+    pub schema: Option<std::sync::Arc<Vec<u8>>>,
     /// `Chart.lock` or `requirements.lock`: the versions that were chosen for the dependencies.
     pub lock: Vec<Dependency>,
     /// What stands under `templates/`.

@@ -407,7 +407,7 @@ impl Ready<'_> {
     }
 }
 
-/// Bytes of templates that are parsed before they are lowered: what is parsed takes many times the memory of the text.
+/// Bytes of templates that are parsed at once: until then their texts are held twice.
 const PARSED_TOGETHER: usize = 1 << 20;
 
 /// Bytes of all documents of a chart.

@@ -1,7 +1,7 @@
 //! Text to documents.
 
 use std::collections::HashMap;
-use std::io::{Chain, Read as _};
+use std::io::{BufReader, Chain, Read as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use indexmap::IndexMap;
@@ -139,7 +139,9 @@ fn parse_chunk(chunk: &Chunk<'_>, limits: &Limits, only: Only, out: &mut Vec<Doc
     // A character that begins with the first byte of a byte order mark (U+F000 to U+FFFF) is taken for a broken one.
     let mark = if text.as_bytes().first() == Some(&0xef) { &b"\xef\xbb\xbf"[..] } else { b"" };
     let end = if unended { &b"\n"[..] } else { b"" };
-    parser.set_input(mark.chain(text.as_bytes()).chain(end));
+    // In pieces: of what it is given at once the scanner makes four bytes for each.
+    let text_in_pieces = BufReader::with_capacity(PIECE, text.as_bytes());
+    parser.set_input(mark.chain(text_in_pieces).chain(end));
     let mut composer = Composer {
         parser,
         limits,
@@ -172,8 +174,11 @@ fn without_blank_end(text: &str) -> &str {
     if trimmed.ends_with('\n') { trimmed } else { text }
 }
 
+/// Bytes that the scanner is given at once.
+const PIECE: usize = 4 << 10;
+
 /// A byte order mark or nothing, the text, a line end or nothing.
-type Input<'a> = Chain<Chain<&'a [u8], &'a [u8]>, &'a [u8]>;
+type Input<'a> = Chain<Chain<&'a [u8], BufReader<&'a [u8]>>, &'a [u8]>;
 
 struct Composer<'a> {
     parser: Parser<Input<'a>>,
