@@ -1,8 +1,8 @@
 //! What the templates of one rendering hold in memory at once, and how much of it they may.
 //!
 //! Values are counted references, and minijinja drops them as it likes. So the account keeps a reference of its own to
-//! every larger value that a function made. When the sum goes beyond the limit, those that nobody else refers to any
-//! more are let go; if what is left is still too much, the template is refused.
+//! every larger value that a function made. Whenever the sum has doubled, those that nobody else refers to any more are
+//! let go, and also when it goes beyond the limit; if what is left is still too much, the template is refused.
 
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +16,8 @@ use super::value::{Dict, List, Record};
 const LONG: usize = 256;
 /// What an entry of the ledger costs beside the value.
 const ENTRY: usize = 96;
+/// So much is not worth a look at what is still used.
+const DUE: u64 = 1 << 20;
 /// A map that is not empty; a map's entry; an element of a list.
 pub(crate) const MAP_BYTES: usize = 560;
 pub(crate) const SLOT_BYTES: usize = 64;
@@ -28,11 +30,18 @@ pub(crate) struct Account {
     ledger: Mutex<Ledger>,
 }
 
-#[derive(Default)]
 struct Ledger {
     /// In the order in which they were made.
     held: Vec<(Kept, usize)>,
     bytes: u64,
+    /// When there are more bytes than that, it is time to let go of what is unused.
+    due: u64,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self { held: Vec::new(), bytes: 0, due: DUE }
+    }
 }
 
 enum Kept {
@@ -86,6 +95,10 @@ impl Account {
         }
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         ledger.add(v);
+        if ledger.bytes > ledger.due {
+            ledger.sweep();
+            ledger.due = DUE.max(ledger.bytes.saturating_mul(2));
+        }
         ledger.fits(self.fixed.load(Ordering::Relaxed), self.limit)
     }
 }
@@ -215,6 +228,19 @@ mod tests {
         assert!(!account.has_room(0));
         drop(held);
         assert!(account.has_room(8000) && !account.has_room(10_001));
+    }
+
+    #[test]
+    fn what_is_dropped_is_let_go_long_before_the_limit() {
+        let account = Account::new(1 << 30);
+        let kept: Vec<Value> = (0..100_000)
+            .map(|_| long())
+            .filter(|v| account.keep(v))
+            .enumerate()
+            .filter_map(|(i, v)| (i % 100 == 0).then_some(v))
+            .collect();
+        let bytes = account.ledger.lock().unwrap().bytes;
+        assert!(kept.len() == 1000 && bytes < 4 << 20, "{bytes}");
     }
 
     #[test]

@@ -38,10 +38,10 @@ pub(crate) enum Node {
 /// What `if`, `with` and `range` have in common.
 #[derive(Debug, Clone)]
 pub(crate) struct Branch {
-    pub(crate) pos: Pos,
     pub(crate) pipe: Pipe,
-    pub(crate) body: Vec<Node>,
-    pub(crate) otherwise: Option<Vec<Node>>,
+    /// Shared with what remains to be lowered.
+    pub(crate) body: Arc<Vec<Node>>,
+    pub(crate) otherwise: Option<Arc<Vec<Node>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -108,7 +108,7 @@ impl Node {
         let all = |nodes: &[Node]| nodes.iter().map(Node::weight).sum::<u64>();
         match self {
             Node::If(b) | Node::With(b) | Node::Range(b) => {
-                1 + all(&b.body) + all(b.otherwise.as_deref().unwrap_or_default())
+                1 + all(&b.body) + b.otherwise.iter().map(|nodes| all(nodes)).sum::<u64>()
             }
             _ => 1,
         }

@@ -8,10 +8,11 @@ use minijinja::Error;
 use minijinja::value::Value;
 
 use super::account::{self, ITEM_BYTES, MAP_BYTES, SLOT_BYTES};
-use super::ast::{Node, Tree};
+use super::ast::Node;
 use super::error::{FnError, TemplateError};
+use super::parse::Parsed;
 use super::runtime::{Cx, Runtime};
-use super::site::Site;
+use super::site::{Site, SourceFile};
 use super::value::{Dict, MAX_VALUE_DEPTH, as_dict, as_list};
 
 /// A longer text is refused, since most functions need a multiple of what they make.
@@ -103,8 +104,8 @@ impl Cx<'_> {
     }
 
     /// Counts the steps of a function for so many bytes of arguments.
-    pub(crate) fn effort(&self, name: &str, walks: bool, bytes: usize) -> Result<(), FnError> {
-        match bytes / bytes_a_step(name, walks) {
+    pub(crate) fn effort(&self, effort: Effort, bytes: usize) -> Result<(), FnError> {
+        match bytes / effort.bytes_a_step {
             0 => Ok(()),
             steps => self.steps(steps),
         }
@@ -178,6 +179,55 @@ impl Cx<'_> {
     pub(crate) fn matched(&self, pattern: &Pattern, left: usize) -> Result<(), FnError> {
         self.steps((left / 128).saturating_mul(pattern.bytes >> 14) + 1)
     }
+}
+
+/// What a function does with its arguments.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Effort {
+    /// It goes through all of them, into lists and maps.
+    pub(crate) walks: bool,
+    bytes_a_step: usize,
+}
+
+impl Effort {
+    pub(crate) fn of(name: &str) -> Self {
+        let walks = walks(name);
+        Self { walks, bytes_a_step: bytes_a_step(name, walks) }
+    }
+}
+
+/// Functions that go through all of a value.
+fn walks(name: &str) -> bool {
+    name.contains("Yaml")
+        || name.contains("Json")
+        || name.contains("Toml")
+        || name.contains("eepCopy")
+        || name.contains("erge")
+        || matches!(
+            name,
+            "print"
+                | "printf"
+                | "println"
+                | "html"
+                | "js"
+                | "urlquery"
+                | "quote"
+                | "squote"
+                | "cat"
+                | "toString"
+                | "toStrings"
+                | "join"
+                | "sortAlpha"
+                | "deepEqual"
+                | "has"
+                | "mustHas"
+                | "uniq"
+                | "mustUniq"
+                | "without"
+                | "mustWithout"
+                | "eq"
+                | "ne"
+        )
 }
 
 /// Bytes of arguments for each step that a function takes, beside those of the call; `walks` through all of them.
@@ -277,19 +327,24 @@ impl Runtime {
         Ok(())
     }
 
-    /// Counts what was made of a template: its text, what is in it, and the places that errors may name.
-    pub(crate) fn count_compiled(
-        &self,
-        name: &str,
-        text: usize,
-        trees: &[Tree],
-        places: usize,
-    ) -> Result<(), TemplateError> {
-        let nodes = trees.iter().flat_map(|t| &t.body).map(Node::weight).sum::<u64>();
+    /// Counts a parsed file: its text, also as what it is lowered to and compiled to, and its trees.
+    pub(crate) fn count_parsed(&self, file: &SourceFile, parsed: &Parsed) -> Result<(), TemplateError> {
+        let nodes = parsed.trees.iter().flat_map(|t| &t.body).map(Node::weight).sum::<u64>();
+        self.calls.fetch_add(nodes.saturating_mul(4), Ordering::Relaxed);
         let nodes = usize::try_from(nodes).unwrap_or(usize::MAX);
-        self.calls.fetch_add(nodes.saturating_add(places).saturating_mul(4) as u64, Ordering::Relaxed);
-        let bytes = nodes.saturating_mul(128).saturating_add(places.saturating_mul(512));
-        if self.account.take(text.saturating_mul(4).saturating_add(bytes)) {
+        let trees = nodes.saturating_mul(192).saturating_add(parsed.tokens.saturating_mul(64));
+        self.count_fixed(&file.name, file.text.len().saturating_mul(4).saturating_add(trees))
+    }
+
+    /// Counts the places that errors may name in a template, and its branches that are still to be lowered.
+    pub(crate) fn count_places(&self, name: &str, places: usize, parts: usize) -> Result<(), TemplateError> {
+        self.calls.fetch_add(places.saturating_add(parts).saturating_mul(4) as u64, Ordering::Relaxed);
+        self.count_fixed(name, places.saturating_mul(512).saturating_add(parts.saturating_mul(4096)))
+    }
+
+    /// Counts what stays until the end.
+    pub(crate) fn count_fixed(&self, name: &str, bytes: usize) -> Result<(), TemplateError> {
+        if self.account.take(bytes) {
             return Ok(());
         }
         Err(TemplateError::Limit { template: name.to_owned(), reason: self.too_full() })

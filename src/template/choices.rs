@@ -46,7 +46,7 @@ pub(crate) struct Speech {
 /// Looks through the file `name`; nothing is known of what cannot be parsed. `words` are lowercase.
 pub(crate) fn survey(name: &str, text: &str, words: &[&str]) -> Survey {
     let mut out = Survey::default();
-    for tree in parse(name, text, &|_| true).unwrap_or_default() {
+    for tree in parse(name, text, &|_| true).unwrap_or_default().trees {
         nodes(&tree.body, &mut out.choices);
         let mut speech = Speech::default();
         Listener { words, speech: &mut speech }.nodes(&tree.body);
@@ -97,7 +97,7 @@ impl Listener<'_> {
                 Node::If(b) | Node::With(b) | Node::Range(b) => {
                     self.pipe(&b.pipe, 0);
                     self.nodes(&b.body);
-                    self.nodes(b.otherwise.as_deref().unwrap_or_default());
+                    b.otherwise.iter().for_each(|n| self.nodes(n));
                 }
                 Node::Template { name, pipe, .. } => {
                     self.speech.includes.insert(name.clone());
@@ -150,7 +150,7 @@ fn nodes(all: &[Node], out: &mut Vec<Choice>) {
 fn branch(b: &Branch, out: &mut Vec<Choice>) {
     pipe(&b.pipe, 0, out);
     nodes(&b.body, out);
-    nodes(b.otherwise.as_deref().unwrap_or_default(), out);
+    b.otherwise.iter().for_each(|n| nodes(n, out));
 }
 
 fn pipe(p: &Pipe, depth: usize, out: &mut Vec<Choice>) {
@@ -240,7 +240,10 @@ mod tests {
             (r#"{{ if eq .Values.mode "cluster" }}{{ end }}"#, &["mode=cluster"][..]),
             (r#"{{ if or (eq .Values.a.b "x") (eq "y" $.Values.a.b) }}{{ end }}"#, &["a.b=x", "a.b=y"]),
             (r#"{{ if and (eq .flavor "gcp") .sha }}{{ end }}"#, &["…flavor=gcp"]),
-            (r#"{{ with .x }}{{ else }}{{ if ne $kind "Job" }}{{ end }}{{ end }}"#, &["…kind=Job"]),
+            (
+                r#"{{ $kind := .x }}{{ with .x }}{{ else }}{{ if ne $kind "Job" }}{{ end }}{{ end }}"#,
+                &["…kind=Job"],
+            ),
             (r#"{{ if has .Values.m (list "p" "q") }}{{ end }}"#, &["m=p", "m=q"]),
             (r#"{{ if eq (lower .Values.m) "p" }}{{ end }}"#, &["m=p"]),
             (r#"{{ ternary "a" "b" (eq (.Values.m | default "x") "q") }}"#, &["m=q"]),

@@ -35,7 +35,7 @@ impl Engine {
         self.take(prepared)
     }
 
-    /// Adds many template files, name and text of each, in this order; they are parsed and lowered two at a time.
+    /// Adds many template files, name and text of each, in this order; they are parsed two at a time.
     ///
     /// # Errors
     ///
@@ -58,17 +58,17 @@ impl Engine {
         first.into_iter().chain(second).try_for_each(|prepared| self.take(prepared?))
     }
 
-    fn take(&mut self, Prepared { file, trees, sources, places }: Prepared) -> Result<(), TemplateError> {
-        for (tree, source) in trees.iter().zip(sources) {
+    fn take(&mut self, Prepared { file, parsed }: Prepared) -> Result<(), TemplateError> {
+        self.rt.count_parsed(&file, &parsed)?;
+        self.rt.count_fixed(&file.name, TEMPLATE_BYTES)?;
+        for tree in parsed.trees {
             if tree.is_empty() && self.rt.has(&tree.name) {
                 continue;
             }
-            self.rt.add(&tree.name, source);
-            self.rt.know(tree);
+            self.rt.know(&tree);
+            self.rt.add(tree, &file);
         }
-        // A file stays for as long as the engine does; what `tpl` is given does not.
-        let text = file.text.len() + TEMPLATE_BYTES / 4;
-        self.rt.count_compiled(&file.name, text, &trees, places)
+        Ok(())
     }
 
     /// Executes a template on `data`. What Go prints as `<no value>` is left out, as Helm does.

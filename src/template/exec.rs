@@ -6,8 +6,9 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Enumerator, Object, ObjectRepr, Value};
 use minijinja::{Environment, Error, ErrorKind, Output, State, UndefinedBehavior};
 
+use super::bounds::Effort;
 use super::error::{Cause, FnError, TemplateError};
-use super::funcs::Builtin;
+use super::funcs::Known;
 use super::runtime::{Cx, Runtime, carry};
 use super::site::{Site, What};
 use super::value::{
@@ -41,63 +42,30 @@ impl Object for Helper {
 
 fn call(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value, Error> {
     let site = rt.site(args)?;
-    let What::Call { builtin, cmd, interfaces } = &site.what else {
+    let What::Call { func, cmd, interfaces } = &site.what else {
         return Err(rt.text(&site, "not a call"));
     };
     let args = &args[1..];
+    let builtin = func.builtin;
     rt.work(&site, 1)?;
     let changed = check::arguments(rt, &site, builtin, cmd.as_deref(), *interfaces, args)?;
     let args = changed.as_deref().unwrap_or(args);
     let mut cx = Cx { rt, site: &site };
-    bounded(&mut cx, builtin, args).map_err(|error| match error {
+    bounded(&mut cx, func, args).map_err(|error| match error {
         FnError::Argument(reason) => rt.text(&site, reason),
         error => rt.fail(&site, Cause::Calling { func: builtin.name.to_owned(), error }),
     })
 }
 
-/// Functions that go through all of a value.
-fn walks(name: &str) -> bool {
-    name.contains("Yaml")
-        || name.contains("Json")
-        || name.contains("Toml")
-        || name.contains("eepCopy")
-        || name.contains("erge")
-        || matches!(
-            name,
-            "print"
-                | "printf"
-                | "println"
-                | "html"
-                | "js"
-                | "urlquery"
-                | "quote"
-                | "squote"
-                | "cat"
-                | "toString"
-                | "toStrings"
-                | "join"
-                | "sortAlpha"
-                | "deepEqual"
-                | "has"
-                | "mustHas"
-                | "uniq"
-                | "mustUniq"
-                | "without"
-                | "mustWithout"
-                | "eq"
-                | "ne"
-        )
-}
-
 /// Runs a function; what it is given and gives is counted against the limits.
-fn bounded(cx: &mut Cx<'_>, builtin: &Builtin, args: &[Value]) -> Result<Value, FnError> {
-    let walks = walks(builtin.name);
-    let bytes = if walks {
+fn bounded(cx: &mut Cx<'_>, func: &Known, args: &[Value]) -> Result<Value, FnError> {
+    let (builtin, effort) = (func.builtin, func.effort);
+    let bytes = if effort.walks {
         cx.rt.walkable(builtin.name, args)?
     } else {
         args.iter().filter_map(|v| v.as_str().map(str::len)).sum()
     };
-    cx.effort(builtin.name, walks, bytes)?;
+    cx.effort(effort, bytes)?;
     cx.expect_values(bytes)?;
     let value = (builtin.run)(cx, args)?;
     if !cx.rt.account.keep(&value) {
@@ -122,7 +90,7 @@ fn step(rt: &Runtime, site: &Site, receiver: &Value, name: &Arc<str>, dynamic: b
                 "YAML" => {
                     let text = || {
                         let bytes = rt.walkable("toYaml", std::slice::from_ref(receiver))?;
-                        Cx { rt, site }.effort("toYaml", true, bytes)?;
+                        Cx { rt, site }.effort(Effort::of("toYaml"), bytes)?;
                         let text = super::to_yaml(receiver).map_err(|e| FnError::text(e.to_string()))?;
                         Cx { rt, site }.spend(text.len())?;
                         let value = Value::from(text + "\n");
@@ -422,6 +390,9 @@ fn print(rt: &Runtime, out: &mut Output<'_>, value: &Value) -> Result<(), Error>
     out.write_str(&text).map_err(Error::from)
 }
 
+/// What a template is called in its environment; its branches have numbers.
+pub(crate) const MAIN: &str = "main";
+
 /// An environment with the helpers and nothing of minijinja's own.
 pub(crate) fn environment(rt: &Arc<Runtime>) -> Environment<'static> {
     let mut env = Environment::empty();
@@ -431,6 +402,8 @@ pub(crate) fn environment(rt: &Arc<Runtime>) -> Environment<'static> {
     let of = rt.clone();
     env.set_formatter(move |out, _, value| print(&of, out, value));
     env.set_fuel(Some(rt.limits.fuel));
+    let of = rt.clone();
+    env.set_loader(move |name| of.load(name));
     let helpers: [(&'static str, Run); 11] = [
         ("_c", call),
         ("_f", field),
@@ -455,13 +428,13 @@ pub(crate) fn environment(rt: &Arc<Runtime>) -> Environment<'static> {
     env
 }
 
-/// Adds a lowered template.
+/// Adds a lowered template as [`MAIN`].
 pub(crate) fn compile(
     env: &mut Environment<'static>,
     name: &str,
     source: String,
 ) -> Result<(), TemplateError> {
-    env.add_template_owned(name.to_owned(), source).map_err(|e| TemplateError::Limit {
+    env.add_template_owned(MAIN, source).map_err(|e| TemplateError::Limit {
         template: name.to_owned(),
         reason: format!("cannot be compiled: {e:#}"),
     })

@@ -4,23 +4,24 @@
 use super::ast::Pos;
 use super::error::SyntaxError;
 
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Tok {
-    Text(String),
+/// A token; what it holds is cut from the template's text.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Tok<'a> {
+    Text(&'a str),
     Open,
     Close,
     Space,
-    Ident(String),
+    Ident(&'a str),
     /// `.name`, without the dot.
-    Field(String),
+    Field(&'a str),
     Dot,
     /// `$name`, with the dollar; the root is `$`.
-    Var(String),
+    Var(&'a str),
     /// A number or character constant as written.
-    Number(String),
-    Char(String),
-    Str(String),
-    RawStr(String),
+    Number(&'a str),
+    Char(&'a str),
+    Str(&'a str),
+    RawStr(&'a str),
     Declare,
     Assign,
     Pipe,
@@ -30,10 +31,10 @@ pub(crate) enum Tok {
     Eof,
 }
 
-#[derive(Debug, Clone)]
-pub(crate) struct Token {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Token<'a> {
     pub(crate) pos: Pos,
-    pub(crate) tok: Tok,
+    pub(crate) tok: Tok<'a>,
 }
 
 /// What a file's actions consist of, blanks and braces included. The largest real files have some thousands.
@@ -46,7 +47,7 @@ const BLANK: [char; 4] = [' ', '\t', '\r', '\n'];
 /// # Errors
 ///
 /// With the position and Go's wording, if an action, string or comment does not end or holds a strange character.
-pub(crate) fn lex(text: &str) -> Result<Vec<Token>, SyntaxError> {
+pub(crate) fn lex(text: &str) -> Result<Vec<Token<'_>>, SyntaxError> {
     let mut out = Vec::new();
     let mut pos = 0;
     // Set when the action before ended in `-}}`.
@@ -64,7 +65,7 @@ pub(crate) fn lex(text: &str) -> Result<Vec<Token>, SyntaxError> {
             piece = piece.trim_end_matches(BLANK);
         }
         if !piece.is_empty() {
-            out.push(Token { pos: start, tok: Tok::Text(piece.to_owned()) });
+            out.push(Token { pos: start, tok: Tok::Text(piece) });
         }
         let Some(open) = open else {
             out.push(Token { pos: text.len(), tok: Tok::Eof });
@@ -102,7 +103,7 @@ fn is_alnum(c: char) -> bool {
 }
 
 /// Reads one action from `pos` to its end; returns where the text goes on and whether it is trimmed.
-fn inside(text: &str, mut pos: Pos, out: &mut Vec<Token>) -> Result<(Pos, bool), SyntaxError> {
+fn inside<'a>(text: &'a str, mut pos: Pos, out: &mut Vec<Token<'a>>) -> Result<(Pos, bool), SyntaxError> {
     let mut depth = 0usize;
     loop {
         if out.len() > MAX_TOKENS {
@@ -150,22 +151,22 @@ fn inside(text: &str, mut pos: Pos, out: &mut Vec<Token>) -> Result<(Pos, bool),
                 (Tok::RightParen, 1)
             }
             '"' => quoted(rest, '"')
-                .map(|n| (Tok::Str(rest[..n].to_owned()), n))
+                .map(|n| (Tok::Str(&rest[..n]), n))
                 .ok_or_else(|| SyntaxError::new(pos, "unterminated quoted string"))?,
             '\'' => quoted(rest, '\'')
-                .map(|n| (Tok::Char(rest[..n].to_owned()), n))
+                .map(|n| (Tok::Char(&rest[..n]), n))
                 .ok_or_else(|| SyntaxError::new(pos, "unterminated character constant"))?,
             '`' => match rest[1..].find('`') {
-                Some(i) => (Tok::RawStr(rest[..i + 2].to_owned()), i + 2),
+                Some(i) => (Tok::RawStr(&rest[..i + 2]), i + 2),
                 None => return Err(SyntaxError::new(pos, "unterminated raw quoted string")),
             },
             '$' => {
                 let n = word(1);
-                (Tok::Var(rest[..n].to_owned()), n)
+                (Tok::Var(&rest[..n]), n)
             }
             '.' if !rest[1..].starts_with(|c: char| c.is_ascii_digit()) => {
                 let n = word(1);
-                if n == 1 { (Tok::Dot, 1) } else { (Tok::Field(rest[1..n].to_owned()), n) }
+                if n == 1 { (Tok::Dot, 1) } else { (Tok::Field(&rest[1..n]), n) }
             }
             '.' | '+' | '-' | '0'..='9' => {
                 let n = number(rest);
@@ -174,7 +175,7 @@ fn inside(text: &str, mut pos: Pos, out: &mut Vec<Token>) -> Result<(Pos, bool),
                     let n = rest.find(|c: char| !(is_alnum(c) || "+-.".contains(c))).unwrap_or(rest.len());
                     return Err(SyntaxError::new(pos, format!("bad number syntax: {:?}", &rest[..n])));
                 }
-                (Tok::Number(rest[..n].to_owned()), n)
+                (Tok::Number(&rest[..n]), n)
             }
             c if is_alnum(c) => {
                 let n = word(0);
@@ -185,7 +186,7 @@ fn inside(text: &str, mut pos: Pos, out: &mut Vec<Token>) -> Result<(Pos, bool),
                     let c = next.unwrap_or_default();
                     return Err(SyntaxError::new(pos + n, format!("bad character U+{:04X} '{c}'", c as u32)));
                 }
-                (Tok::Ident(rest[..n].to_owned()), n)
+                (Tok::Ident(&rest[..n]), n)
             }
             c if c.is_ascii_graphic() => {
                 return Err(SyntaxError::new(pos, format!("unexpected \"{c}\" in command")));

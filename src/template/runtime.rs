@@ -12,8 +12,10 @@ use super::account::Account;
 use super::ast::{Node, Pos, Tree};
 use super::bounds::{Patterns, Printed};
 use super::error::{Cause, ExecError, FnError, SyntaxError, TemplateError};
+use super::exec::MAIN;
 use super::fmt::quote;
-use super::lower::lower;
+use super::lower::{Keep, Part, lower};
+use super::parse::Parsed;
 use super::site::{Site, SourceFile, What};
 use super::{Env, Limits, exec, funcs, parse};
 
@@ -24,8 +26,11 @@ pub(crate) struct Runtime {
     sites: RwLock<Vec<Arc<Site>>>,
     /// What templates are compiled in. Helpers hold this runtime, so [`Runtime::close`] must empty it again.
     base: RwLock<Option<Compiled>>,
-    /// The templates of the engine. Charts bring far more than they use: what is used is compiled when it is.
+    /// The templates of the engine. Charts bring far more than they use: what is used is lowered and compiled when it
+    /// is.
     templates: Mutex<HashMap<String, Slot>>,
+    /// Branches of templates, which are lowered and compiled when they are executed.
+    parts: Mutex<Vec<Arc<Part>>>,
     /// Templates that the texts given to `tpl` define, innermost last; Helm gives each `tpl` a clone of the set.
     overlays: Mutex<Vec<HashMap<String, Compiled>>>,
     /// Compiled `tpl` texts.
@@ -45,7 +50,7 @@ type Compiled = Arc<Environment<'static>>;
 
 /// A template of the engine.
 enum Slot {
-    Lowered(String),
+    Parsed(Tree, Arc<SourceFile>),
     Ready(Compiled),
 }
 
@@ -141,6 +146,7 @@ impl Runtime {
             limits,
             base: RwLock::default(),
             templates: Mutex::default(),
+            parts: Mutex::default(),
             sites: RwLock::default(),
             overlays: Mutex::default(),
             tpl_cache: Mutex::default(),
@@ -189,6 +195,11 @@ impl Object for Root {
 #[error("{0}")]
 struct Carried(Box<ExecError>);
 
+/// Carries any other error through minijinja.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refused(Box<TemplateError>);
+
 pub(crate) fn carry(e: ExecError) -> Error {
     Error::new(ErrorKind::InvalidOperation, "template failed").with_source(Carried(Box::new(e)))
 }
@@ -235,7 +246,7 @@ impl Runtime {
     /// Executes a template of `env` one level deeper, and turns what minijinja says into our errors.
     fn enter(&self, name: &str, env: &Environment<'static>, data: &Value) -> Result<String, TemplateError> {
         let limit = |reason: String| TemplateError::Limit { template: name.to_owned(), reason };
-        let Ok(template) = env.get_template(name) else {
+        let Ok(template) = env.get_template(MAIN) else {
             return Err(TemplateError::Missing(name.to_owned()));
         };
         let depth = self.depth.fetch_add(1, Ordering::Relaxed);
@@ -276,43 +287,58 @@ impl Runtime {
     }
 
     /// Adds a template, or puts it in the place of another.
-    pub(crate) fn add(&self, name: &str, source: String) {
+    pub(crate) fn add(&self, tree: Tree, file: &Arc<SourceFile>) {
         let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
-        templates.insert(name.to_owned(), Slot::Lowered(source));
+        templates.insert(tree.name.clone(), Slot::Parsed(tree, file.clone()));
     }
 
     fn compiled(&self, name: &str) -> Result<Compiled, TemplateError> {
         let missing = || TemplateError::Missing(name.to_owned());
         let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = templates.get_mut(name).ok_or_else(missing)?;
-        let source = match slot {
+        let env = match slot {
             Slot::Ready(env) => return Ok(env.clone()),
-            Slot::Lowered(source) => std::mem::take(source),
+            Slot::Parsed(tree, file) => self.compile(tree, file)?,
         };
-        let env = self.compile(name, source)?;
         *slot = Slot::Ready(env.clone());
         Ok(env)
     }
 
-    fn compile(&self, name: &str, source: String) -> Result<Compiled, TemplateError> {
+    fn compile(&self, tree: &Tree, file: &Arc<SourceFile>) -> Result<Compiled, TemplateError> {
+        let name = &tree.name;
+        let mut keeper = Keeper::new(self);
+        let source = lower(tree, file, &mut keeper).map_err(|e| syntax(file, &e))?;
+        keeper.count(name)?;
         let base = self.base.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut env = (*base.ok_or_else(|| TemplateError::Missing(name.to_owned()))?).clone();
         exec::compile(&mut env, name, source)?;
         Ok(Arc::new(env))
     }
 
+    /// A branch as minijinja asks for it.
+    pub(crate) fn load(&self, number: &str) -> Result<Option<String>, Error> {
+        let part = |n: usize| self.parts.lock().unwrap_or_else(PoisonError::into_inner).get(n).cloned();
+        let Some(part) = number.parse().ok().and_then(part) else { return Ok(None) };
+        let mut keeper = Keeper::new(self);
+        let source = part.lower(&mut keeper).map_err(|e| syntax(part.file(), &e));
+        let source = source.and_then(|source| keeper.count(&part.file().name).map(|()| source));
+        source.map(Some).map_err(|e| {
+            Error::new(ErrorKind::InvalidOperation, "template refused").with_source(Refused(Box::new(e)))
+        })
+    }
+
     fn compile_tpl(&self, text: &str) -> Result<Tpl, TemplateError> {
         self.calls.fetch_add(300 + text.len() as u64 / 16, Ordering::Relaxed);
-        let Prepared { trees, sources, places, .. } = self.prepare(ROOT, text)?;
-        let mut all = trees.iter().zip(sources);
-        let (main, source) = all.next().ok_or_else(|| TemplateError::Missing(ROOT.to_owned()))?;
-        let mut out = Tpl { main: self.compile(&main.name, source)?, defines: Vec::new() };
-        for (tree, source) in all {
+        let Prepared { file, parsed } = self.prepare(ROOT, text)?;
+        self.count_parsed(&file, &parsed)?;
+        let mut all = parsed.trees.iter();
+        let main = all.next().ok_or_else(|| TemplateError::Missing(ROOT.to_owned()))?;
+        let mut out = Tpl { main: self.compile(main, &file)?, defines: Vec::new() };
+        for tree in all {
             if !tree.is_empty() || !self.has(&tree.name) {
-                out.defines.push((tree.name.clone(), self.compile(&tree.name, source)?));
+                out.defines.push((tree.name.clone(), self.compile(tree, &file)?));
             }
         }
-        self.count_compiled(ROOT, text.len(), &trees, places)?;
         Ok(out)
     }
 
@@ -320,19 +346,12 @@ impl Runtime {
         self.names.read().unwrap_or_else(PoisonError::into_inner).contains_key(name)
     }
 
-    /// Parses and lowers a file.
+    /// Parses a file.
     pub(crate) fn prepare(&self, name: &str, text: &str) -> Result<Prepared, TemplateError> {
         let file = Arc::new(SourceFile { name: name.into(), text: text.into() });
-        let trees =
+        let parsed =
             parse::parse(name, text, &|f| funcs::lookup(f).is_some()).map_err(|e| syntax(&file, &e))?;
-        let mut places = 0;
-        let mut keep = |site| {
-            places += 1;
-            self.add_site(site)
-        };
-        let sources = trees.iter().map(|tree| lower(tree, &file, &mut keep).map_err(|e| syntax(&file, &e)));
-        let sources = sources.collect::<Result<_, _>>()?;
-        Ok(Prepared { file, trees, sources, places })
+        Ok(Prepared { file, parsed })
     }
 }
 
@@ -341,28 +360,60 @@ fn syntax(file: &SourceFile, e: &SyntaxError) -> TemplateError {
     TemplateError::Parse { template: file.name.to_string(), line, reason: e.reason.clone() }
 }
 
+/// Keeps what a template is lowered to beside its text.
+struct Keeper<'a> {
+    rt: &'a Runtime,
+    places: usize,
+    parts: usize,
+}
+
+impl<'a> Keeper<'a> {
+    fn new(rt: &'a Runtime) -> Self {
+        Self { rt, places: 0, parts: 0 }
+    }
+
+    fn count(&self, name: &str) -> Result<(), TemplateError> {
+        self.rt.count_places(name, self.places, self.parts)
+    }
+}
+
+impl Keep for Keeper<'_> {
+    fn site(&mut self, site: Site) -> usize {
+        self.places += 1;
+        self.rt.add_site(site)
+    }
+
+    fn part(&mut self, part: Part) -> String {
+        self.parts += 1;
+        let mut parts = self.rt.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.push(Arc::new(part));
+        (parts.len() - 1).to_string()
+    }
+}
+
 /// A file that is ready to be added.
 pub(crate) struct Prepared {
     pub(crate) file: Arc<SourceFile>,
-    /// Its own template first and then what it defines.
-    pub(crate) trees: Vec<Tree>,
-    /// What each is to minijinja.
-    pub(crate) sources: Vec<String>,
-    /// How many sites they have.
-    pub(crate) places: usize,
+    pub(crate) parsed: Parsed,
 }
 
 fn uncarry(e: &Error, name: &str) -> TemplateError {
     let mut source = std::error::Error::source(e);
+    // A branch that fails is wrapped in an error of the include.
+    let mut innermost = e;
     while let Some(s) = source {
         if let Some(c) = s.downcast_ref::<Carried>() {
             return TemplateError::Exec(c.0.clone());
         }
+        if let Some(Refused(e)) = s.downcast_ref() {
+            return (**e).clone();
+        }
+        innermost = s.downcast_ref().unwrap_or(innermost);
         source = s.source();
     }
-    let reason = match e.kind() {
+    let reason = match innermost.kind() {
         ErrorKind::OutOfFuel => "one template takes more instructions than is allowed".to_owned(),
-        _ => e.to_string(),
+        _ => innermost.to_string(),
     };
     TemplateError::Limit { template: name.to_owned(), reason }
 }

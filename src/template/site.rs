@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ast::{Cmd, Pos};
-use super::funcs::Builtin;
+use super::funcs::Known;
 
 /// A place in a template at which something can fail.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Site {
 #[derive(Debug)]
 pub(crate) enum What {
     Call {
-        builtin: &'static Builtin,
+        func: &'static Known,
         /// The command, unless it is a function's bare name.
         cmd: Option<Arc<Cmd>>,
         /// The arguments, a bit each, that Go has as `interface {}` when they are nil: such a nil fits no other type.

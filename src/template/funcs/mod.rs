@@ -25,6 +25,7 @@ use std::sync::OnceLock;
 
 use minijinja::value::Value;
 
+use super::bounds::Effort;
 use super::error::FnError;
 use super::runtime::Cx;
 use super::value::{Dict, as_dict, as_float, as_int, as_list, is_nil, type_name};
@@ -149,11 +150,18 @@ const TABLES: [&[Builtin]; 14] = [
     urls::TABLE,
 ];
 
+/// A function with what it costs.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) builtin: &'static Builtin,
+    pub(crate) effort: Effort,
+}
+
 /// The function of this name.
-pub(crate) fn lookup(name: &str) -> Option<&'static Builtin> {
-    static TABLE: OnceLock<HashMap<&'static str, &'static Builtin>> = OnceLock::new();
-    let table = TABLE.get_or_init(|| TABLES.into_iter().flatten().map(|b| (b.name, b)).collect());
-    table.get(name).copied()
+pub(crate) fn lookup(name: &str) -> Option<&'static Known> {
+    static TABLE: OnceLock<HashMap<&'static str, Known>> = OnceLock::new();
+    let known = |builtin: &'static Builtin| Known { builtin, effort: Effort::of(builtin.name) };
+    TABLE.get_or_init(|| TABLES.into_iter().flatten().map(|b| (b.name, known(b))).collect()).get(name)
 }
 
 fn wrong(v: &Value, want: &str) -> FnError {

@@ -1,19 +1,32 @@
 //! Tokens to trees, after the grammar of `text/template/parse`.
 
+mod words;
+
 use std::sync::Arc;
 
 use super::ast::{Branch, Cmd, Expr, Kind, Node, Pipe, Pos, Tree};
 use super::error::SyntaxError;
 use super::lex::{Tok, Token, lex, unquote};
+use words::{describe, number, raw, starts_operand};
 
 type Result<T> = std::result::Result<T, SyntaxError>;
 
 /// Blocks nested deeper than this are refused; the deepest real charts stay below 20.
 const MAX_DEPTH: usize = 100;
 
-/// Parses a file: its own tree first, then those it defines.
-pub(crate) fn parse(name: &str, text: &str, is_func: &dyn Fn(&str) -> bool) -> Result<Vec<Tree>> {
-    let mut p = Parser { toks: lex(text)?, i: 0, trees: Vec::new(), loops: 0, depth: 0, is_func };
+/// A file that was parsed.
+#[derive(Debug, Default)]
+pub(crate) struct Parsed {
+    /// The file's own tree first, then those it defines.
+    pub(crate) trees: Vec<Tree>,
+    /// How many tokens it consists of, which says how large the trees are.
+    pub(crate) tokens: usize,
+}
+
+/// Parses a file.
+pub(crate) fn parse(name: &str, text: &str, is_func: &dyn Fn(&str) -> bool) -> Result<Parsed> {
+    let toks = lex(text)?;
+    let mut p = Parser { toks, i: 0, trees: Vec::new(), vars: vec!["$"], loops: 0, depth: 0, is_func };
     let (body, end) = p.list()?;
     match end {
         End::Eof => {}
@@ -21,7 +34,7 @@ pub(crate) fn parse(name: &str, text: &str, is_func: &dyn Fn(&str) -> bool) -> R
         End::Else(pos) => return Err(SyntaxError::new(pos, "unexpected {{else}}")),
     }
     p.trees.insert(0, Tree { name: name.to_owned(), body });
-    Ok(p.trees)
+    Ok(Parsed { trees: p.trees, tokens: p.toks.len() })
 }
 
 enum End {
@@ -31,22 +44,25 @@ enum End {
 }
 
 struct Parser<'a> {
-    toks: Vec<Token>,
+    toks: Vec<Token<'a>>,
     i: usize,
     trees: Vec<Tree>,
+    /// The variables that are declared here. An assignment counts as one, and what a branch declares is known in its
+    /// `else`: Go finds out when it gets there.
+    vars: Vec<&'a str>,
     loops: usize,
     depth: usize,
     is_func: &'a dyn Fn(&str) -> bool,
 }
 
-impl Parser<'_> {
-    fn peek(&self) -> &Token {
+impl<'a> Parser<'a> {
+    fn peek(&self) -> Token<'a> {
         // The last token is the end of the text and is never consumed.
-        &self.toks[self.i.min(self.toks.len() - 1)]
+        self.toks[self.i.min(self.toks.len() - 1)]
     }
 
-    fn next(&mut self) -> Token {
-        let t = self.peek().clone();
+    fn next(&mut self) -> Token<'a> {
+        let t = self.peek();
         self.i += 1;
         t
     }
@@ -57,13 +73,13 @@ impl Parser<'_> {
         }
     }
 
-    fn next_non_space(&mut self) -> Token {
+    fn next_non_space(&mut self) -> Token<'a> {
         self.skip_space();
         self.next()
     }
 
-    fn unexpected<T>(&self, t: &Token, context: &str) -> Result<T> {
-        Err(SyntaxError::new(t.pos, format!("unexpected {} in {context}", describe(&t.tok))))
+    fn unexpected<T>(&self, t: &Token<'_>, context: &str) -> Result<T> {
+        Err(SyntaxError::new(t.pos, format!("unexpected {} in {context}", describe(t.tok))))
     }
 
     fn deeper(&mut self) -> Result<()> {
@@ -81,15 +97,12 @@ impl Parser<'_> {
             let t = self.next();
             match t.tok {
                 Tok::Eof => return Ok((nodes, End::Eof)),
-                Tok::Text(text) => nodes.push(Node::Text(text)),
+                Tok::Text(text) => nodes.push(Node::Text(text.to_owned())),
                 Tok::Open => {
                     self.skip_space();
-                    let word = match &self.peek().tok {
-                        Tok::Ident(w) => w.clone(),
-                        _ => String::new(),
-                    };
-                    let pos = self.peek().pos;
-                    match word.as_str() {
+                    let Token { pos, tok } = self.peek();
+                    let word = if let Tok::Ident(word) = tok { word } else { "" };
+                    match word {
                         "end" => {
                             self.i += 1;
                             self.close("end")?;
@@ -102,7 +115,7 @@ impl Parser<'_> {
                         // Only at the top of a file, as in Go.
                         "define" if self.depth == 0 => self.define()?,
                         "define" => return Err(SyntaxError::new(pos, "unexpected <define> in command")),
-                        _ => nodes.push(self.action(&word, pos)?),
+                        _ => nodes.push(self.action(word, pos)?),
                     }
                 }
                 _ => return self.unexpected(&t, "input"),
@@ -122,12 +135,12 @@ impl Parser<'_> {
             self.i += 1;
         }
         match word {
-            "if" => Ok(Node::If(self.branch(word, pos)?)),
-            "with" => Ok(Node::With(self.branch(word, pos)?)),
+            "if" => Ok(Node::If(self.branch(word)?)),
+            "with" => Ok(Node::With(self.branch(word)?)),
             "range" => {
                 self.loops += 1;
                 // After an error there is no body to be in.
-                let b = self.branch(word, pos)?;
+                let b = self.branch(word)?;
                 self.loops -= 1;
                 Ok(Node::Range(b))
             }
@@ -147,23 +160,23 @@ impl Parser<'_> {
                     self.i += 1;
                     None
                 } else {
-                    Some(self.pipeline("template clause", &Tok::Close)?)
+                    Some(self.pipeline("template clause", Tok::Close)?)
                 };
                 Ok(Node::Template { pos, name, pipe })
             }
             "block" => {
                 let name = self.name("block clause")?;
-                let pipe = self.pipeline("block clause", &Tok::Close)?;
+                let pipe = self.pipeline("block clause", Tok::Close)?;
                 self.body_of(name.clone(), "block")?;
                 Ok(Node::Template { pos, name, pipe: Some(pipe) })
             }
-            _ => Ok(Node::Action(self.pipeline("command", &Tok::Close)?)),
+            _ => Ok(Node::Action(self.pipeline("command", Tok::Close)?)),
         }
     }
 
     fn name(&mut self, context: &str) -> Result<String> {
         let t = self.next_non_space();
-        match &t.tok {
+        match t.tok {
             Tok::Str(s) => unquote(s).ok_or_else(|| SyntaxError::new(t.pos, "invalid syntax")),
             Tok::RawStr(s) => Ok(raw(s)),
             _ => self.unexpected(&t, context),
@@ -180,8 +193,9 @@ impl Parser<'_> {
     fn body_of(&mut self, name: String, what: &str) -> Result<()> {
         self.deeper()?;
         let loops = std::mem::take(&mut self.loops);
+        let vars = std::mem::replace(&mut self.vars, vec!["$"]);
         let (body, end) = self.list()?;
-        self.loops = loops;
+        (self.loops, self.vars) = (loops, vars);
         self.depth -= 1;
         let tree = Tree { name, body };
         match end {
@@ -203,25 +217,27 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn branch(&mut self, word: &str, pos: Pos) -> Result<Branch> {
+    fn branch(&mut self, word: &str) -> Result<Branch> {
         self.deeper()?;
-        let pipe = self.pipeline(word, &Tok::Close)?;
+        let known = self.vars.len();
+        let pipe = self.pipeline(word, Tok::Close)?;
         let (body, end) = self.list()?;
         let otherwise = match end {
             End::Closed(_) => None,
             End::Eof => return Err(SyntaxError::new(self.peek().pos, "unexpected EOF")),
             End::Else(pos) => Some(self.otherwise(word, pos)?),
         };
+        self.vars.truncate(known);
         self.depth -= 1;
-        Ok(Branch { pos, pipe, body, otherwise })
+        Ok(Branch { pipe, body: Arc::new(body), otherwise: otherwise.map(Arc::new) })
     }
 
     fn otherwise(&mut self, word: &str, else_pos: Pos) -> Result<Vec<Node>> {
         self.skip_space();
         // `{{else if}}` closes with the `{{end}}` of the outer branch.
-        if matches!(word, "if" | "with") && matches!(&self.peek().tok, Tok::Ident(w) if w == word) {
-            let pos = self.next().pos;
-            let b = self.branch(word, pos)?;
+        if matches!(word, "if" | "with") && matches!(self.peek().tok, Tok::Ident(w) if w == word) {
+            self.i += 1;
+            let b = self.branch(word)?;
             return Ok(vec![if word == "if" { Node::If(b) } else { Node::With(b) }]);
         }
         self.close("else")?;
@@ -233,17 +249,17 @@ impl Parser<'_> {
         }
     }
 
-    fn pipeline(&mut self, context: &str, end: &Tok) -> Result<Pipe> {
+    fn pipeline(&mut self, context: &str, end: Tok<'_>) -> Result<Pipe> {
         self.skip_space();
         let pos = self.peek().pos;
-        let mut pipe = Pipe { pos, decl: Vec::new(), assign: false, cmds: Vec::new() };
+        let mut pipe = Pipe { pos, decl: Vec::new(), assign: false, cmds: Vec::with_capacity(1) };
         self.declarations(&mut pipe, context)?;
         loop {
             let t = self.next_non_space();
-            if t.tok == *end {
+            if t.tok == end {
                 break;
             }
-            if !starts_operand(&t.tok) {
+            if !starts_operand(t.tok) {
                 return self.unexpected(&t, context);
             }
             self.i -= 1;
@@ -266,18 +282,20 @@ impl Parser<'_> {
     fn declarations(&mut self, pipe: &mut Pipe, context: &str) -> Result<()> {
         loop {
             self.skip_space();
-            let Tok::Var(name) = self.peek().tok.clone() else { return Ok(()) };
+            let Tok::Var(name) = self.peek().tok else { return Ok(()) };
             let save = self.i;
             self.i += 1;
             let t = self.next_non_space();
             match t.tok {
                 Tok::Declare | Tok::Assign => {
                     pipe.assign = t.tok == Tok::Assign;
-                    pipe.decl.push(name);
+                    pipe.decl.push(name.to_owned());
+                    self.vars.push(name);
                     return Ok(());
                 }
                 Tok::Comma => {
-                    pipe.decl.push(name);
+                    pipe.decl.push(name.to_owned());
+                    self.vars.push(name);
                     if context != "range" || pipe.decl.len() > 1 {
                         return Err(SyntaxError::new(t.pos, format!("too many declarations in {context}")));
                     }
@@ -297,7 +315,8 @@ impl Parser<'_> {
     fn command(&mut self) -> Result<Cmd> {
         self.skip_space();
         let pos = self.peek().pos;
-        let mut args = Vec::new();
+        // A command has few operands: room for four of them would be most of what trees take.
+        let mut args = Vec::with_capacity(2);
         loop {
             self.skip_space();
             if let Some(e) = self.operand()? {
@@ -325,8 +344,8 @@ impl Parser<'_> {
         let mut names = Vec::new();
         // Go places a chain at its first further name.
         let chain_pos = self.peek().pos;
-        while let Tok::Field(name) = &self.peek().tok {
-            names.push(name.clone());
+        while let Tok::Field(name) = self.peek().tok {
+            names.push(name.to_owned());
             self.i += 1;
         }
         if !names.is_empty() {
@@ -358,18 +377,19 @@ impl Parser<'_> {
     }
 
     fn term(&mut self) -> Result<Option<Expr>> {
-        let t = self.peek().clone();
-        let kind = match &t.tok {
-            Tok::Ident(w) => match w.as_str() {
+        let t = self.peek();
+        let kind = match t.tok {
+            Tok::Ident(w) => match w {
                 "true" => Kind::Bool(true),
                 "false" => Kind::Bool(false),
                 "nil" => Kind::Nil,
-                _ if (self.is_func)(w) => Kind::Ident(w.clone()),
+                _ if (self.is_func)(w) => Kind::Ident(w.to_owned()),
                 _ => return Err(SyntaxError::new(t.pos, format!("function {w:?} not defined"))),
             },
             Tok::Dot => Kind::Dot,
-            Tok::Var(v) => Kind::Var(v.clone(), Vec::new()),
-            Tok::Field(f) => Kind::Field(vec![f.clone()]),
+            Tok::Var(v) if self.vars.contains(&v) => Kind::Var(v.to_owned(), Vec::new()),
+            Tok::Var(v) => return Err(SyntaxError::new(t.pos, format!("undefined variable {v:?}"))),
+            Tok::Field(f) => Kind::Field(vec![f.to_owned()]),
             Tok::Number(n) => {
                 number(n).ok_or_else(|| SyntaxError::new(t.pos, format!("illegal number syntax: {n:?}")))?
             }
@@ -377,17 +397,17 @@ impl Parser<'_> {
                 let value = unquote(c).filter(|s| s.chars().count() == 1).and_then(|s| s.chars().next());
                 let value = value
                     .ok_or_else(|| SyntaxError::new(t.pos, format!("malformed character constant: {c}")))?;
-                Kind::Int(i64::from(u32::from(value)), c.clone())
+                Kind::Int(i64::from(u32::from(value)), c.to_owned())
             }
             Tok::Str(s) => Kind::Str {
                 value: unquote(s).ok_or_else(|| SyntaxError::new(t.pos, "invalid syntax"))?,
-                text: s.clone(),
+                text: s.to_owned(),
             },
-            Tok::RawStr(s) => Kind::Str { value: raw(s), text: s.clone() },
+            Tok::RawStr(s) => Kind::Str { value: raw(s), text: s.to_owned() },
             Tok::LeftParen => {
                 self.i += 1;
                 self.deeper()?;
-                let pipe = self.pipeline("parenthesized pipeline", &Tok::RightParen)?;
+                let pipe = self.pipeline("parenthesized pipeline", Tok::RightParen)?;
                 self.depth -= 1;
                 return Ok(Some(Expr { pos: t.pos, kind: Kind::Pipe(Box::new(pipe)) }));
             }
@@ -395,73 +415,6 @@ impl Parser<'_> {
         };
         self.i += 1;
         Ok(Some(Expr { pos: t.pos, kind }))
-    }
-}
-
-fn raw(text: &str) -> String {
-    // Go drops carriage returns from raw strings.
-    text[1..text.len() - 1].replace('\r', "")
-}
-
-fn starts_operand(t: &Tok) -> bool {
-    matches!(
-        t,
-        Tok::Ident(_)
-            | Tok::Field(_)
-            | Tok::Dot
-            | Tok::Var(_)
-            | Tok::Number(_)
-            | Tok::Char(_)
-            | Tok::Str(_)
-            | Tok::RawStr(_)
-            | Tok::LeftParen
-    )
-}
-
-/// A numeric constant: an integer if it is written as one, else a float (`idealConstant` in Go's executor).
-fn number(text: &str) -> Option<Kind> {
-    let plain = text.replace('_', "");
-    if let Some(crate::yaml::Value::Int(i)) = crate::yaml::parse_go_int(&plain) {
-        return Some(Kind::Int(i, text.to_owned()));
-    }
-    let f: f64 = match plain.strip_prefix("0x").or_else(|| plain.strip_prefix("0X")) {
-        Some(hex) => hex_float(hex)?,
-        None => plain.parse().ok()?,
-    };
-    f.is_finite().then(|| Kind::Float(f, text.to_owned()))
-}
-
-/// `1.8p3`: hexadecimal digits, and a power of two.
-fn hex_float(text: &str) -> Option<f64> {
-    let (digits, exponent) = text.split_once(['p', 'P'])?;
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let value = |s: &str| s.chars().try_fold(0f64, |n, c| Some(n * 16.0 + f64::from(c.to_digit(16)?)));
-    let fraction_digits = i32::try_from(fraction.len()).ok()?;
-    let exponent: i32 = exponent.parse().ok()?;
-    Some((value(whole)? + value(fraction)? * 16f64.powi(-fraction_digits)) * 2f64.powi(exponent))
-}
-
-const KEYWORDS: [&str; 11] =
-    ["block", "break", "continue", "define", "else", "end", "if", "nil", "range", "template", "with"];
-
-fn describe(t: &Tok) -> String {
-    match t {
-        Tok::Eof => "EOF".into(),
-        Tok::Open => "\"{{\"".into(),
-        Tok::Close => "\"}}\"".into(),
-        Tok::Space => "\" \"".into(),
-        Tok::Text(s) => format!("{s:?}"),
-        Tok::Ident(s) if KEYWORDS.contains(&s.as_str()) => format!("<{s}>"),
-        Tok::Ident(s) => format!("{s:?}"),
-        Tok::Field(s) => format!("{:?}", format!(".{s}")),
-        Tok::Dot => "<.>".into(),
-        Tok::Var(s) | Tok::Number(s) | Tok::Char(s) | Tok::Str(s) | Tok::RawStr(s) => format!("{s:?}"),
-        Tok::Declare => "\":=\"".into(),
-        Tok::Assign => "\"=\"".into(),
-        Tok::Pipe => "\"|\"".into(),
-        Tok::Comma => "\",\"".into(),
-        Tok::LeftParen => "\"(\"".into(),
-        Tok::RightParen => "\")\"".into(),
     }
 }
 
