@@ -152,10 +152,20 @@ impl Prepared {
             parse_detect(&target.runtime, push.namespace.as_deref(), answer.as_ref())?;
         let staging = target.staging.clone().or(staging).unwrap_or_else(|| DEFAULT_STAGING.to_owned());
         check_staging(&staging)?;
-        let facts = probe(session.as_ref(), runtime.as_ref(), &staging, target).await?;
         let images = target.images(&push.images);
         let (options, packed) = (&push.options, Packed::new());
-        let plan = NodePlan::compute_with(&target.name, &images, runtime.as_ref(), &facts, options, &packed)?;
+        let ask = async |known: &[&Digest]| -> Result<(NodeFacts, NodePlan), Fault> {
+            let runtime = runtime.as_ref();
+            let facts = probe(session.as_ref(), runtime, &staging, target, known).await?;
+            let plan = NodePlan::compute_with(&target.name, &images, runtime, &facts, options, &packed)?;
+            Ok((facts, plan))
+        };
+        // Most nodes that know the images have all of them. Where that is not so, content may be had from others there.
+        let roots: Vec<&Digest> = images.iter().map(|i| i.graph.root.digest()).collect();
+        let (mut facts, mut plan) = ask(&roots).await?;
+        if facts.elsewhere_unknown && plan.to_import().next().is_some() {
+            (facts, plan) = ask(&[]).await?;
+        }
         let possible = plan.fits(&facts, options).and_then(|()| plan.possible_with(push.left_out.as_deref()));
         if let Err(error) = possible {
             return Err(Fault { plan: Some(Box::new(plan)), ..error.into() });
@@ -279,7 +289,7 @@ impl Prepared {
     }
 
     pub(super) async fn ask(&mut self, target: &Target) -> Result<(), Fault> {
-        self.facts = probe(self.session.as_ref(), self.runtime.as_ref(), &self.staging, target).await?;
+        self.facts = probe(self.session.as_ref(), self.runtime.as_ref(), &self.staging, target, &[]).await?;
         self.facts.lose(&self.damaged());
         Ok(())
     }
@@ -386,8 +396,9 @@ async fn probe(
     runtime: &dyn Runtime,
     staging: &str,
     target: &Target,
+    known: &[&Digest],
 ) -> Result<NodeFacts, Fault> {
-    let mut facts = runtime.parse_probe(&session.run(&runtime.probe(staging)).await?)?;
+    let mut facts = runtime.parse_probe(&session.run(&runtime.probe(staging, known)).await?)?;
     if let Some(platform) = &target.platform {
         facts.platform = platform.clone();
     }

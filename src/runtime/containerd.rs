@@ -170,7 +170,7 @@ impl Runtime for Containerd {
         .to_owned()
     }
 
-    fn probe(&self, staging: &str) -> RemoteCommand {
+    fn probe(&self, staging: &str, known: &[&Digest]) -> RemoteCommand {
         let (ctr, program, staging) = (self.ctr(), self.program(), quote(staging));
         let script = format!(
             r#"{PRELUDE}{KUBELET}{others}s machine uname -sm
@@ -179,9 +179,7 @@ s program command -v {program}
 [ "$r" = 0 ] || exit 0
 s version {ctr} version
 [ "$r" = 0 ] || exit 0
-s content {ctr} content ls -q
-s others others
-s snapshots {ctr} snapshots ls
+{content}s snapshots {ctr} snapshots ls
 s images {ctr} images ls
 s check {ctr} images check
 s staged staged {staging}
@@ -193,9 +191,11 @@ s kubelet kubelet
 {crictl}"#,
             root = self.root(),
             others = self.others(),
+            content = self.content(!known.is_empty()),
             crictl = self.ask_crictl(),
         );
-        RemoteCommand { patience: Some(Duration::from_secs(120)), ..RemoteCommand::root(script) }
+        let stdin = known.iter().map(|digest| format!("{digest}\n")).collect::<String>().into_bytes();
+        RemoteCommand { patience: Some(Duration::from_secs(120)), stdin, ..RemoteCommand::root(script) }
     }
 
     fn parse_probe(&self, output: &CommandOutput) -> Result<NodeFacts, RuntimeError> {
@@ -231,6 +231,7 @@ s kubelet kubelet
             platform,
             runtime: format!("{} {server}", self.label()),
             content: content.lines.iter().filter_map(|l| l.trim().parse().ok()).collect(),
+            elsewhere_unknown: all.get("others").is_none(),
             elsewhere: others.iter().filter_map(|l| l.trim().parse().ok()).collect(),
             snapshots: parse_snapshots(&snapshots.lines),
             names,

@@ -56,6 +56,24 @@ done; }}
         )
     }
 
+    /// The parts of a probe that say what is stored, here and for others. `unless`: not for others where all is here that
+    /// standard input names, a digest a line; a `ctr` takes some 30 ms of a processor.
+    pub(super) fn content(&self, unless: bool) -> String {
+        let ctr = self.ctr();
+        if !unless {
+            return format!("s content {ctr} content ls -q\ns others others\n");
+        }
+        format!(
+            r#"known=$(cat)
+list=$({ctr} content ls -q 2>&1) && c=0 || c=$?
+content() {{ printf '%s\n' "$list"; return "$c"; }}
+s content content
+{{ content; printf '==\n%s\n' "$known"; }} |
+  awk '$0 == "==" {{ asked = 1; next }} !asked {{ here[$0]; next }} !($0 in here) {{ exit 1 }}' || s others others
+"#
+        )
+    }
+
     /// What goes before an import that needs content of other namespaces.
     pub(super) fn adopt(&self, job: &ImportJob<'_>) -> Option<Adoption> {
         let adopted = |b: &&Descriptor| {

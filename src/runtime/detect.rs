@@ -189,10 +189,10 @@ mod tests {
         let choice = RuntimeChoice::ImageFolder(Some("/srv/images".into()));
         let mine = parse_detect(&choice, None, Some(&says("==folder writable\n==home /home/me\n"))).unwrap();
         assert_eq!(mine.staging.as_deref(), Some("/home/me/.omk/staging"));
-        assert!(!mine.runtime.probe("/a/b").root);
+        assert!(!mine.runtime.probe("/a/b", &[]).root);
         let not_mine =
             parse_detect(&choice, None, Some(&says("==folder denied\n==home /home/me\n"))).unwrap();
-        assert!(not_mine.runtime.probe("/a/b").root && not_mine.staging.is_none());
+        assert!(not_mine.runtime.probe("/a/b", &[]).root && not_mine.staging.is_none());
         assert!(parse_detect(&choice, None, Some(&says("sh: not found"))).is_err());
         let bad = RuntimeChoice::ImageFolder(Some("images".into()));
         assert!(parse_detect(&bad, None, Some(&says("==folder writable"))).is_err());

@@ -45,7 +45,7 @@ impl Runtime for Docker {
         "Docker".to_owned()
     }
 
-    fn probe(&self, staging: &str) -> RemoteCommand {
+    fn probe(&self, staging: &str, _: &[&Digest]) -> RemoteCommand {
         let (staging, inspect) = (quote(staging), INSPECT.replace("MAX", &MAX_IMAGES.to_string()));
         let script = format!(
             r#"{PRELUDE}{inspect}s machine uname -sm

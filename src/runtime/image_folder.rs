@@ -52,7 +52,7 @@ impl Runtime for ImageFolder {
         format!("image folder {}", self.folder)
     }
 
-    fn probe(&self, staging: &str) -> RemoteCommand {
+    fn probe(&self, staging: &str, _: &[&Digest]) -> RemoteCommand {
         let (folder, staging) = (quote(&self.folder), quote(staging));
         let script = format!(
             r#"{PRELUDE}index() {{ tar -xOf "$1" index.json 2>/dev/null || tar -xOf "$1" ./index.json 2>/dev/null; }}
@@ -110,6 +110,7 @@ s runtime-space space {folder}
             runtime: self.label(),
             content: archives.values().flat_map(|a: &BTreeMap<_, _>| a.keys().cloned()).collect(),
             elsewhere: BTreeSet::new(),
+            elsewhere_unknown: false,
             snapshots: BTreeSet::new(),
             names,
             aliases: BTreeMap::new(),

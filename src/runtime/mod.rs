@@ -151,6 +151,8 @@ pub struct NodeFacts {
     pub content: BTreeSet<Digest>,
     /// Blobs that it stores for others (namespaces of containerd): they need no transfer.
     pub elsewhere: BTreeSet<Digest>,
+    /// Whether the probe left that out.
+    pub elsewhere_unknown: bool,
     /// Chain IDs of committed snapshots: layers that are unpacked.
     pub snapshots: BTreeSet<Digest>,
     /// Every name that the runtime knows.
@@ -190,6 +192,7 @@ impl NodeFacts {
             runtime: String::new(),
             content: BTreeSet::new(),
             elsewhere: BTreeSet::new(),
+            elsewhere_unknown: false,
             snapshots: BTreeSet::new(),
             names: BTreeMap::new(),
             aliases: BTreeMap::new(),
@@ -358,8 +361,9 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// For messages: `containerd`, `image folder /var/…`.
     fn label(&self) -> String;
 
-    /// One command that returns all of [`NodeFacts`].
-    fn probe(&self, staging: &str) -> RemoteCommand;
+    /// One command that returns all of [`NodeFacts`]; where the runtime stores all of `known` (and there are any), without
+    /// what it stores for others.
+    fn probe(&self, staging: &str, known: &[&Digest]) -> RemoteCommand;
 
     /// Reads the answer to [`Runtime::probe`]. Lines that are not understood are ignored, missing parts are errors.
     ///

@@ -78,7 +78,7 @@ impl Runtime for ContainersStorage {
         .to_owned()
     }
 
-    fn probe(&self, staging: &str) -> RemoteCommand {
+    fn probe(&self, staging: &str, _: &[&Digest]) -> RemoteCommand {
         let (program, staging) = (self.program(), quote(staging));
         let script = format!(
             r#"{PRELUDE}{KUBELET}{FUNCTIONS}s machine uname -sm
