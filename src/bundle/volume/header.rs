@@ -288,7 +288,7 @@ mod tests {
                 prop_assert_eq!(next as u64, plan.all_chunks());
                 prop_assert_eq!(Header::decode(&plan.encode()), Some(plan));
             } else {
-                prop_assert!(limit < 1 << 20 || size / limit > 200);
+                prop_assert!(is_too_small(size, limit, percent));
             }
         }
 
@@ -302,6 +302,22 @@ mod tests {
             }
             let _ = Header::decode(&bytes);
         }
+    }
+
+    /// Whether so many bytes come close to the bounds: every volume holds a hash of each chunk of all of them.
+    fn is_too_small(size: u64, limit: u64, percent: u64) -> bool {
+        let with_parity = |n: u64| n * (100 + percent) / 100;
+        let chunk = (limit / 1024 + 1).next_power_of_two() / 2;
+        let chunk = chunk.clamp(*CHUNKS.start(), *CHUNKS.end());
+        let chunks = with_parity(size.div_ceil(chunk)) + limit / chunk;
+        let room = limit.saturating_sub(2 * HEADER + chunks * HASH as u64 + chunk);
+        room == 0 || chunks > MAX_CHUNKS / 10 * 9 || with_parity(size.div_ceil(room)) > MAX_VOLUMES / 10 * 9
+    }
+
+    #[test]
+    fn a_limit_that_hashes_would_fill_is_refused() {
+        assert!(Header::plan("x", 3_442_475_009, 17_126_742, 28).is_err());
+        assert!(is_too_small(3_442_475_009, 17_126_742, 28) && !is_too_small(3_442_475_009, 34_000_000, 28));
     }
 
     #[test]
