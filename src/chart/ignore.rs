@@ -65,6 +65,15 @@ impl Rules {
 
 /// Go's `filepath.Match`: `*` and `?` stop at `/`, `[a-z]` and `\x` work as in a shell.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
+    // Most patterns meet most names in vain, which their ends tell.
+    let Some(special) = pattern.find(['*', '?', '[', '\\']) else { return pattern == name };
+    let end = match pattern.contains(['[', '\\']) {
+        true => "",
+        false => pattern.rsplit(['*', '?']).next().unwrap_or_default(),
+    };
+    if !name.starts_with(&pattern[..special]) || !name.ends_with(end) {
+        return false;
+    }
     let (p, n): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     // The place to go back to when a star has to take one more character.
     let mut back: Option<(usize, usize)> = None;
@@ -129,6 +138,13 @@ mod tests {
             ("*", "", true),
             ("a*b*c", "axxbyyc", true),
             ("a*b*c", "axxbyy", false),
+            ("ab*bc", "abc", false),
+            ("ab*bc", "abbc", true),
+            ("abc", "abc", true),
+            ("abc", "abcd", false),
+            ("*c[*]", "abc*", true),
+            ("*\\*", "ab*", true),
+            ("*\\*", "abc", false),
         ] {
             assert_eq!(matches(pattern, name), want, "{pattern} {name}");
         }

@@ -38,6 +38,9 @@ pub struct RenderOptions {
     pub values: ValuesInput,
     /// Bounds on the templates.
     pub limits: Limits,
+    /// Whether the process ends after this: what the chart was compiled to is left to its end then, which gives memory
+    /// back sooner than piece by piece.
+    pub is_last: bool,
 }
 
 impl Default for RenderOptions {
@@ -53,6 +56,7 @@ impl Default for RenderOptions {
             skip_tests: false,
             values: ValuesInput::default(),
             limits: Limits::default(),
+            is_last: false,
         }
     }
 }
@@ -190,6 +194,10 @@ fn render_here(chart: &Chart, options: &RenderOptions, env: Arc<dyn Env>) -> Res
         within(name, bytes)?;
     }
     documents.extend(manifests::sorted(files)?);
+    if options.is_last {
+        std::mem::forget((engine, templates, values));
+        std::mem::forget(chart);
+    }
     Ok(Rendered { documents, warnings })
 }
 

@@ -239,6 +239,7 @@ fn template(args: &TemplateArgs, chart: &Chart) -> Result<String, CliError> {
     let options = RenderOptions {
         release_name: name,
         include_crds: args.include_crds,
+        is_last: true,
         ..args.render.options(args.values.read()?)?
     };
     let rendered = chart::render(chart, &options).map_err(|e| {

@@ -88,7 +88,7 @@ impl Engine {
 /// How many of the files are about half of the bytes; all, where a second thread is not worth its start.
 fn half(files: &[(&str, &str)]) -> usize {
     let total: usize = files.iter().map(|(_, text)| text.len()).sum();
-    if total < 32 << 10 {
+    if total < 128 << 10 {
         return files.len();
     }
     let mut seen = 0;

@@ -1,5 +1,7 @@
 //! Go's `fmt`: how values print, and `printf`.
 
+use std::fmt::Write as _;
+
 use minijinja::value::{Value, ValueKind};
 
 use super::bounds::MAX_TEXT;
@@ -60,7 +62,7 @@ fn print_at(out: &mut String, v: &Value, depth: usize) {
     } else if let Some(b) = as_bool(v) {
         out.push_str(if b { "true" } else { "false" });
     } else if let Some(d) = as_dict(v) {
-        print_map(out, &d.entries(), depth);
+        d.read(|entries| print_map(out, entries, depth));
     } else if let Some(files) = as_files(v) {
         print_map(out, files, depth);
     } else if let Some(l) = as_list(v) {
@@ -87,8 +89,12 @@ fn print_at(out: &mut String, v: &Value, depth: usize) {
             }
         }
     } else if let Some(b) = v.as_bytes() {
-        let parts: Vec<String> = b.iter().map(ToString::to_string).collect();
-        out.push_str(&format!("[{}]", parts.join(" ")));
+        // A chart that prints its files prints megabytes of them so.
+        out.push('[');
+        for (i, byte) in b.iter().enumerate() {
+            let _ = write!(out, "{}{byte}", if i > 0 { " " } else { "" });
+        }
+        out.push(']');
     } else {
         out.push_str(&v.to_string());
     }
