@@ -427,32 +427,6 @@ fn other_namespaces_and_kubelets_are_read_from_the_probe() {
 }
 
 #[test]
-fn other_namespaces_are_not_asked_where_all_is_stored() {
-    let (here, gone) = (Digest::sha256(b"x"), Digest::sha256(b"y"));
-    let others = |known: &[&Digest]| {
-        let command = plain().probe("/none", known);
-        // As it would be sent, but for a ctr that knows one blob here and one in another namespace.
-        let script = format!(
-            "ctr() {{ case \"$*\" in *version) printf 'Server:\\n  Version:  1.7.0\\n' ;; *'namespaces ls'*) echo k8s.io; echo moby ;;\n\
-             *'k8s.io content ls'*) echo {here} ;; *'moby content ls'*) echo {gone} ;; esac; }}\n{}",
-            command.script
-        );
-        let mut shell = std::process::Command::new("sh");
-        let piped = std::process::Stdio::piped;
-        let mut shell = shell.args(["-c", &script]).stdin(piped()).stdout(piped()).spawn().unwrap();
-        std::io::Write::write_all(&mut shell.stdin.take().unwrap(), &command.stdin).unwrap();
-        let output = shell.wait_with_output().unwrap();
-        let facts = plain().parse_probe(&says(&String::from_utf8(output.stdout).unwrap())).unwrap();
-        assert_eq!(facts.content, BTreeSet::from([here.clone()]));
-        (facts.elsewhere_unknown, facts.elsewhere)
-    };
-    let found = BTreeSet::from([gone.clone()]);
-    assert_eq!(others(&[&here]), (true, BTreeSet::new()));
-    assert_eq!(others(&[&here, &gone]), (false, found.clone()));
-    assert_eq!(others(&[]), (false, found));
-}
-
-#[test]
 fn import_answers_are_judged() {
     let out = |status, stdout: &str, stderr: &str| CommandOutput {
         status,

@@ -332,14 +332,14 @@ impl Runtime {
         let nodes = parsed.trees.iter().flat_map(|t| &t.body).map(Node::weight).sum::<u64>();
         self.calls.fetch_add(nodes.saturating_mul(4), Ordering::Relaxed);
         let nodes = usize::try_from(nodes).unwrap_or(usize::MAX);
-        let trees = nodes.saturating_mul(192).saturating_add(parsed.tokens.saturating_mul(64));
+        let trees = nodes.saturating_mul(192).saturating_add(parsed.tokens.saturating_mul(128));
         self.count_fixed(&file.name, file.text.len().saturating_mul(4).saturating_add(trees))
     }
 
-    /// Counts the places that errors may name in a template, and its branches that are still to be lowered.
-    pub(crate) fn count_places(&self, name: &str, places: usize, parts: usize) -> Result<(), TemplateError> {
-        self.calls.fetch_add(places.saturating_add(parts).saturating_mul(4) as u64, Ordering::Relaxed);
-        self.count_fixed(name, places.saturating_mul(512).saturating_add(parts.saturating_mul(4096)))
+    /// Counts the places that errors may name in a template.
+    pub(crate) fn count_places(&self, name: &str, places: usize) -> Result<(), TemplateError> {
+        self.calls.fetch_add(places.saturating_mul(4) as u64, Ordering::Relaxed);
+        self.count_fixed(name, places.saturating_mul(512))
     }
 
     /// Counts what stays until the end.

@@ -52,6 +52,7 @@ type Compiled = Arc<Environment<'static>>;
 enum Slot {
     Parsed(Tree, Arc<SourceFile>),
     Ready(Compiled),
+    Refused(TemplateError),
 }
 
 /// A text given to `tpl`, with what it defines.
@@ -296,19 +297,25 @@ impl Runtime {
         let missing = || TemplateError::Missing(name.to_owned());
         let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = templates.get_mut(name).ok_or_else(missing)?;
-        let env = match slot {
+        let compiled = match slot {
             Slot::Ready(env) => return Ok(env.clone()),
-            Slot::Parsed(tree, file) => self.compile(tree, file)?,
+            Slot::Refused(error) => return Err(error.clone()),
+            Slot::Parsed(tree, file) => self.compile(tree, file),
         };
-        *slot = Slot::Ready(env.clone());
-        Ok(env)
+        *slot = match &compiled {
+            Ok(env) => Slot::Ready(env.clone()),
+            Err(error) => Slot::Refused(error.clone()),
+        };
+        compiled
     }
 
     fn compile(&self, tree: &Tree, file: &Arc<SourceFile>) -> Result<Compiled, TemplateError> {
         let name = &tree.name;
         let mut keeper = Keeper::new(self);
-        let source = lower(tree, file, &mut keeper).map_err(|e| syntax(file, &e))?;
+        let source = lower(tree, file, &mut keeper).map_err(|e| syntax(file, &e));
+        // What was kept stays, also of a template that cannot be lowered.
         keeper.count(name)?;
+        let source = source?;
         let base = self.base.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut env = (*base.ok_or_else(|| TemplateError::Missing(name.to_owned()))?).clone();
         exec::compile(&mut env, name, source)?;
@@ -321,7 +328,7 @@ impl Runtime {
         let Some(part) = number.parse().ok().and_then(part) else { return Ok(None) };
         let mut keeper = Keeper::new(self);
         let source = part.lower(&mut keeper).map_err(|e| syntax(part.file(), &e));
-        let source = source.and_then(|source| keeper.count(&part.file().name).map(|()| source));
+        let source = keeper.count(&part.file().name).and(source);
         source.map(Some).map_err(|e| {
             Error::new(ErrorKind::InvalidOperation, "template refused").with_source(Refused(Box::new(e)))
         })
@@ -360,20 +367,22 @@ fn syntax(file: &SourceFile, e: &SyntaxError) -> TemplateError {
     TemplateError::Parse { template: file.name.to_string(), line, reason: e.reason.clone() }
 }
 
+/// A branch that is still to be lowered, with what it knows of variables.
+const PART_BYTES: usize = 4 << 10;
+
 /// Keeps what a template is lowered to beside its text.
 struct Keeper<'a> {
     rt: &'a Runtime,
     places: usize,
-    parts: usize,
 }
 
 impl<'a> Keeper<'a> {
     fn new(rt: &'a Runtime) -> Self {
-        Self { rt, places: 0, parts: 0 }
+        Self { rt, places: 0 }
     }
 
     fn count(&self, name: &str) -> Result<(), TemplateError> {
-        self.rt.count_places(name, self.places, self.parts)
+        self.rt.count_places(name, self.places)
     }
 }
 
@@ -383,11 +392,13 @@ impl Keep for Keeper<'_> {
         self.rt.add_site(site)
     }
 
-    fn part(&mut self, part: Part) -> String {
-        self.parts += 1;
+    fn part(&mut self, part: Part) -> Option<String> {
+        if !self.rt.account.take(PART_BYTES) {
+            return None;
+        }
         let mut parts = self.rt.parts.lock().unwrap_or_else(PoisonError::into_inner);
         parts.push(Arc::new(part));
-        (parts.len() - 1).to_string()
+        Some((parts.len() - 1).to_string())
     }
 }
 
@@ -413,7 +424,8 @@ fn uncarry(e: &Error, name: &str) -> TemplateError {
     }
     let reason = match innermost.kind() {
         ErrorKind::OutOfFuel => "one template takes more instructions than is allowed".to_owned(),
-        _ => innermost.to_string(),
+        // Without its place, which is one in the lowered text.
+        kind => innermost.detail().map_or_else(|| kind.to_string(), str::to_owned),
     };
     TemplateError::Limit { template: name.to_owned(), reason }
 }

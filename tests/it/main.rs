@@ -31,6 +31,7 @@ mod lab_runtimes;
 mod node;
 mod opening;
 mod output;
+mod probes;
 mod push;
 mod registry;
 mod registry_faults;

@@ -111,7 +111,7 @@ impl Lowering<'_> {
     }
 
     fn read(&mut self, go: &str, e: &Expr) -> String {
-        self.known(go).unwrap_or_else(|| self.undefined(go, e.pos, e))
+        self.known(go).unwrap_or_else(|| self.undefined(go, e.pos, e, "none"))
     }
 
     pub(super) fn expr(&mut self, e: &Expr) -> Result<String, SyntaxError> {
@@ -154,7 +154,7 @@ impl Lowering<'_> {
                         Some((name, _)) => format!("_set({name}, {value})"),
                         None => {
                             let (pos, shown) = p.last();
-                            self.undefined(go, pos, &shown)
+                            self.undefined(go, pos, &shown, &value)
                         }
                     },
                     Some(_) => {

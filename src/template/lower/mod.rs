@@ -35,8 +35,8 @@ use super::site::{Site, SourceFile, What};
 
 #[derive(Debug, Clone)]
 struct Var {
-    go: String,
-    name: String,
+    go: Arc<str>,
+    name: Arc<str>,
     cell: bool,
 }
 
@@ -67,8 +67,8 @@ pub(crate) struct Part {
 pub(crate) trait Keep {
     /// Gives the site's number.
     fn site(&mut self, site: Site) -> usize;
-    /// Gives the name under which the branch is included.
-    fn part(&mut self, part: Part) -> String;
+    /// Gives the name under which the branch is included; none if there is no room for it.
+    fn part(&mut self, part: Part) -> Option<String>;
 }
 
 pub(crate) struct Lowering<'a> {
@@ -81,8 +81,8 @@ pub(crate) struct Lowering<'a> {
 
 /// Nodes of a branch that are worth a template of its own.
 const PART: u64 = 8;
-/// minijinja counts an include for ten levels of the 500 that it allows.
-const MAX_NESTED: usize = 20;
+/// Each takes stack beside that of the templates within each other, and the outermost save the most.
+const MAX_NESTED: usize = 4;
 /// Variables that each branch is told of.
 const MAX_KNOWN: usize = 32;
 
@@ -90,21 +90,24 @@ const MAX_KNOWN: usize = 32;
 ///
 /// # Errors
 ///
-/// If it assigns to `$` or declares a variable within parentheses.
+/// If it declares a variable within parentheses.
 pub(crate) fn lower(tree: &Tree, file: &Arc<SourceFile>, keep: &mut dyn Keep) -> Result<String, SyntaxError> {
     let mut assigned = HashSet::new();
     collect_assigned(&tree.body, &mut assigned);
+    let cell = assigned.contains("$");
+    let root = if cell { "v1" } else { "d0" };
     let scope = Scope {
         file: file.clone(),
         template: tree.name.as_str().into(),
-        vars: vec![Var { go: "$".into(), name: "d0".into(), cell: false }],
+        vars: vec![Var { go: "$".into(), name: root.into(), cell }],
         next: 1,
         dot: "d0".into(),
         elements: HashSet::new(),
         assigned: Arc::new(assigned),
         nested: 0,
     };
-    lower_in(scope, &tree.body, keep)
+    let body = lower_in(scope, &tree.body, keep)?;
+    Ok(if cell { format!("{{% set v1 = _cell(d0) %}}{body}") } else { body })
 }
 
 impl Part {
@@ -142,6 +145,15 @@ fn collect_assigned(nodes: &[Node], out: &mut HashSet<String>) {
             _ => {}
         }
     }
+}
+
+/// Whether there is a break that leaves these nodes.
+fn breaks(nodes: &[Node]) -> bool {
+    nodes.iter().any(|node| match node {
+        Node::Break => true,
+        Node::If(b) | Node::With(b) => breaks(&b.body) || b.otherwise.iter().any(|nodes| breaks(nodes)),
+        _ => false,
+    })
 }
 
 fn assigned_in(pipe: &Pipe, out: &mut HashSet<String>) {
@@ -211,7 +223,7 @@ impl Lowering<'_> {
             Node::Range(b) => self.range(b)?,
             Node::Template { pos, name, pipe } => {
                 let arg = match pipe {
-                    Some(p) => self.pipe(p)?,
+                    Some(p) => self.statement(p)?,
                     None => "none".into(),
                 };
                 let shown = match pipe {
@@ -234,9 +246,10 @@ impl Lowering<'_> {
         let apart = self.loops == 0 && self.scope.nested < MAX_NESTED && known <= MAX_KNOWN;
         if apart && nodes.iter().map(Node::weight).sum::<u64>() >= PART {
             let scope = Scope { nested: self.scope.nested + 1, ..self.scope.clone() };
-            let name = self.keep.part(Part { scope, nodes: Arc::clone(nodes) });
-            let _ = write!(self.out, "{{% include {name:?} %}}");
-            return Ok(());
+            if let Some(name) = self.keep.part(Part { scope, nodes: Arc::clone(nodes) }) {
+                let _ = write!(self.out, "{{% include {name:?} %}}");
+                return Ok(());
+            }
         }
         let depth = self.scope.vars.len();
         self.nodes(nodes)?;
@@ -247,19 +260,19 @@ impl Lowering<'_> {
     fn declare(&mut self, go: &str) -> (String, bool) {
         let name = self.fresh('v');
         let cell = self.scope.assigned.contains(go);
-        self.scope.vars.push(Var { go: go.to_owned(), name: name.clone(), cell });
+        self.scope.vars.push(Var { go: go.into(), name: name.as_str().into(), cell });
         (name, cell)
     }
 
     fn find(&self, go: &str) -> Option<(String, bool)> {
-        let var = self.scope.vars.iter().rev().find(|v| v.go == go)?;
-        Some((var.name.clone(), var.cell))
+        let var = self.scope.vars.iter().rev().find(|v| *v.go == *go)?;
+        Some((var.name.to_string(), var.cell))
     }
 
-    /// Go's parser takes an assignment for a declaration, and finds out when it gets there.
-    fn undefined(&mut self, go: &str, pos: Pos, shown: &dyn std::fmt::Display) -> String {
+    /// Go's parser takes an assignment for a declaration, and finds out when it gets there: once it has the value.
+    fn undefined(&mut self, go: &str, pos: Pos, shown: &dyn std::fmt::Display, value: &str) -> String {
         let site = self.site(pos, shown, What::Other);
-        format!("_e({site}, {})", literal(&format!("undefined variable: {go}")))
+        format!("_e({site}, {}, {value})", literal(&format!("undefined variable: {go}")))
     }
 
     /// A pipeline that sets a variable; returns how to read what it set.
@@ -267,15 +280,12 @@ impl Lowering<'_> {
         let e = self.pipe(p)?;
         let Some(go) = p.decl.first() else { return Ok(e) };
         if p.assign {
-            let Some((name, cell)) = self.find(go) else {
+            let Some((name, _)) = self.find(go) else {
                 let (pos, shown) = p.last();
-                let failing = self.undefined(go, pos, &shown);
+                let failing = self.undefined(go, pos, &shown, &e);
                 let _ = write!(self.out, "{{% do {failing} %}}");
                 return Ok(e);
             };
-            if !cell {
-                return Err(SyntaxError::new(p.pos, format!("cannot assign to {go}")));
-            }
             let _ = write!(self.out, "{{% set x = _set({name}, {e}) %}}");
             return Ok(format!("_get({name})"));
         }
@@ -332,53 +342,74 @@ impl Lowering<'_> {
 
     fn range(&mut self, b: &Branch) -> Result<(), SyntaxError> {
         let depth = self.scope.vars.len();
-        let e = self.pipe(&b.pipe)?;
-        let (pos, shown) = b.pipe.last();
-        let weight = 1 + b.body.iter().map(Node::weight).sum::<u64>();
         let decl = &b.pipe.decl;
-        if let Some(go) = decl.iter().find(|go| b.pipe.assign && self.find(go).is_none()) {
-            let failing = self.undefined(go, pos, &shown);
-            let _ = write!(self.out, "{{% do {failing} %}}");
+        let mut e = self.pipe(&b.pipe)?;
+        let (pos, shown) = b.pipe.last();
+        // Go gives the variables what is gone through first: it stays in them where that is nothing.
+        if b.pipe.assign || !decl.is_empty() && b.otherwise.is_some() {
+            let whole = self.fresh('e');
+            let _ = write!(self.out, "{{% set {whole} = {e} %}}");
+            e = whole;
         }
+        for go in decl.iter().filter(|_| b.pipe.assign) {
+            let set = match self.find(go) {
+                Some((name, _)) => format!("_set({name}, {e})"),
+                None => self.undefined(go, pos, &shown, &e),
+            };
+            let _ = write!(self.out, "{{% set x = {set} %}}");
+        }
+        let weight = 1 + b.body.iter().map(Node::weight).sum::<u64>();
         let site = self.site(pos, &shown, What::Range(weight));
         let dot = self.fresh('d');
-        self.scope.elements.insert(dot.clone());
+        let mut elements = vec![dot.clone()];
         let raw: Vec<String> = decl.iter().map(|_| self.fresh('r')).collect();
         match raw.as_slice() {
             [] => {
                 let _ = write!(self.out, "{{% for {dot} in _r({site}, {e}) %}}");
             }
-            [_] => {
-                let _ =
-                    write!(self.out, "{{% for {dot} in _r({site}, {e}) %}}{{% set {} = {dot} %}}", raw[0]);
+            [raw] => {
+                let _ = write!(self.out, "{{% for {dot} in _r({site}, {e}) %}}{{% set {raw} = {dot} %}}");
             }
-            _ => {
+            [key, value, ..] => {
                 let _ = write!(
                     self.out,
-                    "{{% for {}, {dot} in _p({site}, {e}) %}}{{% set {} = {dot} %}}",
-                    raw[0], raw[1]
+                    "{{% for {key}, {dot} in _p({site}, {e}) %}}{{% set {value} = {dot} %}}"
                 );
             }
         }
+        let mut declared = Vec::new();
         for (go, raw) in decl.iter().zip(&raw) {
             if b.pipe.assign {
                 let Some((name, _)) = self.find(go) else { continue };
                 let _ = write!(self.out, "{{% set x = _set({name}, {raw}) %}}");
             } else {
                 let (name, cell) = self.declare(go);
-                self.scope.elements.insert(if cell { format!("_get({name})") } else { name.clone() });
+                elements.push(if cell { format!("_get({name})") } else { name.clone() });
                 let value = if cell { format!("_cell({raw})") } else { raw.clone() };
                 let _ = write!(self.out, "{{% set {name} = {value} %}}");
+                declared.push((name, cell));
             }
         }
+        self.scope.elements.extend(elements.iter().cloned());
         let outer = std::mem::replace(&mut self.scope.dot, dot);
         self.loops += 1;
         self.scoped(&b.body)?;
         self.loops -= 1;
         self.scope.dot = outer;
+        self.scope.elements.retain(|name| !elements.contains(name));
         if let Some(nodes) = &b.otherwise {
             self.put("{% else %}");
+            for (name, cell) in declared {
+                let value = if cell { format!("_cell({e})") } else { e.clone() };
+                let _ = write!(self.out, "{{% set {name} = {value} %}}");
+            }
+            // A break ends the range that the else belongs to, which minijinja has left by then.
+            let breaks = breaks(nodes);
+            self.put(if breaks { "{% for x in [0] %}" } else { "" });
+            self.loops += usize::from(breaks);
             self.scoped(nodes)?;
+            self.loops -= usize::from(breaks);
+            self.put(if breaks { "{% endfor %}" } else { "" });
         }
         self.put("{% endfor %}");
         self.scope.vars.truncate(depth);

@@ -137,13 +137,7 @@ impl<'a> Parser<'a> {
         match word {
             "if" => Ok(Node::If(self.branch(word)?)),
             "with" => Ok(Node::With(self.branch(word)?)),
-            "range" => {
-                self.loops += 1;
-                // After an error there is no body to be in.
-                let b = self.branch(word)?;
-                self.loops -= 1;
-                Ok(Node::Range(b))
-            }
+            "range" => Ok(Node::Range(self.branch(word)?)),
             "break" | "continue" => {
                 self.close(word)?;
                 if self.loops == 0 {
@@ -221,7 +215,10 @@ impl<'a> Parser<'a> {
         self.deeper()?;
         let known = self.vars.len();
         let pipe = self.pipeline(word, Tok::Close)?;
+        // After an error there is no body to be in.
+        self.loops += usize::from(word == "range");
         let (body, end) = self.list()?;
+        self.loops -= usize::from(word == "range");
         let otherwise = match end {
             End::Closed(_) => None,
             End::Eof => return Err(SyntaxError::new(self.peek().pos, "unexpected EOF")),
