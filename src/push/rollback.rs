@@ -373,6 +373,7 @@ impl Prepared {
                 of(namespace)
             )));
         }
+        record = journal::own(&record, &records);
         if let Some(later) = journal::later(&record, &records) {
             return Err(Fault::lasting(format!(
                 "run {later} came later and moved the same names: what they had before both is only kept as long as {run} is not \

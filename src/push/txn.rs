@@ -190,7 +190,7 @@ impl Prepared {
     /// whole. What this run does not bring itself is put back.
     async fn mend(&mut self, push: &Push, target: &Target, earlier: &[RunRecord]) -> Result<(), Fault> {
         for record in earlier.iter().filter(|r| r.state == RunState::Started) {
-            let broken = broken(record, &self.facts);
+            let broken = broken(&journal::own(record, earlier), &self.facts);
             let ours: BTreeSet<&String> = self.plan.to_import().flat_map(|i| &i.names).collect();
             let broken = broken.only(|c| !ours.contains(&c.name));
             if !broken.slots.is_empty() {

@@ -111,6 +111,33 @@ fn what_cannot_be_put_back_is_stuck() {
 }
 
 #[test]
+fn what_a_later_run_brought_is_not_an_interrupted_ones() {
+    let mut first = record("r1", 1);
+    first.state = RunState::Started;
+    first.slots = vec![added("a:1", "a"), added("b:1", "b"), moved("r1", "c:1", "old", "new")];
+    let mut second = record("r2", 2);
+    second.slots =
+        vec![added("a:1", "a"), moved("r2", "b:1", "x", "other"), moved("r2", "c:1", "old", "new")];
+    let left = |first: &RunRecord, second: &RunRecord| {
+        let own = own(first, &[first.clone(), second.clone()]);
+        own.slots.into_iter().map(|c| c.name).collect::<Vec<_>>()
+    };
+    assert_eq!(left(&first, &second), ["b:1"], "the second would not have listed what was there");
+    assert_eq!(left(&second, &first).len(), 3, "an earlier run takes nothing from a later one");
+    for change in [
+        |second: &mut RunRecord| second.state = RunState::Undone,
+        |second: &mut RunRecord| second.namespace = Some("default".into()),
+    ] {
+        let mut second = second.clone();
+        change(&mut second);
+        assert_eq!(left(&first, &second).len(), 3);
+    }
+    // How far a run came that ended stands in its record.
+    first.state = RunState::Failed;
+    assert_eq!(left(&first, &second).len(), 3);
+}
+
+#[test]
 fn a_derived_name_stays_while_somebody_has_its_image() {
     let mut run = record("r1", 1);
     let config = d("config").to_string();

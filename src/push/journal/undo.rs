@@ -51,6 +51,20 @@ pub fn later<'a>(record: &RunRecord, records: &'a [RunRecord]) -> Option<&'a str
         .map(|r| r.run.as_str())
 }
 
+/// The record without what an interrupted run was about to set and a later one set: how far the first came does not stand in its
+/// record, but a run lists no slot that has its content already, so what a later one lists was not the first one's any more.
+pub fn own(record: &RunRecord, records: &[RunRecord]) -> RunRecord {
+    if record.state != RunState::Started {
+        return record.clone();
+    }
+    let after = |r: &&RunRecord| {
+        r.sequence > record.sequence && r.namespace == record.namespace && r.state != RunState::Undone
+    };
+    let theirs: BTreeSet<(&String, &Digest)> =
+        records.iter().filter(after).flat_map(|r| &r.slots).map(|c| (&c.name, &c.digest)).collect();
+    record.only(|c| !theirs.contains(&(&c.name, &c.digest)))
+}
+
 /// What has to be done so that the slots of the record are as they were before the run, given what they have now and which
 /// contents containers use. Doing it and asking again finds nothing left to do.
 pub fn undo(

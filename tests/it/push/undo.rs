@@ -78,6 +78,29 @@ async fn an_interrupted_run_is_told_and_can_be_undone() {
     assert_eq!(asking.history().await[0].runs[0].state, RunState::Undone);
 }
 
+/// A run that was killed while it sent lists all that it was to bring; the same command then brought it.
+#[tokio::test]
+async fn undoing_an_interrupted_run_leaves_what_a_later_one_brought() {
+    let world = World::new();
+    let report = world.run(&["n1"]).await;
+    let second = std::fs::read_to_string(records(&world).join(format!("{}.json", report.run_id))).unwrap();
+    let mut first: serde_json::Value = serde_json::from_str(&second).unwrap();
+    first["run"] = "20260101-000000-0000".into();
+    first["sequence"] = 0.into();
+    first["state"] = "started".into();
+    std::fs::write(records(&world).join("20260101-000000-0000.json"), first.to_string()).unwrap();
+    let before = contents(&world);
+    let asking = world.push(&["n1"], Here::default());
+    let which = Which::Run("20260101-000000-0000".into());
+    for dry_run in [true, false] {
+        let undo = asking.rollback(&which, dry_run).await.unwrap().nodes.remove(0).undo;
+        assert_eq!((undo.state, undo.removed, undo.restored), (UndoState::Undone, 0, 0), "{undo:?}");
+        assert_eq!(contents(&world), before, "they are the second run's");
+    }
+    let undo = asking.rollback(&Which::Run(report.run_id), false).await.unwrap().nodes.remove(0).undo;
+    assert_eq!((undo.state, undo.removed), (UndoState::Undone, 2));
+}
+
 #[tokio::test]
 async fn without_a_record_nothing_is_changed() {
     let world = World::new();
