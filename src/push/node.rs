@@ -14,8 +14,8 @@ use crate::event::{Event, Events, ImageStep, NodeState};
 use crate::node::{Holder, NodeError, NodeSession, RemoteCommand, quote};
 use crate::oci::{Descriptor, Digest};
 use crate::runtime::{
-    DEFAULT_STAGING, Detected, Hashes, NodeFacts, Packed, Runtime, RuntimeError, check_staging, detect,
-    discard, parse_detect, parse_discard,
+    DEFAULT_STAGING, Detected, Hashes, NodeFacts, Packed, Runtime, RuntimeError, await_import, check_staging,
+    detect, discard, parse_await_import, parse_detect, parse_discard,
 };
 use crate::store::{Paced, StoreError};
 use crate::units;
@@ -286,6 +286,14 @@ impl Prepared {
         // Makes the folder that is locked.
         self.session.staging(&self.staging).await?;
         Ok(self.session.hold(&self.staging, &Holder::new(run, &target.name)).await?)
+    }
+
+    /// The lock, and nothing that an import left behind still does: neither a lost connection nor a killed sender ends one,
+    /// and what it brings afterwards would not be undone.
+    pub(super) async fn hold_alone(&mut self, target: &Target, run: &str) -> Result<(), Fault> {
+        self.hold(target, run).await?;
+        parse_await_import(&self.session.run(&await_import(&self.staging)).await?)?;
+        self.ask(target).await
     }
 
     pub(super) async fn ask(&mut self, target: &Target) -> Result<(), Fault> {

@@ -351,8 +351,7 @@ impl Prepared {
         }
         if !dry_run {
             // A run of its own: two that undo the same one do not take each other's lock over.
-            self.hold(target, &format!("{} that undoes {run}", run_id())).await?;
-            self.ask(target).await?;
+            self.hold_alone(target, &format!("{} that undoes {run}", run_id())).await?;
         }
         let records = self.records(push).await?;
         let Some(mut record) = records.iter().find(|r| r.run == run).cloned() else {

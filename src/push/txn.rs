@@ -358,8 +358,7 @@ impl Push {
         let settling = async {
             let mut prepared = push.prepare(target, true).await?;
             let settled = async {
-                prepared.hold(target, &run.id).await?;
-                prepared.ask(target).await?;
+                prepared.hold_alone(target, &run.id).await?;
                 prepared.settle(&push, target, tally, Err(&fault.reason)).await
             };
             let settled = settled.await;

@@ -34,7 +34,7 @@ pub use evidence::{Cri, CriImage, Evidence, Hashes};
 pub use image_folder::ImageFolder;
 pub use kubelet::Kubelet;
 pub use reversible::Reversible;
-pub use shell::{check_staging, discard, discard_parts, parse_discard};
+pub use shell::{await_import, check_staging, discard, discard_parts, parse_await_import, parse_discard};
 pub use storage::{ContainersStorage, StorageUser};
 
 /// Where blobs wait on a node when the inventory does not say.

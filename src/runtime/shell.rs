@@ -32,6 +32,27 @@ done
 fi
 "#;
 
+/// Waits for an import whose connection was lost, for whoever takes back what it brings. As the session's own user: it reads
+/// the folder that is locked.
+pub fn await_import(staging: &str) -> RemoteCommand {
+    let script = format!("cd {} || exit 98\n{ONE_AT_A_TIME}", quote(staging));
+    RemoteCommand { patience: Some(Duration::from_secs(300)), ..RemoteCommand::user(script) }
+}
+
+/// Reads the answer to [`await_import`].
+///
+/// # Errors
+/// When an import runs still.
+pub fn parse_await_import(output: &CommandOutput) -> Result<(), RuntimeError> {
+    if output.ok() {
+        return Ok(());
+    }
+    Err(RuntimeError::Failed {
+        what: "waiting for an import whose connection was lost".to_owned(),
+        complaint: output.complaint(),
+    })
+}
+
 /// How an import script begins: in the staging folder, alone there, with files that only root reads.
 pub(super) fn import_head(staging: &str) -> String {
     format!(

@@ -4,6 +4,8 @@ use std::io::Write as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 
+use omk::push::UndoState;
+
 use super::cli::Cli;
 use super::*;
 
@@ -36,6 +38,8 @@ async fn what_another_run_did_meanwhile_is_not_done_again() {
 #[derive(Default)]
 pub(super) struct Orphan {
     staging: PathBuf,
+    /// The other import does not come to it.
+    refused: bool,
     running: Mutex<Option<Child>>,
     ended: Mutex<Option<std::thread::JoinHandle<Output>>>,
 }
@@ -52,6 +56,9 @@ impl Orphan {
                 child.wait_with_output().unwrap()
             };
             *self.ended.lock().unwrap() = Some(std::thread::spawn(feed));
+            if self.refused {
+                return Err(NodeError::Sudo("not any more".into()));
+            }
             return Ok(());
         }
         if self.ended.lock().unwrap().is_some() {
@@ -78,6 +85,21 @@ async fn an_import_waits_for_the_one_whose_connection_was_lost() {
     assert!(String::from_utf8_lossy(&lost.stdout).contains("==imported"), "{lost:?}");
     assert!(report.all_ready(), "{report:#?}");
     assert_eq!(files(&world.staging("n1")), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_node_is_put_back_once_the_import_whose_connection_was_lost_is_through() {
+    let world = World::new();
+    let orphan = Arc::new(Orphan { staging: world.staging("n1"), refused: true, ..Orphan::default() });
+    let fault = Fault::Orphan(Arc::clone(&orphan));
+    let here = Here { faults: [("n1".to_owned(), fault)].into(), ..Here::default() };
+    let mut push = world.push(&["n1"], here);
+    push.options.atomic = true;
+    let node = push.run().await.unwrap().nodes.remove(0);
+    let lost = orphan.ended.lock().unwrap().take().unwrap().join().unwrap();
+    assert!(String::from_utf8_lossy(&lost.stdout).contains("==imported"), "{lost:?}");
+    assert_eq!(node.undone.as_ref().map(|u| u.state), Some(UndoState::Undone), "{node:#?}");
+    assert!(world.archives("n1").is_empty(), "what it brought late is undone too");
 }
 
 fn report(output: &Output) -> serde_json::Value {

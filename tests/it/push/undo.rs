@@ -101,6 +101,32 @@ async fn undoing_an_interrupted_run_leaves_what_a_later_one_brought() {
     assert_eq!((undo.state, undo.removed), (UndoState::Undone, 2));
 }
 
+/// An import goes on when its connection is lost, and holds the lock of its own until it is through.
+#[tokio::test]
+async fn a_rollback_waits_for_an_import_whose_connection_was_lost() {
+    use std::io::{BufRead as _, BufReader};
+
+    let world = World::new();
+    let report = world.run(&["n1"]).await;
+    let late = world.dir.path().join("late");
+    std::fs::create_dir(&late).unwrap();
+    for archive in world.archives("n1") {
+        std::fs::rename(&archive, late.join(archive.file_name().unwrap())).unwrap();
+    }
+    let script = r#"cd "$1" && exec 8<blobs && flock 8 && echo locked && sleep 1.5 && mv "$2"/* "$3""#;
+    let mut import = std::process::Command::new("sh");
+    import.args(["-c", script, "sh"]).args([&world.staging("n1"), &late, &world.folder("n1")]);
+    let mut import = import.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(import.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "locked\n");
+    let asking = world.push(&["n1"], Here::default());
+    let undo = asking.rollback(&Which::Run(report.run_id), false).await.unwrap().nodes.remove(0).undo;
+    assert!(import.wait().unwrap().success());
+    assert_eq!((undo.state, undo.removed), (UndoState::Undone, 2), "{undo:?}");
+    assert!(world.archives("n1").is_empty(), "what the import brought late is undone too");
+}
+
 #[tokio::test]
 async fn without_a_record_nothing_is_changed() {
     let world = World::new();
