@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio_util::sync::CancellationToken;
 
 use super::executor::{Push, Run, Target};
-use super::journal::{self, Owned, RunRecord, RunState};
+use super::journal::{self, RunRecord, RunState};
 use super::node::{Fault, Prepared};
 use super::plan::KEEP_RUNS;
 use super::tally::Tally;
@@ -226,8 +226,7 @@ impl Prepared {
             // Later passes find little left to do; what the first one had to do is what was done.
             done = (done.0.max(undo.restored), done.1.max(undo.removed));
             if undo.changes.is_empty() || pass == PASSES {
-                (undo.restored, undo.removed) = done;
-                return Ok(undo);
+                return Ok(undo.given_up(done));
             }
             undo.changes.just_now = pass == 0;
             parse_change(&self.session.run(&runtime.change(&undo.changes)).await?)?;
@@ -306,8 +305,7 @@ impl Prepared {
         self.remove(target, remove).await?;
         let there: BTreeMap<String, Option<Digest>> =
             self.reversible().map(|r| r.slots(&self.facts)).unwrap_or_default();
-        let gone = |o: &Owned| !there.contains_key(&o.name);
-        Ok(journal::Pruned { remove: pruned.remove.into_iter().filter(gone).collect(), ..pruned })
+        Ok(pruned.done(&there))
     }
 
     async fn remove(&mut self, target: &Target, remove: Vec<String>) -> Result<(), Fault> {

@@ -85,6 +85,18 @@ pub struct Pruned {
     pub kept: Vec<Kept>,
 }
 
+impl Pruned {
+    /// After it was done: what is there nevertheless was kept, by the runtime.
+    #[must_use]
+    pub fn done(mut self, now: &BTreeMap<String, Option<Digest>>) -> Self {
+        let (there, gone): (Vec<Owned>, Vec<Owned>) =
+            self.remove.into_iter().partition(|o| now.contains_key(&o.name));
+        let reason = "the runtime did not remove it";
+        self.kept.extend(there.into_iter().map(|o| Kept { name: o.name, reason: reason.to_owned() }));
+        Self { remove: gone, kept: self.kept }
+    }
+}
+
 /// What earlier runs added that is not `wanted`, still is what omk put there, and that nobody pinned or uses.
 pub fn prune(
     records: &[RunRecord],

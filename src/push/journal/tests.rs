@@ -72,6 +72,12 @@ fn undoing_puts_back_what_was_moved_and_removes_what_was_added() {
     assert!(plan.kept.is_empty() && plan.stuck.is_empty());
     assert_eq!((plan.restored, plan.removed), (1, 1));
 
+    // Told over and over, and the runtime still has what it was to remove.
+    let now = slots(&[("a:1", "new"), ("b:1", "old"), (&backup, "old")]);
+    let left = undo(&run, &now, &BTreeSet::new(), &ctr()).given_up((1, 1));
+    assert_eq!((left.restored, left.removed, names(&left.stuck)), (1, 0, vec!["a:1", backup.as_str()]));
+    assert!(left.stuck[0].reason.starts_with("the runtime did not remove it"), "{left:?}");
+
     // Done, or stopped after the name was restored.
     let done = undo(&run, &slots(&[("b:1", "old"), ("other:1", "x")]), &BTreeSet::new(), &ctr());
     assert!(done.changes.is_empty() && (done.restored, done.removed) == (0, 0), "only what is done counts");
@@ -188,6 +194,8 @@ fn pruning_spares_what_is_wanted_used_pinned_or_moved() {
     let removed: Vec<&str> = pruned.remove.iter().map(|o| o.name.as_str()).collect();
     assert_eq!(removed, ["old:1", config("old:1").as_str()]);
     assert_eq!(names(&pruned.kept), ["pinned:1", "used:1"]);
+    let done = pruned.clone().done(&slots(&[("old:1", "old:1")]));
+    assert_eq!((done.remove.len(), names(&done.kept)), (1, vec!["pinned:1", "used:1", "old:1"]));
     run.pruned = pruned.remove;
     assert!(!owned(&[run]).contains_key("old:1"), "removed once: not omk's any more");
 }

@@ -32,6 +32,22 @@ pub struct Undo {
     pub removed: usize,
 }
 
+impl Undo {
+    /// When nothing more is tried: what is still to be done was not done, whatever was `told` to be, restored and removed.
+    #[must_use]
+    pub fn given_up(mut self, told: (usize, usize)) -> Self {
+        self.restored = told.0.saturating_sub(self.restored);
+        self.removed = told.1.saturating_sub(self.removed);
+        let not = |name: &String, what: &str| Kept {
+            name: name.clone(),
+            reason: format!("the runtime did not {what}; run the same command again"),
+        };
+        self.stuck.extend(self.changes.restore.iter().map(|r| not(&r.slot, "put it back")));
+        self.stuck.extend(self.changes.remove.iter().map(|name| not(name, "remove it")));
+        self
+    }
+}
+
 /// The newest run after this one that moved what this one had put somewhere: undone out of turn, the earlier run would lose
 /// what its names had before, and the later one would bring back what was undone.
 pub fn later<'a>(record: &RunRecord, records: &'a [RunRecord]) -> Option<&'a str> {
