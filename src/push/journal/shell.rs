@@ -135,7 +135,13 @@ fn plain(record: &RunRecord) -> bool {
     let changes = record.slots.iter().chain(&record.derived);
     let names = changes.flat_map(|c| std::iter::once(&c.name).chain(&c.backup));
     let owned = record.pruned.iter().chain(&record.earlier).map(|o| &o.name);
-    texts.into_iter().chain(names).chain(owned).all(|t| t.len() <= 4096 && !t.chars().any(char::is_control))
+    let told = [&record.ended, &record.namespace, &record.error].into_iter().flatten();
+    texts
+        .into_iter()
+        .chain(told)
+        .chain(names)
+        .chain(owned)
+        .all(|t| t.len() <= 4096 && !t.chars().any(char::is_control))
 }
 
 /// Says who holds the staging folder now, if anybody; takes no lock itself.

@@ -280,6 +280,22 @@ fn records_are_read_as_they_were_written() {
 }
 
 #[test]
+fn a_record_cannot_speak_to_the_terminal() {
+    let plain = record("r1", 1);
+    let evil = || Some("\u{1b}]0;x\u{7}".to_owned());
+    for evil in [
+        RunRecord { bundle: evil().unwrap(), ..plain.clone() },
+        RunRecord { error: evil(), ..plain.clone() },
+        RunRecord { namespace: evil(), ..plain.clone() },
+        RunRecord { ended: evil(), ..plain },
+    ] {
+        let body = serde_json::to_string(&evil).unwrap();
+        let (records, bad) = parse_list(&says(&format!("\n==run r1.json\n{body}\n==end\n"))).unwrap();
+        assert_eq!((records, bad), (vec![], vec!["r1.json".to_owned()]), "{evil:?}");
+    }
+}
+
+#[test]
 fn records_are_beside_staging() {
     assert_eq!(folder("/var/lib/omk/staging"), "/var/lib/omk/runs");
     assert_eq!(folder("/tmp/x/"), "/tmp/x-runs");
