@@ -208,8 +208,9 @@ impl Prepared {
         let kib = said.text().split_ascii_whitespace().next().and_then(|n| n.parse::<u64>().ok());
         if let Some(kib) = kib {
             fault.reason += &format!(
-                "; omk's own staging folder {staging} holds {} there: `omk preheat status` names the runs that left it, `omk preheat \
-                 rollback --run RUN` removes it",
+                "; omk's own staging folder {staging} holds {} there: `omk preheat status` names the runs that left it. Preheating \
+                 such a run's bundle again frees it where the images are whole; `omk preheat rollback --run RUN` undoes the run: removes \
+                 the images that it brought, and what it left in staging",
                 units::bytes(kib.saturating_mul(1024))
             );
         }

@@ -254,11 +254,22 @@ fn hints(node: &NodeRuns) -> Vec<String> {
 /// what is there of its images is of a later one.
 fn of_whom(node: &NodeRuns) -> String {
     let left = |r: &&RunSummary| r.state != RunState::Committed && r.staged.is_some_and(|bytes| bytes > 0);
-    if let Some(run) = node.runs.iter().find(left) {
-        let (run, bundle) = (&run.run, &run.bundle);
-        return format!(
-            "for {bundle} to be preheated again; `omk preheat rollback --run {run}` removes what is there of its images"
-        );
+    if let Some(r) = node.runs.iter().find(left) {
+        let (run, bundle) = (&r.run, &r.bundle);
+        return match r.state {
+            RunState::Undone => format!(
+                "for {bundle} to be preheated again; `omk preheat rollback --run {run}` frees it: the run is undone already, no image is \
+                 touched"
+            ),
+            // The way out must not be one that takes good images away.
+            _ if r.whole && r.changed > 0 => {
+                format!("of run {run}, whose images are whole: `omk preheat {bundle}` again frees it")
+            }
+            _ => format!(
+                "for {bundle} to be preheated again; `omk preheat rollback --run {run}` undoes the run: removes the images that it \
+                 brought, and what it left in staging"
+            ),
+        };
     }
     if node.runs.iter().any(|r| r.staged.is_none()) {
         return format!(
@@ -338,8 +349,11 @@ mod tests {
             });
             hints(&NodeRuns { staged: 5_000_000, ..node(runs.collect()) }).join("\n")
         };
-        use RunState::{Committed, Undone};
-        insta::assert_snapshot!(told(&[(Committed, Some(9)), (Undone, Some(9)), (Undone, Some(9))]), @"n1: 5.0 MB wait in staging for web.tar to be preheated again; `omk preheat rollback --run r2` removes what is there of its images");
+        use RunState::{Committed, Started, Undone};
+        insta::assert_snapshot!(told(&[(Committed, Some(9)), (Undone, Some(9)), (Undone, Some(9))]), @"n1: 5.0 MB wait in staging for web.tar to be preheated again; `omk preheat rollback --run r2` frees it: the run is undone already, no image is touched");
+        insta::assert_snapshot!(told(&[(Started, Some(9))]), @"n1: 5.0 MB wait in staging of run r1, whose images are whole: `omk preheat web.tar` again frees it");
+        let brought = RunSummary { changed: 0, staged: Some(9), ..run("r1", Started, false, true) };
+        insta::assert_snapshot!(hints(&NodeRuns { staged: 5_000_000, ..node(vec![brought]) }).join(""), @"n1: 5.0 MB wait in staging for web.tar to be preheated again; `omk preheat rollback --run r1` undoes the run: removes the images that it brought, and what it left in staging");
         insta::assert_snapshot!(told(&[(Committed, Some(9)), (Committed, None)]), @"n1: 5.0 MB wait in staging for the same bundle to be preheated again; which it was is not known, because an earlier version of omk recorded runs there without their blobs, and a rollback of those leaves staging as it is; to free all of it, while no run is at work there, remove the staging folder on the node (/var/lib/omk/staging, unless another is set)");
         insta::assert_snapshot!(told(&[(Committed, Some(9))]), @"n1: 5.0 MB wait in staging for the same bundle to be preheated again; no run that is on record there left it: to free all of it, while no run is at work there, remove the staging folder on the node (/var/lib/omk/staging, unless another is set)");
     }
