@@ -359,7 +359,7 @@ impl Prepared {
         };
         if record.state == RunState::Undone {
             // With --atomic a run is undone at once, and what is staged waits for the next one.
-            let (staging_freed, staging_left) = self.free(&record, dry_run).await?;
+            let (staging_freed, staging_left) = self.free(&record, &records, dry_run).await?;
             let already = UndoReport::nothing(UndoState::Already);
             return Ok(UndoReport { staging_freed, staging_left, ..already });
         }
@@ -390,11 +390,11 @@ impl Prepared {
                 runtime,
             );
             left.changes = Default::default();
-            let (staging_freed, staging_left) = self.free(&record, true).await?;
+            let (staging_freed, staging_left) = self.free(&record, &records, true).await?;
             return Ok(UndoReport { staging_freed, staging_left, ..UndoReport::of(&left) });
         }
         // First of all: on a full disk nothing could be written down.
-        let (staging_freed, staging_left) = self.free(&record, false).await?;
+        let (staging_freed, staging_left) = self.free(&record, &records, false).await?;
         let came_to = match (record.state, self.reversible()) {
             (RunState::Started, Some(runtime)) => {
                 let slots = runtime.slots(&self.facts);
@@ -413,12 +413,24 @@ impl Prepared {
         Ok(report)
     }
 
-    /// Takes out of staging what the run left there of its blobs; gives the bytes, and those that stay because the record does
-    /// not say whose they are. The lock of the folder is held, so no run that is at work uses them.
-    async fn free(&self, record: &RunRecord, dry_run: bool) -> Result<(u64, Option<u64>), Fault> {
-        let Some(left) = left(record, &self.facts) else {
+    /// Takes out of staging what the run left there of its blobs and no later run needs; gives the bytes, and those that stay
+    /// because the record does not say whose they are. The lock of the folder is held, so no run that is at work uses them.
+    async fn free(
+        &self,
+        record: &RunRecord,
+        records: &[RunRecord],
+        dry_run: bool,
+    ) -> Result<(u64, Option<u64>), Fault> {
+        if record.state == RunState::Committed {
+            // It emptied staging of its own: what is there is of a later one.
+            return Ok((0, None));
+        }
+        let Some(mut left) = left(record, &self.facts) else {
             return Ok((0, Some(staged(&self.facts)).filter(|&bytes| bytes > 0)));
         };
+        for needed in needed(record, records) {
+            left.remove(needed);
+        }
         if !left.is_empty() && !dry_run {
             parse_discard(&self.session.run(&discard_parts(&self.staging, left.keys().copied())).await?)?;
         }
@@ -439,6 +451,13 @@ fn left<'a>(record: &'a RunRecord, facts: &NodeFacts) -> Option<BTreeMap<&'a Dig
         there.then(|| (digest, whole.copied().unwrap_or(0) + part.copied().unwrap_or(0)))
     };
     Some(record.blobs.as_ref()?.iter().filter_map(one).collect())
+}
+
+/// What later runs need that did not come to their end: they go on with what is in staging.
+fn needed<'a>(record: &RunRecord, records: &'a [RunRecord]) -> impl Iterator<Item = &'a Digest> {
+    let sequence = record.sequence;
+    let open = |r: &RunRecord| matches!(r.state, RunState::Started | RunState::Failed);
+    records.iter().filter(move |r| r.sequence > sequence && open(r)).flat_map(|r| &r.blobs).flatten()
 }
 
 #[cfg(test)]

@@ -183,6 +183,41 @@ async fn a_rollback_frees_staging() {
     assert_eq!((again.state, again.staging_freed), (UndoState::Already, 0));
 }
 
+/// What a later run needs to go on stays in staging, and what is there is not of a run that was committed.
+#[tokio::test]
+async fn a_rollback_leaves_in_staging_what_a_later_run_goes_on_with() {
+    let world = World::new();
+    let report = world.run(&["n1"]).await;
+    let path = |run: &str| records(&world).join(format!("{run}.json"));
+    let mut first: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(path(&report.run_id)).unwrap()).unwrap();
+    let layers: Vec<&Descriptor> = world.images.iter().map(|i| &i.graph.images[0].layers[1]).collect();
+    let staging = world.staging("n1");
+    for layer in &layers {
+        let file = staging.join(layer.digest().layout_path());
+        std::fs::write(file, vec![7; usize::try_from(layer.size()).unwrap()]).unwrap();
+    }
+    let asking = world.push(&["n1"], Here::default());
+    let which = Which::Run(report.run_id.clone());
+    let would = asking.rollback(&which, true).await.unwrap().nodes.remove(0).undo;
+    assert_eq!((would.staging_freed, would.staging_left), (0, None), "it emptied staging of its own");
+
+    first["state"] = "started".into();
+    std::fs::write(path(&report.run_id), first.to_string()).unwrap();
+    let mut second = first;
+    second["run"] = "20991231-000000-0000".into();
+    second["sequence"] = 2.into();
+    second["slots"] = serde_json::json!([]);
+    second["blobs"] = serde_json::json!([layers[0].digest()]);
+    std::fs::write(path("20991231-000000-0000"), second.to_string()).unwrap();
+    let undo = asking.rollback(&which, false).await.unwrap().nodes.remove(0).undo;
+    assert_eq!((undo.state, undo.staging_freed), (UndoState::Undone, layers[1].size()));
+    let left = staging.join(layers[0].digest().layout_path()).display().to_string();
+    assert_eq!(files(&staging), [left]);
+    let both = asking.rollback(&Which::Last, false).await.unwrap().nodes.remove(0).undo;
+    assert_eq!((both.state, both.staging_freed), (UndoState::Undone, layers[0].size()));
+}
+
 /// A record of an earlier version lists no blobs: what is in staging may be anybody's, and is left and told.
 #[tokio::test]
 async fn a_rollback_of_a_run_that_listed_no_blobs_leaves_staging_and_says_so() {
@@ -191,6 +226,7 @@ async fn a_rollback_of_a_run_that_listed_no_blobs_leaves_staging_and_says_so() {
     let path = records(&world).join(format!("{}.json", report.run_id));
     let mut record: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert!(record.as_object_mut().unwrap().remove("blobs").is_some());
+    record["state"] = "started".into();
     std::fs::write(&path, record.to_string()).unwrap();
     let asking = world.push(&["n1"], Here::default());
     let which = Which::Run(report.run_id);
