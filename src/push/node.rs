@@ -15,7 +15,7 @@ use crate::node::{Holder, NodeError, NodeSession, RemoteCommand, quote};
 use crate::oci::{Descriptor, Digest};
 use crate::runtime::{
     DEFAULT_STAGING, Detected, Hashes, NodeFacts, Packed, Runtime, RuntimeError, await_import, check_staging,
-    detect, discard, parse_await_import, parse_detect, parse_discard,
+    detect, discard_parts, parse_await_import, parse_detect, parse_discard,
 };
 use crate::store::{Paced, StoreError};
 use crate::units;
@@ -381,7 +381,10 @@ impl Prepared {
         }
         let ours: BTreeSet<&Digest> =
             self.plan.images.iter().flat_map(|i| &i.image.blobs).map(Descriptor::digest).collect();
-        let left: Vec<&Digest> = ours.into_iter().filter(|d| self.facts.staged.contains_key(*d)).collect();
+        // What another run of this bundle left in part is of no use either.
+        let there =
+            |d: &&Digest| self.facts.staged.contains_key(*d) || self.facts.partials.contains_key(d.hex());
+        let left: Vec<&Digest> = ours.into_iter().filter(there).collect();
         let leftovers = self.runtime.leftovers(&self.staging, &self.facts);
         if left.is_empty() && leftovers.is_none() && self.facts.partials.is_empty() {
             return Ok(());
@@ -391,7 +394,7 @@ impl Prepared {
             return Ok(());
         }
         if !left.is_empty() {
-            parse_discard(&self.session.run(&discard(&self.staging, left)).await?)?;
+            parse_discard(&self.session.run(&discard_parts(&self.staging, left)).await?)?;
         }
         if let Some(command) = leftovers {
             let _ = self.session.run(&command).await?;

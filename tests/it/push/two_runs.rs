@@ -102,6 +102,26 @@ async fn a_node_is_put_back_once_the_import_whose_connection_was_lost_is_through
     assert!(world.archives("n1").is_empty(), "what it brought late is undone too");
 }
 
+#[tokio::test]
+async fn a_run_that_is_ready_leaves_nothing_of_its_bundle_in_staging() {
+    let world = World::new();
+    assert!(world.run(&["n1"]).await.all_ready());
+    // As a run leaves it that was interrupted while it sent what the node has by now.
+    let part = |hex: &str, word: &str| {
+        let part = world.staging("n1").join(format!("partial/{hex}.aaaa"));
+        std::fs::write(&part, vec![7; 1000]).unwrap();
+        std::fs::write(part.with_extension("aaaa.journal"), word).unwrap();
+        part.display().to_string()
+    };
+    part(world.images[0].graph.images[0].layers[1].digest().hex(), "0 1000 x");
+    let foreign = part(&"c".repeat(64), "0 1000 x");
+    let again = world.run(&["n1"]).await;
+    assert!(again.all_ready() && !again.nodes[0].recorded, "{again:#?}");
+    let mut left = files(&world.staging("n1"));
+    left.sort();
+    assert_eq!(left, [foreign.clone(), format!("{foreign}.journal")]);
+}
+
 fn report(output: &Output) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
 }
