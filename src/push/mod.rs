@@ -5,6 +5,7 @@
 
 mod disk;
 mod executor;
+mod free;
 mod gentle;
 mod html;
 pub mod journal;

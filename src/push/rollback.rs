@@ -1,17 +1,16 @@
 //! Undoing a run on many nodes, and asking nodes about their runs.
 
-use std::collections::BTreeMap;
-
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
 use super::executor::{ATTEMPTS, Push, Target};
+use super::free::{left, staged};
 use super::journal::{self, Owned, RunRecord, RunState};
 use super::node::{Fault, Prepared};
 use super::txn::{now, run_id};
 use super::{UndoReport, UndoState};
 use crate::oci::Digest;
-use crate::runtime::{NodeFacts, discard_parts, parse_discard};
+use crate::runtime::NodeFacts;
 
 /// Which run is undone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -292,13 +291,13 @@ impl Push {
     }
 
     async fn roll_back(&self, target: &Target, run: &str, dry_run: bool) -> UndoReport {
-        let mut tries = 0;
+        let (mut tries, mut done) = (0, Done::default());
         loop {
             let attempt = async {
                 let mut prepared = self.prepare(target, tries > 0).await?;
-                let done = prepared.roll_back(self, target, run, dry_run).await;
+                let report = prepared.roll_back(self, target, run, &mut done, dry_run).await;
                 prepared.session.close().await;
-                done
+                report
             };
             let attempt: Result<UndoReport, Fault> = attempt.await;
             let fault = match attempt {
@@ -311,6 +310,16 @@ impl Push {
             }
         }
     }
+}
+
+/// What was found to be done, over all attempts: one that is tried again after a lost connection finds only what is left of it.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    begun: bool,
+    /// Restored and removed.
+    names: (usize, usize),
+    /// Bytes in staging.
+    pub(super) freed: u64,
 }
 
 impl Prepared {
@@ -344,6 +353,7 @@ impl Prepared {
         push: &Push,
         target: &Target,
         run: &str,
+        done: &mut Done,
         dry_run: bool,
     ) -> Result<UndoReport, Fault> {
         if self.reversible().is_none() {
@@ -359,9 +369,12 @@ impl Prepared {
         };
         if record.state == RunState::Undone {
             // With --atomic a run is undone at once, and what is staged waits for the next one.
-            let (staging_freed, staging_left) = self.free(&record, &records, dry_run).await?;
-            let already = UndoReport::nothing(UndoState::Already);
-            return Ok(UndoReport { staging_freed, staging_left, ..already });
+            let (staging_freed, staging_left) = self.free(&record, &records, done, dry_run).await?;
+            // Or an earlier attempt did it, and the node's word of that was lost.
+            let state = if done.begun { UndoState::Undone } else { UndoState::Already };
+            let (restored, removed) = done.names;
+            let nothing = UndoReport::nothing(state);
+            return Ok(UndoReport { restored, removed, staging_freed, staging_left, ..nothing });
         }
         let namespace = self.reversible().and_then(|r| r.namespace()).map(str::to_owned);
         if record.namespace != namespace {
@@ -390,11 +403,12 @@ impl Prepared {
                 runtime,
             );
             left.changes = Default::default();
-            let (staging_freed, staging_left) = self.free(&record, &records, true).await?;
+            let (staging_freed, staging_left) = self.free(&record, &records, done, true).await?;
             return Ok(UndoReport { staging_freed, staging_left, ..UndoReport::of(&left) });
         }
+        done.begun = true;
         // First of all: on a full disk nothing could be written down.
-        let (staging_freed, staging_left) = self.free(&record, &records, false).await?;
+        let (staging_freed, staging_left) = self.free(&record, &records, done, false).await?;
         let came_to = match (record.state, self.reversible()) {
             (RunState::Started, Some(runtime)) => {
                 let slots = runtime.slots(&self.facts);
@@ -402,7 +416,7 @@ impl Prepared {
             }
             _ => None,
         };
-        let undone = UndoReport::of(&self.undo(target, &record, true).await?);
+        let undone = UndoReport::of(&self.undo(target, &record, true, &mut done.names).await?);
         let report = UndoReport { staging_freed, staging_left, ..undone };
         if report.state == UndoState::Undone {
             // What an interrupted run did not come to is nothing that it changed.
@@ -412,52 +426,6 @@ impl Prepared {
         }
         Ok(report)
     }
-
-    /// Takes out of staging what the run left there of its blobs and no later run needs; gives the bytes, and those that stay
-    /// because the record does not say whose they are. The lock of the folder is held, so no run that is at work uses them.
-    async fn free(
-        &self,
-        record: &RunRecord,
-        records: &[RunRecord],
-        dry_run: bool,
-    ) -> Result<(u64, Option<u64>), Fault> {
-        if record.state == RunState::Committed {
-            // It emptied staging of its own: what is there is of a later one.
-            return Ok((0, None));
-        }
-        let Some(mut left) = left(record, &self.facts) else {
-            return Ok((0, Some(staged(&self.facts)).filter(|&bytes| bytes > 0)));
-        };
-        for needed in needed(record, records) {
-            left.remove(needed);
-        }
-        if !left.is_empty() && !dry_run {
-            parse_discard(&self.session.run(&discard_parts(&self.staging, left.keys().copied())).await?)?;
-        }
-        Ok((left.values().sum(), None))
-    }
-}
-
-/// Bytes of all blobs and parts in staging, whosever they are.
-fn staged(facts: &NodeFacts) -> u64 {
-    facts.staged.values().sum::<u64>().saturating_add(facts.partial)
-}
-
-/// What is in staging of the blobs of a run, with its bytes; `None` where the record does not list them.
-fn left<'a>(record: &'a RunRecord, facts: &NodeFacts) -> Option<BTreeMap<&'a Digest, u64>> {
-    let one = |digest: &'a Digest| {
-        let (whole, part) = (facts.staged.get(digest), facts.partials.get(digest.hex()));
-        let there = whole.is_some() || part.is_some();
-        there.then(|| (digest, whole.copied().unwrap_or(0) + part.copied().unwrap_or(0)))
-    };
-    Some(record.blobs.as_ref()?.iter().filter_map(one).collect())
-}
-
-/// What later runs need that did not come to their end: they go on with what is in staging.
-fn needed<'a>(record: &RunRecord, records: &'a [RunRecord]) -> impl Iterator<Item = &'a Digest> {
-    let sequence = record.sequence;
-    let open = |r: &RunRecord| matches!(r.state, RunState::Started | RunState::Failed);
-    records.iter().filter(move |r| r.sequence > sequence && open(r)).flat_map(|r| &r.blobs).flatten()
 }
 
 #[cfg(test)]

@@ -199,20 +199,22 @@ impl Prepared {
                     target.name, record.run
                 );
                 push.events.emit(Event::Warning { message });
-                self.undo(target, &broken, false).await?;
+                self.undo(target, &broken, false, &mut (0, 0)).await?;
             }
         }
         Ok(())
     }
 
-    /// Puts back what the record says, as far as it is the run's own; returns what is left.
+    /// Puts back what the record says, as far as it is the run's own; returns what is left. `told`: what was found to be restored
+    /// and removed by attempts before.
     pub(super) async fn undo(
         &mut self,
         target: &Target,
         record: &RunRecord,
         spare_used: bool,
+        told: &mut (usize, usize),
     ) -> Result<journal::Undo, Fault> {
-        let (mut pass, mut done) = (0, (0, 0));
+        let mut pass = 0;
         loop {
             let marks = if spare_used { self.marks().await? } else { Marks::default() };
             let Some(runtime) = self.reversible() else { return Ok(journal::Undo::default()) };
@@ -224,9 +226,9 @@ impl Prepared {
                 runtime,
             );
             // Later passes find little left to do; what the first one had to do is what was done.
-            done = (done.0.max(undo.restored), done.1.max(undo.removed));
+            *told = (told.0.max(undo.restored), told.1.max(undo.removed));
             if undo.changes.is_empty() || pass == PASSES {
-                return Ok(undo.given_up(done));
+                return Ok(undo.given_up(*told));
             }
             undo.changes.just_now = pass == 0;
             parse_change(&self.session.run(&runtime.change(&undo.changes)).await?)?;
@@ -261,7 +263,7 @@ impl Prepared {
                 record.pruned = pruned.remove;
             }
         } else if push.options.atomic {
-            let left = self.undo(target, &record, true).await?;
+            let left = self.undo(target, &record, true, &mut (0, 0)).await?;
             let report = UndoReport::of(&left);
             record.state =
                 if report.state == UndoState::Undone { RunState::Undone } else { RunState::Failed };
@@ -272,7 +274,7 @@ impl Prepared {
             // cannot when it is killed.
             // What is whole stays although a check of it failed: a pod may run from it already.
             let left = broken(&record, &self.facts);
-            self.undo(target, &left, true).await?;
+            self.undo(target, &left, true, &mut (0, 0)).await?;
             // What the run did not come to is not its own, should somebody else bring the same.
             if let Some(runtime) = self.reversible() {
                 let slots = runtime.slots(&self.facts);

@@ -67,6 +67,8 @@ enum Fault {
     Unreachable,
     /// The connection is lost when the import of the n-th image begins, once.
     LostAtImport(Arc<AtomicU32>),
+    /// The connection is lost once a command has said this, as often as this says.
+    LostAfter(&'static str, Arc<AtomicU32>),
     /// Set when an import begins.
     CancelAtImport(CancellationToken),
     /// Gives no answer before another node is ready. Whether it can be reached then.
@@ -129,7 +131,16 @@ impl NodeSession for Faulty {
             Some(Fault::Orphan(orphan)) if importing => orphan.import(command).await?,
             _ => {}
         }
-        self.session.run(command).await
+        let output = self.session.run(command).await?;
+        match &self.fault {
+            Some(Fault::LostAfter(word, n)) if output.text().contains(*word) => {
+                match n.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)) {
+                    Ok(_) => Err(NodeError::Lost("undoing".into())),
+                    Err(_) => Ok(output),
+                }
+            }
+            _ => Ok(output),
+        }
     }
 
     async fn staging(&self, path: &str) -> Result<Box<dyn BlobStore>, NodeError> {

@@ -183,6 +183,28 @@ async fn a_rollback_frees_staging() {
     assert_eq!((again.state, again.staging_freed), (UndoState::Already, 0));
 }
 
+/// The first attempt did it all and did not hear of it.
+#[tokio::test]
+async fn a_rollback_that_is_tried_again_tells_all_that_it_did() {
+    for word in ["==changed", "==written"] {
+        let world = World::new();
+        let report = world.run(&["n1"]).await;
+        let record = records(&world).join(format!("{}.json", report.run_id));
+        let text = std::fs::read_to_string(&record).unwrap();
+        std::fs::write(&record, text.replace(r#""state":"committed""#, r#""state":"started""#)).unwrap();
+        let layer = &world.images[0].graph.images[0].layers[1];
+        let staged = world.staging("n1").join(layer.digest().layout_path());
+        std::fs::write(&staged, vec![7; usize::try_from(layer.size()).unwrap()]).unwrap();
+        let lost = Fault::LostAfter(word, Arc::new(AtomicU32::new(1)));
+        let here = Here { faults: [("n1".to_owned(), lost)].into(), ..Here::default() };
+        let which = Which::Run(report.run_id);
+        let undo = world.push(&["n1"], here).rollback(&which, false).await.unwrap().nodes.remove(0).undo;
+        assert!(world.recorder.events().iter().any(|e| matches!(e, Event::Retry { .. })), "{word}");
+        let told = (undo.state, undo.removed, undo.staging_freed);
+        assert_eq!(told, (UndoState::Undone, 2, layer.size()), "{word}");
+    }
+}
+
 /// What a later run needs to go on stays in staging, and what is there is not of a run that was committed.
 #[tokio::test]
 async fn a_rollback_leaves_in_staging_what_a_later_run_goes_on_with() {
