@@ -101,9 +101,9 @@ impl NodeSession for LocalSession {
         Ok(Box::new(FolderStore::new(path)))
     }
 
-    async fn hold(&self, staging: &str, holder: &Holder) -> Result<(), NodeError> {
+    async fn hold(&self, staging: &str, holder: &Holder) -> Result<bool, NodeError> {
         if self.held.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
-            return Ok(());
+            return Ok(true);
         }
         let (line, _) = Wrap::User.line(&hold::script(staging, holder, false))?;
         let failed = |e: &dyn std::fmt::Display| NodeError::Other(format!("cannot lock {staging}: {e}"));
@@ -123,10 +123,11 @@ impl NodeSession for LocalSession {
         };
         let answer =
             tokio::time::timeout(self.patience, asking).await.map_err(|_| failed(&"no answer"))??;
-        if answer.accept()? {
+        let held = answer.accept()?;
+        if held {
             *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
         }
-        Ok(())
+        Ok(held)
     }
 
     /// A command does the writing: it has the same rights as those that will read the file.

@@ -227,11 +227,11 @@ pub trait NodeSession: Send + Sync {
 
     /// Makes the staging folder, which [`NodeSession::staging`] has prepared, this run's own until the session is closed
     /// or lost, and sweeps what interrupted runs left there that nobody can use. Does nothing when the session holds it
-    /// already, or when the node has no `flock`.
+    /// already, or when the node has no `flock`. Whether it is held: without `flock` nobody knows who else is at work there.
     ///
     /// # Errors
     /// [`NodeError::Busy`] when another run holds it; whatever keeps the command from running.
-    async fn hold(&self, staging: &str, holder: &Holder) -> Result<(), NodeError>;
+    async fn hold(&self, staging: &str, holder: &Holder) -> Result<bool, NodeError>;
 
     /// Writes a small file into staging: staged, synced, renamed. `path` is absolute.
     async fn write_file(&self, path: &str, bytes: &[u8]) -> Result<(), NodeError>;

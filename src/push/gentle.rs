@@ -28,7 +28,7 @@ impl NodeSession for Gentle {
         self.0.staging(path).await
     }
 
-    async fn hold(&self, staging: &str, holder: &Holder) -> Result<(), NodeError> {
+    async fn hold(&self, staging: &str, holder: &Holder) -> Result<bool, NodeError> {
         self.0.hold(staging, holder).await
     }
 

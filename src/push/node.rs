@@ -283,18 +283,19 @@ impl Prepared {
         self.replan(push, target, run)
     }
 
-    pub(super) async fn hold(&self, target: &Target, run: &str) -> Result<(), Fault> {
+    pub(super) async fn hold(&self, target: &Target, run: &str) -> Result<bool, Fault> {
         // Makes the folder that is locked.
         self.session.staging(&self.staging).await?;
         Ok(self.session.hold(&self.staging, &Holder::new(run, &target.name)).await?)
     }
 
     /// The lock, and nothing that an import left behind still does: neither a lost connection nor a killed sender ends one,
-    /// and what it brings afterwards would not be undone.
-    pub(super) async fn hold_alone(&mut self, target: &Target, run: &str) -> Result<(), Fault> {
-        self.hold(target, run).await?;
+    /// and what it brings afterwards would not be undone. Whether the lock is held: see [`NodeSession::hold`].
+    pub(super) async fn hold_alone(&mut self, target: &Target, run: &str) -> Result<bool, Fault> {
+        let held = self.hold(target, run).await?;
         parse_await_import(&self.session.run(&await_import(&self.staging)).await?)?;
-        self.ask(target).await
+        self.ask(target).await?;
+        Ok(held)
     }
 
     pub(super) async fn ask(&mut self, target: &Target) -> Result<(), Fault> {

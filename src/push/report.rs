@@ -107,7 +107,7 @@ pub struct UndoReport {
     /// `None` where it is known what is the run's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub staging_left: Option<u64>,
-    /// Those that are left because somebody else set them since.
+    /// Those that are left because somebody else set them since; staging, where the node has no locks.
     pub kept: Vec<Kept>,
     /// Those that are not as they were and should be.
     pub stuck: Vec<Kept>,

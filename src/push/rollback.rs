@@ -316,6 +316,8 @@ impl Push {
 #[derive(Debug, Default)]
 pub(super) struct Done {
     begun: bool,
+    /// Nobody else is at work in staging, as far as the node can tell.
+    pub(super) alone: bool,
     /// Restored and removed.
     names: (usize, usize),
     /// Bytes in staging.
@@ -361,7 +363,7 @@ impl Prepared {
         }
         if !dry_run {
             // A run of its own: two that undo the same one do not take each other's lock over.
-            self.hold_alone(target, &format!("{} that undoes {run}", run_id())).await?;
+            done.alone = self.hold_alone(target, &format!("{} that undoes {run}", run_id())).await?;
         }
         let records = self.records(push).await?;
         let Some(mut record) = records.iter().find(|r| r.run == run).cloned() else {
@@ -369,12 +371,11 @@ impl Prepared {
         };
         if record.state == RunState::Undone {
             // With --atomic a run is undone at once, and what is staged waits for the next one.
-            let (staging_freed, staging_left) = self.free(&record, &records, done, dry_run).await?;
+            let freed = self.free(&record, &records, done, dry_run).await?;
             // Or an earlier attempt did it, and the node's word of that was lost.
             let state = if done.begun { UndoState::Undone } else { UndoState::Already };
             let (restored, removed) = done.names;
-            let nothing = UndoReport::nothing(state);
-            return Ok(UndoReport { restored, removed, staging_freed, staging_left, ..nothing });
+            return Ok(freed.told(UndoReport { restored, removed, ..UndoReport::nothing(state) }));
         }
         let namespace = self.reversible().and_then(|r| r.namespace()).map(str::to_owned);
         if record.namespace != namespace {
@@ -403,12 +404,11 @@ impl Prepared {
                 runtime,
             );
             left.changes = Default::default();
-            let (staging_freed, staging_left) = self.free(&record, &records, done, true).await?;
-            return Ok(UndoReport { staging_freed, staging_left, ..UndoReport::of(&left) });
+            return Ok(self.free(&record, &records, done, true).await?.told(UndoReport::of(&left)));
         }
         done.begun = true;
         // First of all: on a full disk nothing could be written down.
-        let (staging_freed, staging_left) = self.free(&record, &records, done, false).await?;
+        let freed = self.free(&record, &records, done, false).await?;
         let came_to = match (record.state, self.reversible()) {
             (RunState::Started, Some(runtime)) => {
                 let slots = runtime.slots(&self.facts);
@@ -417,7 +417,7 @@ impl Prepared {
             _ => None,
         };
         let undone = UndoReport::of(&self.undo(target, &record, true, &mut done.names).await?);
-        let report = UndoReport { staging_freed, staging_left, ..undone };
+        let report = freed.told(undone);
         if report.state == UndoState::Undone {
             // What an interrupted run did not come to is nothing that it changed.
             record = came_to.unwrap_or(record);

@@ -77,6 +77,8 @@ enum Fault {
         after: &'static str,
         reachable: bool,
     },
+    /// The node has no `flock`.
+    NoLocks,
     /// Another run comes and goes before this one has the node for itself.
     Overtaken(Box<Push>),
     /// The connection is lost while the first import runs, which goes on: see [`two_runs::Orphan`].
@@ -151,13 +153,16 @@ impl NodeSession for Faulty {
         self.session.write_file(path, bytes).await
     }
 
-    async fn hold(&self, staging: &str, holder: &Holder) -> Result<(), NodeError> {
+    async fn hold(&self, staging: &str, holder: &Holder) -> Result<bool, NodeError> {
         if let Some(Fault::Overtaken(other)) = &self.fault {
             let (other, here) = (other.clone(), tokio::runtime::Handle::current());
             let report = tokio::task::spawn_blocking(move || here.block_on(other.run()));
             assert!(report.await.unwrap().unwrap().all_ready());
         }
-        self.session.hold(staging, holder).await
+        match &self.fault {
+            Some(Fault::NoLocks) => Ok(false),
+            _ => self.session.hold(staging, holder).await,
+        }
     }
 
     async fn close(&self) {

@@ -19,9 +19,9 @@ impl Connection {
     }
 
     /// See [`crate::node::NodeSession::hold`].
-    pub(super) async fn hold(&self, root: &str, holder: &Holder) -> Result<(), NodeError> {
+    pub(super) async fn hold(&self, root: &str, holder: &Holder) -> Result<bool, NodeError> {
         if self.holds() {
-            return Ok(());
+            return Ok(true);
         }
         let what = format!("locking the staging folder on {}", self.address);
         let (line, _) = Wrap::User.line(&hold::script(root, holder, true))?;
@@ -29,10 +29,9 @@ impl Connection {
             Wire::Own { handle, .. } => handle,
             Wire::System(master) => {
                 let permit = self.turn(&what).await?;
-                if let Some(end) = master.hold(self, &line, &what, permit).await? {
-                    *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(end.drop_guard());
-                }
-                return Ok(());
+                let Some(end) = master.hold(self, &line, &what, permit).await? else { return Ok(false) };
+                *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(end.drop_guard());
+                return Ok(true);
             }
         };
         let (channel, permit) = self.channel(handle, &what).await?;
@@ -66,7 +65,7 @@ impl Connection {
             () = self.cancel.cancelled() => return Err(NodeError::Cancelled),
         };
         if !answer.accept()? {
-            return Ok(());
+            return Ok(false);
         }
         let end = CancellationToken::new();
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(end.clone().drop_guard());
@@ -85,6 +84,6 @@ impl Connection {
             tokio::select! { () = living => {}, () = end.cancelled() => {} }
             let _ = tokio::time::timeout(Duration::from_secs(1), write.close()).await;
         });
-        Ok(())
+        Ok(true)
     }
 }

@@ -421,7 +421,7 @@ impl NodeSession for SshSession {
         Ok(Box::new(store))
     }
 
-    async fn hold(&self, staging: &str, holder: &super::Holder) -> Result<(), NodeError> {
+    async fn hold(&self, staging: &str, holder: &super::Holder) -> Result<bool, NodeError> {
         self.0.hold(staging, holder).await
     }
 

@@ -183,6 +183,27 @@ async fn a_rollback_frees_staging() {
     assert_eq!((again.state, again.staging_freed), (UndoState::Already, 0));
 }
 
+/// Without locks on the node a run may be at work there: what it has in staging is not taken from it.
+#[tokio::test]
+async fn without_locks_a_rollback_leaves_staging_and_says_so() {
+    let world = World::new();
+    let report = world.run(&["n1"]).await;
+    let record = records(&world).join(format!("{}.json", report.run_id));
+    let text = std::fs::read_to_string(&record).unwrap();
+    std::fs::write(&record, text.replace(r#""state":"committed""#, r#""state":"started""#)).unwrap();
+    let layer = &world.images[0].graph.images[0].layers[1];
+    let staged = world.staging("n1").join(layer.digest().layout_path());
+    std::fs::write(&staged, vec![7; usize::try_from(layer.size()).unwrap()]).unwrap();
+    let here = Here { faults: [("n1".to_owned(), Fault::NoLocks)].into(), ..Here::default() };
+    let which = Which::Run(report.run_id);
+    let undo = world.push(&["n1"], here).rollback(&which, false).await.unwrap().nodes.remove(0).undo;
+    assert_eq!((undo.state, undo.removed, undo.staging_freed), (UndoState::Undone, 2, 0));
+    assert_eq!(undo.kept.len(), 1, "{undo:?}");
+    let kept = &undo.kept[0];
+    assert!(kept.name.ends_with("n1/staging") && kept.reason.contains("no locks (flock)"), "{kept:?}");
+    assert!(staged.exists());
+}
+
 /// The first attempt did it all and did not hear of it.
 #[tokio::test]
 async fn a_rollback_that_is_tried_again_tells_all_that_it_did() {
