@@ -366,8 +366,9 @@ pub(crate) fn can_write_small(path: &Path) -> Result<(), StoreError> {
     let refuse = |kind: std::io::ErrorKind| StoreError::io("write", path)(kind.into());
     match std::fs::metadata(path) {
         Ok(there) if there.is_dir() => return Err(refuse(std::io::ErrorKind::IsADirectory)),
-        // The file would take the place of a device, or of the link that stands for one.
-        Ok(there) if !there.is_file() || path.starts_with("/dev") => {
+        // The file would take the place of a device, or of the link that stands for one. What a link in /dev leads to may be a
+        // file, as `/dev/stdout` does where output goes to one.
+        Ok(there) if !there.is_file() || path.starts_with("/dev") && path.is_symlink() => {
             return Err(refuse(std::io::ErrorKind::AlreadyExists));
         }
         _ => {}

@@ -82,6 +82,16 @@ async fn a_report_that_cannot_be_written_stops_the_command_before_it_begins() {
             assert_eq!(files(home), before, "{command:?}: no node was touched, and nothing is left");
         }
     }
+    // Links are followed to what they lead to; a regular file in /dev is one.
+    std::os::unix::fs::symlink("/dev/null", home.join("link")).unwrap();
+    let (code, _, told) = world.omk(&["preheat", "b.tar", "--report", "link"]);
+    assert!(code == Some(1) && told.contains("it is a device or a pipe"), "{told}");
+    std::fs::remove_file(home.join("link")).unwrap();
+    // Asked of a bundle that is none: where the page may be written, that is what is told.
+    if let Ok(page) = tempfile::NamedTempFile::new_in("/dev/shm") {
+        let (_, _, told) = world.omk(&["preheat", "file", "--report", page.path().to_str().unwrap()]);
+        assert!(told.starts_with("error: ") && !told.contains("cannot write"), "{told}");
+    }
     // A run that fails leaves none either, not even an empty one.
     std::fs::write(home.join("broken.tar"), "no bundle").unwrap();
     let (code, ..) = world.omk(&["preheat", "broken.tar", "--report", "page.html"]);
