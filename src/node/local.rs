@@ -102,7 +102,9 @@ impl NodeSession for LocalSession {
     }
 
     async fn hold(&self, staging: &str, holder: &Holder) -> Result<bool, NodeError> {
-        if self.held.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+        // The command that holds the lock may have been killed.
+        let living = |child: &mut Child| matches!(child.try_wait(), Ok(None));
+        if self.held.lock().unwrap_or_else(PoisonError::into_inner).as_mut().is_some_and(living) {
             return Ok(true);
         }
         let (line, _) = Wrap::User.line(&hold::script(staging, holder, false))?;

@@ -15,7 +15,13 @@ use crate::node::hold::{self, Answer, Holder};
 impl Connection {
     /// Whether nobody else is at work in the staging folder.
     pub(crate) fn holds(&self) -> bool {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().is_some_and(|(end, _)| !end.is_cancelled())
+    }
+
+    fn keep(&self, end: CancellationToken) {
+        let guard = end.clone().drop_guard();
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some((end, guard));
     }
 
     /// See [`crate::node::NodeSession::hold`].
@@ -30,7 +36,7 @@ impl Connection {
             Wire::System(master) => {
                 let permit = self.turn(&what).await?;
                 let Some(end) = master.hold(self, &line, &what, permit).await? else { return Ok(false) };
-                *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(end.drop_guard());
+                self.keep(end);
                 return Ok(true);
             }
         };
@@ -68,7 +74,7 @@ impl Connection {
             return Ok(false);
         }
         let end = CancellationToken::new();
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(end.clone().drop_guard());
+        self.keep(end.clone());
         // Holds nothing of the connection but its channel: it must not keep it alive.
         tokio::spawn(async move {
             let _permit = permit;
@@ -81,7 +87,8 @@ impl Connection {
                     }
                 }
             };
-            tokio::select! { () = living => {}, () = end.cancelled() => {} }
+            // The command that held the lock may end before the connection does: killed, or by a node that heard nothing.
+            tokio::select! { () = living => end.cancel(), () = end.cancelled() => {} }
             let _ = tokio::time::timeout(Duration::from_secs(1), write.close()).await;
         });
         Ok(true)

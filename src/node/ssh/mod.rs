@@ -206,8 +206,8 @@ pub(crate) struct Connection {
     channels: Arc<Semaphore>,
     pub(crate) sftp: super::sftp::Pool,
     ids: OnceCell<(u32, u32)>,
-    /// Set while the staging folder is this run's own.
-    held: Mutex<Option<DropGuard>>,
+    /// Set while the staging folder is this run's own. The token is cancelled when the lock is lost, or let go of.
+    held: Mutex<Option<(CancellationToken, DropGuard)>>,
 }
 
 impl fmt::Debug for SshSession {

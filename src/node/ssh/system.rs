@@ -404,7 +404,7 @@ impl Master {
                     }
                 }
             };
-            tokio::select! { () = living => {}, () = ended.cancelled() => {} }
+            tokio::select! { () = living => ended.cancel(), () = ended.cancelled() => {} }
             drop(stdin);
             let _ = tokio::time::timeout(Duration::from_secs(1), child.wait()).await;
             drop(child);

@@ -299,6 +299,21 @@ async fn only_a_staging_folder_is_taken_for_one() {
     assert_eq!(std::fs::read_dir(&good).unwrap().count(), 4, "index.json, blobs, partial, .omk-staging");
 }
 
+/// The command that holds the lock is killed and the connection is not: the lock is taken again, not believed in.
+pub(super) async fn loses_the_lock_and_takes_it_again(session: &SshSession, staging: &str, holder: &Holder) {
+    let mark = || std::fs::read_to_string(Path::new(staging).join(".omk-staging")).unwrap();
+    let before = mark();
+    let pid = before.split_ascii_whitespace().nth(1).unwrap();
+    assert!(Command::new("kill").arg(pid).status().unwrap().success());
+    let mut tries = 0;
+    while mark() == before {
+        assert!(session.hold(staging, holder).await.unwrap());
+        tries += 1;
+        assert!(tries < 200, "it says that it holds what it has lost");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 async fn a_folder_has_one_holder(bed: &Bed) {
     let staging = bed.staging();
     let (one, two) = (bed.connect().await, bed.connect().await);
@@ -323,6 +338,8 @@ async fn a_folder_has_one_holder(bed: &Bed) {
     let error = two.hold(&staging, &holder("r2")).await.unwrap_err();
     let NodeError::Busy { holder: who } = &error else { panic!("{error}") };
     assert!(who.contains("run r1, node n1") && !error.may_retry(), "{error}");
+    loses_the_lock_and_takes_it_again(&one, &staging, &holder("r1")).await;
+    assert!(matches!(two.hold(&staging, &holder("r2")).await, Err(NodeError::Busy { .. })));
     // A connection of the same run that was lost without the node knowing: its lock is taken over.
     two.hold(&staging, &holder("r1")).await.unwrap();
     // Dropping is what happens to a session whose process is killed.

@@ -39,6 +39,8 @@ async fn staging_through_the_systems_ssh_conforms_and_has_one_holder() {
     let other = bed.connect().await;
     let busy = other.hold(&bed.staging(), &Holder::new("other", "n1")).await.unwrap_err();
     assert!(matches!(&busy, NodeError::Busy { holder } if holder.contains("run run, node n1")), "{busy}");
+    let run = Holder::new("run", "n1");
+    super::staging::loses_the_lock_and_takes_it_again(&session, &bed.staging(), &run).await;
     session.close().await;
     // The node hears of the end in its own time.
     let mut tries = 0;
