@@ -18,6 +18,14 @@ fn records(world: &World) -> PathBuf {
     world.staging("n1").with_file_name("runs")
 }
 
+/// Leaves the run on record as one that its sender did not end; gives the record's path.
+fn interrupted(world: &World, run: &str) -> PathBuf {
+    let record = records(world).join(format!("{run}.json"));
+    let text = std::fs::read_to_string(&record).unwrap();
+    std::fs::write(&record, text.replace(r#""state":"committed""#, r#""state":"started""#)).unwrap();
+    record
+}
+
 #[tokio::test]
 async fn archives_come_back_as_they_were() {
     let mut world = World::new();
@@ -143,10 +151,8 @@ async fn without_a_record_nothing_is_changed() {
 async fn a_rollback_frees_staging() {
     let world = World::new();
     let report = world.run(&["n1"]).await;
-    let record = records(&world).join(format!("{}.json", report.run_id));
-    let text = std::fs::read_to_string(&record).unwrap();
     // As a sender leaves a node that is killed while it sends: nothing imported, one blob whole and one in part.
-    std::fs::write(&record, text.replace(r#""state":"committed""#, r#""state":"started""#)).unwrap();
+    interrupted(&world, &report.run_id);
     for archive in world.archives("n1") {
         std::fs::remove_file(archive).unwrap();
     }
@@ -188,9 +194,7 @@ async fn a_rollback_frees_staging() {
 async fn without_locks_a_rollback_leaves_staging_and_says_so() {
     let world = World::new();
     let report = world.run(&["n1"]).await;
-    let record = records(&world).join(format!("{}.json", report.run_id));
-    let text = std::fs::read_to_string(&record).unwrap();
-    std::fs::write(&record, text.replace(r#""state":"committed""#, r#""state":"started""#)).unwrap();
+    interrupted(&world, &report.run_id);
     let layer = &world.images[0].graph.images[0].layers[1];
     let staged = world.staging("n1").join(layer.digest().layout_path());
     std::fs::write(&staged, vec![7; usize::try_from(layer.size()).unwrap()]).unwrap();
@@ -210,9 +214,7 @@ async fn a_rollback_that_is_tried_again_tells_all_that_it_did() {
     for word in ["==changed", "==written"] {
         let world = World::new();
         let report = world.run(&["n1"]).await;
-        let record = records(&world).join(format!("{}.json", report.run_id));
-        let text = std::fs::read_to_string(&record).unwrap();
-        std::fs::write(&record, text.replace(r#""state":"committed""#, r#""state":"started""#)).unwrap();
+        interrupted(&world, &report.run_id);
         let layer = &world.images[0].graph.images[0].layers[1];
         let staged = world.staging("n1").join(layer.digest().layout_path());
         std::fs::write(&staged, vec![7; usize::try_from(layer.size()).unwrap()]).unwrap();
