@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """What omk says beside what helm says where a chart cannot be rendered.
 
-  failures.py OMK HELM [FOLDER] [--each 8] [--seed 1] [--out FILE] [--only REGEX]
+  failures.py OMK HELM [FOLDER] [--each 8] [--random 0] [--seed 1] [--out FILE] [--only REGEX]
 
 Charts made to fail are in this script; with FOLDER, every chart below it is spoilt in `--each` ways too (values of another
 kind, a value taken away, a mistake put into a template, into Chart.yaml, values.yaml or the schema), chosen by the seed.
+With --random so many templates of random words are tried, most of which are no templates.
 For each case it is asked whether both fail, and if so whether helm's message stands in omk's:
 
   words      the whole message of helm, trace and positions included, but for white space
@@ -43,6 +44,34 @@ MISTAKES = [
     "{{ tpl 1 . }}", "{{ tpl \"x\" }}", "{{ required 1 .Values.nosuchvalue }}", "{{ fail 1 }}", "{{ fail }}", "{{ include \"x\" | quote }}", "{{ .Values.nosuch | required \"inner\" | quote }}", "{{ .Files.Get }}", "{{ .Files.Get 1 }}",
     "{{ .Files.Glob \"[\" }}", "{{ .Capabilities.APIVersions.Has }}", "{{ .Capabilities.APIVersions.Has 1 }}", "{{ .Values.nosuch.method 1 }}", "{{ .Release.Name.x }}", "{{ (index .Values \"nosuch\").x.y }}",
 ]
+
+# What random templates are made of.
+WORDS = """{{ {{ {{ {{ {{- }} }} }} }} -}} if else end end end range with define template block break continue nil true upper quote list dict nosuch | | ( ) ) := := = ,
+$ $x $x $y . . .a .a .b .Values.a .Values.l .Values.m.x "a" "b" "a 'c' `r` 1 -2 0x1f 1.5e3 1e 0b12 99999999999999999999 1_0 5.x + % & ! ? @ [ ; : é § /* */ text""".split() + [" "] * 30 + ["\n"] * 6
+OPENED = ["{{ if .Values.a }}", "{{- if and .x .Values.a -}}", "{{ range $x, $y := .Values.m }}", "{{ range $x := .Values.l }}", "{{ range .Values.l }}", "{{ range 3 }}", "{{ with .Values.m }}", "{{ with $x := .Values.m.y }}", "{{ block \"b\" . }}", "{{ define \"a\" }}"]
+ALONE = ["{{ else }}", "{{ else if .Values.b }}", "{{ else with $ }}", "{{ $x := 1 }}", "{{ $x = 2 }}", "{{ $x }}", "{{ .Values.a | quote }}", "{{ template \"a\" . }}", "{{ include \"b\" $ }}", "{{/* no */}}", "{{ break }}", "{{ continue }}", "text\n",
+         "{{ . }}", "{{ (list 1 .x).y }}", "{{ index .Values.l 1 }}", "{{ $.Values.m.y.z }}", "{{- 1.5 | print -}}", "{{ printf \"%v %d\" .Values.l 1 }}", "{{ len .Values.l }}", "{{ $.Values.l | toYaml }}", "{{ .z }}", "{{ $y := .Values.m.x | add 1 }}{{ $y }}"]
+VALUES = "a: 1\nl: [1, two, 3.5]\nm: {x: 1, y: {z: 2}}\n"
+
+
+def sentences(pick, depth=0):
+    for _ in range(pick.randrange(1, 4)):
+        if depth < 3 and pick.random() < 0.4:
+            yield from (pick.choice(OPENED), *sentences(pick, depth + 1), "{{ end }}")
+        else:
+            yield pick.choice(ALONE)
+
+
+def random_template(pick):
+    """Whole actions, in which some words were put, taken away or changed; or words only."""
+    if pick.random() < 0.1:
+        return "".join(pick.choice(WORDS) for _ in range(pick.randrange(2, 30)))
+    text = "".join(sentences(pick))
+    for _ in range(pick.choice([0, 0, 0, 1, 1, 2, 3])):
+        at, more = pick.randrange(len(text) + 1), pick.choice(WORDS)
+        text = text[:at] + (pick.choice(["", " "]) + more + pick.choice(["", " "])) + text[at + pick.choice([0, 0, 1, 2]):]
+    return text
+
 
 # Files of whole charts, arguments.
 OWN = {
@@ -205,12 +234,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("omk"), parser.add_argument("helm"), parser.add_argument("folder", nargs="?")
     parser.add_argument("--each", type=int, default=8)
+    parser.add_argument("--random", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", help="write every case that is not `words` or `both render` there, as JSON")
     parser.add_argument("--only", default="", help="cases of that name")
     args = parser.parse_args()
     omk, helm = os.path.abspath(args.omk), os.path.abspath(args.helm)
-    count, kept = {"own": collections.Counter(), "spoilt": collections.Counter()}, []
+    count, kept = {k: collections.Counter() for k in ("own", "spoilt", "random")}, []
     with tempfile.TemporaryDirectory() as work:
         env = os.environ | {f"HELM_{k}_HOME": work + "/home" for k in ("CACHE", "CONFIG", "DATA")} | {"OMK_OFFLINE": "true"}
         env |= {"KUBECONFIG": work + "/none"}
@@ -226,7 +256,7 @@ def main():
             if result not in ("words", "both render"):
                 kept.append({"case": name, "result": result, "helm": said[0].message(cwd)[:1500], "omk": said[1].message(cwd)[:1500]})
 
-        def own(name, made, arguments):
+        def own(name, made, arguments, group="own"):
             if not re.search(args.only, name):
                 return
             cwd = tempfile.mkdtemp(dir=work)
@@ -237,7 +267,7 @@ def main():
                     os.makedirs(os.path.dirname(at), exist_ok=True)
                     with open(at, "w", newline="") as f:
                         f.write(text)
-            ask("own", name, cwd, arguments)
+            ask(group, name, cwd, arguments)
             shutil.rmtree(cwd)
 
         for name, (made, arguments) in OWN.items():
@@ -245,6 +275,10 @@ def main():
         for mistake in MISTAKES:
             own(mistake, {"templates/t.yaml": f"a: 1\n{mistake}\n"}, [])
             own("in a helper: " + mistake, {"templates/_h.tpl": f"{{{{ define \"h\" }}}}\n{mistake}\n{{{{ end }}}}", "templates/t.yaml": "a: 1\nb:\n  {{- include \"h\" . | nindent 2 }}\n"}, [])
+        pick = random.Random(args.seed)
+        for _ in range(args.random):
+            text = random_template(pick)
+            own(repr(text), {"templates/t.txt": text, "values.yaml": VALUES}, [], "random")
         for chart in charts(args.folder) if args.folder else ():
             for n in range(args.each):
                 short = os.path.relpath(chart, args.folder)

@@ -149,13 +149,12 @@ impl ExecError {
         if let Some(message) = self.fail_message() {
             return format!("execution error at ({}): {message}", self.location);
         }
-        let mut out = String::new();
-        if self.trace(&mut out) { out.trim().to_owned() } else { self.to_string() }
+        let mut places = Vec::new();
+        if self.trace(&mut places) { places.concat().trim().to_owned() } else { self.to_string() }
     }
 
-    /// Writes the trace; false if Helm would not take the message apart.
-    fn trace(&self, out: &mut String) -> bool {
-        use std::fmt::Write;
+    /// Adds the places of the trace, each once where it repeats itself; false if Helm would not take the message apart.
+    fn trace(&self, out: &mut Vec<String>) -> bool {
         let (message, inner) = match &self.cause {
             Cause::Text(t) => (t.clone(), None),
             Cause::Calling { func, error: FnError::Exec(e) } => (format!("error calling {func}:"), Some(e)),
@@ -164,12 +163,11 @@ impl ExecError {
             }
             Cause::Calling { .. } => return false,
         };
-        // Writing to a string cannot fail.
-        let _ = write!(
-            out,
-            "{}\n  executing {:?} at <{}>:\n    {message}\n",
-            self.location, self.template, self.node
-        );
+        let Self { location, template, node, .. } = self;
+        let place = format!("{location}\n  executing {template:?} at <{node}>:\n    {message}\n");
+        if out.last() != Some(&place) {
+            out.push(place);
+        }
         inner.is_none_or(|e| e.trace(out))
     }
 }

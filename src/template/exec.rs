@@ -186,6 +186,25 @@ fn field(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value, E
     Ok(value)
 }
 
+/// Whether the last of the names is a method of what the others lead to.
+fn is_method(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value, Error> {
+    let site = rt.site(args)?;
+    let What::Fields { names, element } = &site.what else { return Err(rt.text(&site, "not a field")) };
+    let Some((last, path)) = names.split_last() else { return Err(rt.text(&site, "not a method")) };
+    let mut value = args[1].clone();
+    for (i, name) in path.iter().enumerate() {
+        value = step(rt, &site, &value, name, *element || i > 0)?;
+    }
+    let is_method = match value.downcast_object_ref::<Record>() {
+        Some(r) => !r.fields.contains_key(last),
+        None => {
+            as_dict(&value).is_some_and(|d| d.type_name() == VALUES_TYPE && &**last == "Table")
+                || as_list(&value).is_some_and(|l| l.type_name == VERSION_SET)
+        }
+    };
+    Ok(Value::from(is_method))
+}
+
 fn method(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value, Error> {
     let site = rt.site(args)?;
     let What::Fields { names, element } = &site.what else { return Err(rt.text(&site, "not a field")) };
@@ -404,10 +423,11 @@ pub(crate) fn environment(rt: &Arc<Runtime>) -> Environment<'static> {
     env.set_fuel(Some(rt.limits.fuel));
     let of = rt.clone();
     env.set_loader(move |name| of.load(name));
-    let helpers: [(&'static str, Run); 11] = [
+    let helpers: [(&'static str, Run); 12] = [
         ("_c", call),
         ("_f", field),
         ("_m", method),
+        ("_is_m", is_method),
         ("_r", range),
         ("_p", range_pairs),
         ("_t", template),

@@ -1,8 +1,9 @@
 //! Go template text to tokens, after the rules of `text/template/parse/lex.go`: actions between `{{` and `}}`,
-//! `{{-` and `-}}` trim the text beside them, blanks between operands count.
+//! `{{-` and `-}}` trim the text beside them, blanks between operands count. Go lexes while it parses: what is wrong with
+//! the text is a token too, the last one, and counts only if the parser gets there.
 
 use super::ast::Pos;
-use super::error::SyntaxError;
+use super::fmt::{printable, quote};
 
 /// A token; what it holds is cut from the template's text.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,10 +26,13 @@ pub(crate) enum Tok<'a> {
     Declare,
     Assign,
     Pipe,
-    Comma,
+    /// A printable character without a meaning of its own but that of the comma.
+    Other(&'a str),
     LeftParen,
     RightParen,
     Eof,
+    /// Here the text is no template any more; [`Lexed::bad`] says why.
+    Bad,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -42,13 +46,35 @@ const MAX_TOKENS: usize = 300_000;
 
 const BLANK: [char; 4] = [' ', '\t', '\r', '\n'];
 
-/// Cuts `text` into tokens.
-///
-/// # Errors
-///
-/// With the position and Go's wording, if an action, string or comment does not end or holds a strange character.
-pub(crate) fn lex(text: &str) -> Result<Vec<Token<'_>>, SyntaxError> {
-    let mut out = Vec::new();
+/// A text in tokens.
+pub(crate) struct Lexed<'a> {
+    /// The last one is [`Tok::Eof`] or [`Tok::Bad`].
+    pub(crate) toks: Vec<Token<'a>>,
+    /// What is wrong at [`Tok::Bad`], in Go's words.
+    pub(crate) bad: String,
+}
+
+/// What is wrong with a token, which begins there.
+struct Bad(Pos, String);
+
+impl Bad {
+    fn new(pos: Pos, reason: &str) -> Self {
+        Self(pos, reason.to_owned())
+    }
+}
+
+/// Cuts `text` into tokens, up to its end or to where an action, string or comment does not end or has a strange character.
+pub(crate) fn lex(text: &str) -> Lexed<'_> {
+    let mut toks = Vec::new();
+    let mut bad = String::new();
+    if let Err(Bad(pos, reason)) = lex_into(text, &mut toks) {
+        toks.push(Token { pos, tok: Tok::Bad });
+        bad = reason;
+    }
+    Lexed { toks, bad }
+}
+
+fn lex_into<'a>(text: &'a str, out: &mut Vec<Token<'a>>) -> Result<(), Bad> {
     let mut pos = 0;
     // Set when the action before ended in `-}}`.
     let mut trim_left = false;
@@ -69,12 +95,12 @@ pub(crate) fn lex(text: &str) -> Result<Vec<Token<'_>>, SyntaxError> {
         }
         let Some(open) = open else {
             out.push(Token { pos: text.len(), tok: Tok::Eof });
-            return Ok(out);
+            return Ok(());
         };
         end = open + 2 + if trim_right { 2 } else { 0 };
         if text[end..].starts_with("/*") {
             let Some(close) = text[end..].find("*/").map(|i| end + i + 2) else {
-                return Err(SyntaxError::new(end, "unclosed comment"));
+                return Err(Bad::new(end, "unclosed comment"));
             };
             let rest = &text[close..];
             if rest.starts_with("}}") {
@@ -84,12 +110,12 @@ pub(crate) fn lex(text: &str) -> Result<Vec<Token<'_>>, SyntaxError> {
                 trim_left = true;
                 pos = close + 4;
             } else {
-                return Err(SyntaxError::new(close, "comment ends before closing delimiter"));
+                return Err(Bad::new(end, "comment ends before closing delimiter"));
             }
             continue;
         }
         out.push(Token { pos: open, tok: Tok::Open });
-        (pos, trim_left) = inside(text, end, &mut out)?;
+        (pos, trim_left) = inside(text, end, out)?;
     }
 }
 
@@ -103,14 +129,11 @@ fn is_alnum(c: char) -> bool {
 }
 
 /// Reads one action from `pos` to its end; returns where the text goes on and whether it is trimmed.
-fn inside<'a>(text: &'a str, mut pos: Pos, out: &mut Vec<Token<'a>>) -> Result<(Pos, bool), SyntaxError> {
+fn inside<'a>(text: &'a str, mut pos: Pos, out: &mut Vec<Token<'a>>) -> Result<(Pos, bool), Bad> {
     let mut depth = 0usize;
     loop {
         if out.len() > MAX_TOKENS {
-            return Err(SyntaxError::new(
-                pos,
-                format!("more than {MAX_TOKENS} words in actions; split the file"),
-            ));
+            return Err(Bad(pos, format!("more than {MAX_TOKENS} words in actions; split the file")));
         }
         let rest = &text[pos..];
         if rest.starts_with(BLANK) && rest[1..].starts_with("-}}") {
@@ -123,8 +146,17 @@ fn inside<'a>(text: &'a str, mut pos: Pos, out: &mut Vec<Token<'a>>) -> Result<(
             out.push(Token { pos, tok: Tok::Close });
             return Ok((pos + 2, false));
         }
-        let Some(c) = rest.chars().next() else { return Err(SyntaxError::new(pos, "unclosed action")) };
-        let word = |from: usize| rest[from..].find(|c| !is_alnum(c)).map_or(rest.len(), |i| i + from);
+        let Some(c) = rest.chars().next() else { return Err(Bad::new(pos, "unclosed action")) };
+        // The length of a word, whose letters begin at `from`.
+        let word = |from: usize| {
+            let n = rest[from..].find(|c| !is_alnum(c)).map_or(rest.len(), |i| i + from);
+            match rest[n..].chars().next() {
+                Some(c) if !ends_word(c) && !rest[n..].starts_with("}}") => {
+                    Err(Bad(pos, format!("bad character {}", character(c))))
+                }
+                _ => Ok(n),
+            }
+        };
         let (tok, len) = match c {
             ' ' | '\t' | '\r' | '\n' => {
                 // The blank before a trimming close belongs to the close.
@@ -135,65 +167,50 @@ fn inside<'a>(text: &'a str, mut pos: Pos, out: &mut Vec<Token<'a>>) -> Result<(
                 (Tok::Space, len)
             }
             ':' if rest.starts_with(":=") => (Tok::Declare, 2),
-            ':' => return Err(SyntaxError::new(pos, "expected :=")),
+            ':' => return Err(Bad::new(pos, "expected :=")),
             '=' => (Tok::Assign, 1),
             '|' => (Tok::Pipe, 1),
-            ',' => (Tok::Comma, 1),
             '(' => {
                 depth += 1;
                 (Tok::LeftParen, 1)
             }
             ')' => {
                 if depth == 0 {
-                    return Err(SyntaxError::new(pos, "unexpected right paren"));
+                    return Err(Bad::new(pos, "unexpected right paren"));
                 }
                 depth -= 1;
                 (Tok::RightParen, 1)
             }
             '"' => quoted(rest, '"')
                 .map(|n| (Tok::Str(&rest[..n]), n))
-                .ok_or_else(|| SyntaxError::new(pos, "unterminated quoted string"))?,
+                .ok_or_else(|| Bad::new(pos, "unterminated quoted string"))?,
             '\'' => quoted(rest, '\'')
                 .map(|n| (Tok::Char(&rest[..n]), n))
-                .ok_or_else(|| SyntaxError::new(pos, "unterminated character constant"))?,
+                .ok_or_else(|| Bad::new(pos, "unterminated character constant"))?,
             '`' => match rest[1..].find('`') {
                 Some(i) => (Tok::RawStr(&rest[..i + 2]), i + 2),
-                None => return Err(SyntaxError::new(pos, "unterminated raw quoted string")),
+                None => return Err(Bad::new(pos, "unterminated raw quoted string")),
             },
             '$' => {
-                let n = word(1);
+                let n = word(1)?;
                 (Tok::Var(&rest[..n]), n)
             }
-            '.' if !rest[1..].starts_with(|c: char| c.is_ascii_digit()) => {
-                let n = word(1);
+            '.' if rest[1..].starts_with(|c: char| !c.is_ascii_digit()) => {
+                let n = word(1)?;
                 if n == 1 { (Tok::Dot, 1) } else { (Tok::Field(&rest[1..n]), n) }
             }
             '.' | '+' | '-' | '0'..='9' => {
-                let n = number(rest);
-                let next = rest[n..].chars().next();
-                if n == 0 || next.is_some_and(is_alnum) {
-                    let n = rest.find(|c: char| !(is_alnum(c) || "+-.".contains(c))).unwrap_or(rest.len());
-                    return Err(SyntaxError::new(pos, format!("bad number syntax: {:?}", &rest[..n])));
-                }
+                let n = number(rest)
+                    .map_err(|n| Bad(pos, format!("bad number syntax: {}", quote(&rest[..n]))))?;
                 (Tok::Number(&rest[..n]), n)
             }
             c if is_alnum(c) => {
-                let n = word(0);
-                let next = rest[n..].chars().next();
-                if next.is_some_and(|c| !BLANK.contains(&c) && !".,|:)(=".contains(c))
-                    && !rest[n..].starts_with("}}")
-                {
-                    let c = next.unwrap_or_default();
-                    return Err(SyntaxError::new(pos + n, format!("bad character U+{:04X} '{c}'", c as u32)));
-                }
+                let n = word(0)?;
                 (Tok::Ident(&rest[..n]), n)
             }
-            c if c.is_ascii_graphic() => {
-                return Err(SyntaxError::new(pos, format!("unexpected \"{c}\" in command")));
-            }
+            c if c.is_ascii_graphic() => (Tok::Other(&rest[..1]), 1),
             c => {
-                let msg = format!("unexpected bad character U+{:04X} '{c}' in command", c as u32);
-                return Err(SyntaxError::new(pos, msg));
+                return Err(Bad(pos, format!("unrecognized character in action: {}", character(c))));
             }
         };
         out.push(Token { pos, tok });
@@ -201,8 +218,19 @@ fn inside<'a>(text: &'a str, mut pos: Pos, out: &mut Vec<Token<'a>>) -> Result<(
     }
 }
 
-fn close(pos: Pos, depth: usize) -> Result<(), SyntaxError> {
-    if depth > 0 { Err(SyntaxError::new(pos, "unclosed left paren")) } else { Ok(()) }
+/// Whether a word, field or variable may end before it (`atTerminator`).
+fn ends_word(c: char) -> bool {
+    BLANK.contains(&c) || ".,|:)(".contains(c)
+}
+
+/// `U+0022 '"'`, as Go's `%#U`.
+fn character(c: char) -> String {
+    let code = format!("U+{:04X}", c as u32);
+    if printable(c) { format!("{code} '{c}'") } else { code }
+}
+
+fn close(pos: Pos, depth: usize) -> Result<(), Bad> {
+    if depth > 0 { Err(Bad::new(pos, "unclosed left paren")) } else { Ok(()) }
 }
 
 /// Length of the quoted constant at the start of `rest`, quotes included; none if the line ends first.
@@ -220,42 +248,56 @@ fn quoted(rest: &str, quote: char) -> Option<usize> {
     None
 }
 
-/// Length of the number at the start of `rest`, 0 if there is none.
-fn number(rest: &str) -> usize {
-    let b = rest.as_bytes();
-    let mut i = usize::from(matches!(b.first(), Some(b'+' | b'-')));
-    let mut digits = "0123456789_";
-    let mut exponent = "eE";
-    if b.get(i) == Some(&b'0') {
-        match b.get(i + 1) {
-            Some(b'x' | b'X') => (digits, exponent, i) = ("0123456789abcdefABCDEF_", "pP", i + 2),
-            Some(b'o' | b'O') => (digits, exponent, i) = ("01234567_", "", i + 2),
-            Some(b'b' | b'B') => (digits, exponent, i) = ("01_", "", i + 2),
-            _ => {}
-        }
+/// Length of the number at the start of `rest`; an error with the length of what Go quotes if a letter follows it or it is
+/// neither real nor complex. What it is worth is seen later.
+fn number(rest: &str) -> Result<usize, usize> {
+    let end = scan_number(rest, 0)?;
+    if rest[end..].starts_with(['+', '-']) {
+        // The imaginary part of a complex number.
+        let end = scan_number(rest, end)?;
+        return if rest[..end].ends_with('i') { Ok(end) } else { Err(end) };
     }
+    Ok(end)
+}
+
+/// Go's `scanNumber` from `at`.
+fn scan_number(rest: &str, at: usize) -> Result<usize, usize> {
+    let b = rest.as_bytes();
+    let one_of = |i: usize, set: &str| b.get(i).is_some_and(|c| set.as_bytes().contains(c));
     let run = |mut i: usize, set: &str| {
-        while b.get(i).is_some_and(|c| set.as_bytes().contains(c)) {
+        while one_of(i, set) {
             i += 1;
         }
         i
     };
-    let start = i;
+    let mut i = at + usize::from(one_of(at, "+-"));
+    let (mut digits, mut exponent) = ("0123456789_", "eE");
+    if one_of(i, "0") {
+        i += 1;
+        let special = match b.get(i) {
+            Some(b'x' | b'X') => Some(("0123456789abcdefABCDEF_", "pP")),
+            Some(b'o' | b'O') => Some(("01234567_", "")),
+            Some(b'b' | b'B') => Some(("01_", "")),
+            _ => None,
+        };
+        if let Some(special) = special {
+            (digits, exponent) = special;
+            i += 1;
+        }
+    }
     i = run(i, digits);
-    let mut seen = i > start;
-    if b.get(i) == Some(&b'.') {
-        let end = run(i + 1, digits);
-        seen |= end > i + 1;
-        i = end;
+    if one_of(i, ".") {
+        i = run(i + 1, digits);
     }
-    if !seen {
-        return 0;
+    if one_of(i, exponent) {
+        i += 1;
+        i = run(i + usize::from(one_of(i, "+-")), "0123456789_");
     }
-    if b.get(i).is_some_and(|c| exponent.as_bytes().contains(c)) {
-        let sign = usize::from(matches!(b.get(i + 1), Some(b'+' | b'-')));
-        i = run(i + 1 + sign, "0123456789_");
+    i += usize::from(one_of(i, "i"));
+    match rest[i..].chars().next() {
+        Some(c) if is_alnum(c) => Err(i + c.len_utf8()),
+        _ => Ok(i),
     }
-    i
 }
 
 /// The text that a quoted Go constant stands for; none if an escape is not valid.

@@ -253,7 +253,7 @@ impl Runtime {
         let depth = self.depth.fetch_add(1, Ordering::Relaxed);
         let result = if depth >= self.limits.max_depth {
             Err(limit(format!(
-                "rendering template has a nested reference name: {name}: more than {} templates within each other",
+                "rendering template has a nested reference name: {name}: unable to execute template: more than {} are within each other",
                 self.limits.max_depth
             )))
         } else {

@@ -148,6 +148,7 @@ fn parse_chunk(chunk: &Chunk<'_>, limits: &Limits, only: Only, out: &mut Vec<Doc
         only,
         lines_before: chunk.lines_before,
         added_at: unended.then_some(text.len() as u64),
+        last_column: text.rsplit('\n').next().unwrap_or("").chars().count() as u64,
         at: Mark::default(),
         anchors: HashMap::new(),
         nodes: 0,
@@ -184,6 +185,8 @@ struct Composer<'a> {
     parser: Parser<Input<'a>>,
     /// Offset of a line end that is not in the file.
     added_at: Option<u64>,
+    /// How many characters the last line has.
+    last_column: u64,
     /// The end of the last event.
     at: Mark,
     limits: &'a Limits,
@@ -202,7 +205,14 @@ impl Composer<'_> {
             return Err(self.error(self.at, "the parser cannot make sense of what follows"));
         };
         let event = parsed.map_err(|e| {
-            let mark = e.problem_mark().or_else(|| e.context_mark()).unwrap_or_default();
+            let mut mark = e.problem_mark().or_else(|| e.context_mark()).unwrap_or_default();
+            let scanning = e.context().is_some_and(|c| c.contains("scanning"));
+            // The scanner in C sees no line after the last one, unless a key there lacks its colon.
+            let key_there = e.context_mark().is_some_and(|key| key.line + 1 == mark.line)
+                && e.problem().starts_with("could not find expected ':'");
+            if scanning && !key_there && self.added_at.is_some_and(|at| mark.index > at) {
+                (mark.line, mark.column) = (mark.line.saturating_sub(1), self.last_column);
+            }
             let reason = match e.context() {
                 Some(context) => format!("{} {context}", e.problem()),
                 None => e.problem().to_owned(),

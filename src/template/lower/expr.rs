@@ -52,24 +52,26 @@ impl Lowering<'_> {
                     return Ok(self.not_a_function(first));
                 }
                 let what = self.fields(&base, names);
-                let mut refused = None;
+                let wants_text = matches!(
+                    names.last().map(String::as_str),
+                    Some("Get" | "GetBytes" | "Glob" | "Lines" | "Has" | "Table")
+                );
                 // The methods that charts can reach with arguments take strings; Go looks at constants first.
                 for arg in &cmd.args[1..] {
-                    if let Kind::Int(_, t) | Kind::Float(_, t) = &arg.kind
-                        && matches!(
-                            names.last().map(String::as_str),
-                            Some("Get" | "GetBytes" | "Glob" | "Lines" | "Has" | "Table")
-                        )
-                    {
-                        refused.get_or_insert((arg, format!("expected string; found {t}")));
+                    if wants_text && let Kind::Int(_, t) | Kind::Float(_, t) = &arg.kind {
+                        let site = self.site(arg.pos, arg, What::Other);
+                        let reason = literal(&format!("expected string; found {t}"));
+                        return Ok(format!("_e({site}, {reason})"));
                     }
                 }
-                if let Some((arg, reason)) = refused {
-                    let site = self.site(arg.pos, arg, What::Other);
-                    return Ok(format!("_e({site}, {})", literal(&reason)));
-                }
                 let site = self.site(first.pos, first, what);
-                Ok(format!("_m({site}, {base}, {})", args.join(", ")))
+                let call = format!("_m({site}, {base}, {})", args.join(", "));
+                // Go finds out that there is no such method before it looks at the arguments, which may fail too.
+                let constant = |e: &Expr| matches!(e.kind, Kind::Str { .. } | Kind::Dot | Kind::Bool(_));
+                if wants_text || matches!(first.kind, Kind::Chain(..)) || cmd.args[1..].iter().all(constant) {
+                    return Ok(call);
+                }
+                Ok(format!("({call} if _is_m({site}, {base}) else _m({site}, {base}))"))
             }
             _ if args.is_empty() => self.expr(first),
             _ => Ok(self.not_a_function(first)),

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::ast::{Branch, Cmd, Expr, Kind, Node, Pipe, Pos, Tree};
 use super::error::SyntaxError;
-use super::lex::{Tok, Token, lex, unquote};
-use words::{describe, number, raw, starts_operand};
+use super::fmt::quote;
+use super::lex::{Lexed, Tok, Token, lex, unquote};
+use words::{describe, is_keyword, number, raw, starts_operand};
 
 type Result<T> = std::result::Result<T, SyntaxError>;
 
@@ -25,13 +26,26 @@ pub(crate) struct Parsed {
 
 /// Parses a file.
 pub(crate) fn parse(name: &str, text: &str, is_func: &dyn Fn(&str) -> bool) -> Result<Parsed> {
-    let toks = lex(text)?;
-    let mut p = Parser { toks, i: 0, trees: Vec::new(), vars: vec!["$"], loops: 0, depth: 0, is_func };
+    let Lexed { toks, bad } = lex(text);
+    let mut p = Parser {
+        file: name,
+        text,
+        toks,
+        bad,
+        i: 0,
+        seen: 0,
+        action: None,
+        trees: Vec::new(),
+        vars: vec!["$"],
+        loops: 0,
+        depth: 0,
+        is_func,
+    };
     let (body, end) = p.list()?;
     match end {
         End::Eof => {}
-        End::Closed(pos) => return Err(SyntaxError::new(pos, "unexpected {{end}}")),
-        End::Else(pos) => return Err(SyntaxError::new(pos, "unexpected {{else}}")),
+        End::Closed => return p.error("unexpected {{end}}"),
+        End::Else => return p.error("unexpected {{else}}"),
     }
     p.trees.insert(0, Tree { name: name.to_owned(), body });
     Ok(Parsed { trees: p.trees, tokens: p.toks.len() })
@@ -39,13 +53,21 @@ pub(crate) fn parse(name: &str, text: &str, is_func: &dyn Fn(&str) -> bool) -> R
 
 enum End {
     Eof,
-    Closed(Pos),
-    Else(Pos),
+    Closed,
+    Else,
 }
 
 struct Parser<'a> {
+    file: &'a str,
+    text: &'a str,
     toks: Vec<Token<'a>>,
+    /// What is wrong with the text where the tokens end, if they do not end with the text.
+    bad: String,
     i: usize,
+    /// The furthest token that was looked at: Go names its line in errors.
+    seen: usize,
+    /// Where the action began that is parsed. None within the body of one once an action of that body was parsed, as in Go.
+    action: Option<Pos>,
     trees: Vec<Tree>,
     /// The variables that are declared here. An assignment counts as one, and what a branch declares is known in its
     /// `else`: Go finds out when it gets there.
@@ -56,9 +78,11 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn peek(&self) -> Token<'a> {
-        // The last token is the end of the text and is never consumed.
-        self.toks[self.i.min(self.toks.len() - 1)]
+    fn peek(&mut self) -> Token<'a> {
+        // The last token is the end of the text, or of what can be read of it, and is never consumed.
+        let at = self.i.min(self.toks.len() - 1);
+        self.seen = self.seen.max(at);
+        self.toks[at]
     }
 
     fn next(&mut self) -> Token<'a> {
@@ -73,50 +97,81 @@ impl<'a> Parser<'a> {
         }
     }
 
+    fn peek_non_space(&mut self) -> Token<'a> {
+        self.skip_space();
+        self.peek()
+    }
+
     fn next_non_space(&mut self) -> Token<'a> {
         self.skip_space();
         self.next()
     }
 
+    fn fault(&self, reason: impl Into<String>) -> SyntaxError {
+        SyntaxError::new(self.toks[self.seen].pos, reason)
+    }
+
+    fn error<T>(&self, reason: impl Into<String>) -> Result<T> {
+        Err(self.fault(reason))
+    }
+
     fn unexpected<T>(&self, t: &Token<'_>, context: &str) -> Result<T> {
-        Err(SyntaxError::new(t.pos, format!("unexpected {} in {context}", describe(t.tok))))
+        if t.tok != Tok::Bad {
+            return self.error(format!("unexpected {} in {context}", describe(t.tok)));
+        }
+        let line = |pos: Pos| 1 + self.text.as_bytes()[..pos].iter().filter(|b| **b == b'\n').count();
+        match self.action {
+            Some(action) if line(action) != line(t.pos) => {
+                let inside = if self.bad.ends_with(" action") { "" } else { " in action" };
+                self.error(format!("{}{inside} started at {}:{}", self.bad, self.file, line(action)))
+            }
+            _ => self.error(self.bad.as_str()),
+        }
     }
 
     fn deeper(&mut self) -> Result<()> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(SyntaxError::new(self.peek().pos, format!("nested deeper than {MAX_DEPTH} levels")));
+            return self.error(format!("nested deeper than {MAX_DEPTH} levels"));
         }
         Ok(())
     }
 
-    /// Nodes up to the end of the text, `{{end}}` or `{{else`; of an else only the keyword is consumed.
+    /// Nodes up to the end of the text, `{{end}}` or `{{else}}`; of an `{{else if` or `{{else with` no more than the `else`.
     fn list(&mut self) -> Result<(Vec<Node>, End)> {
         let mut nodes = Vec::new();
         loop {
-            let t = self.next();
+            let t = self.next_non_space();
             match t.tok {
                 Tok::Eof => return Ok((nodes, End::Eof)),
                 Tok::Text(text) => nodes.push(Node::Text(text.to_owned())),
                 Tok::Open => {
-                    self.skip_space();
-                    let Token { pos, tok } = self.peek();
+                    let Token { pos, tok } = self.peek_non_space();
                     let word = if let Tok::Ident(word) = tok { word } else { "" };
+                    // Only at the top of a file, as in Go.
+                    if word == "define" && self.depth == 0 {
+                        self.define()?;
+                        continue;
+                    }
+                    self.action = Some(t.pos);
                     match word {
                         "end" => {
                             self.i += 1;
                             self.close("end")?;
-                            return Ok((nodes, End::Closed(pos)));
+                            self.action = None;
+                            return Ok((nodes, End::Closed));
                         }
                         "else" => {
                             self.i += 1;
-                            return Ok((nodes, End::Else(pos)));
+                            if !matches!(self.peek_non_space().tok, Tok::Ident("if" | "with")) {
+                                self.close("else")?;
+                            }
+                            self.action = None;
+                            return Ok((nodes, End::Else));
                         }
-                        // Only at the top of a file, as in Go.
-                        "define" if self.depth == 0 => self.define()?,
-                        "define" => return Err(SyntaxError::new(pos, "unexpected <define> in command")),
                         _ => nodes.push(self.action(word, pos)?),
                     }
+                    self.action = None;
                 }
                 _ => return self.unexpected(&t, "input"),
             }
@@ -139,18 +194,16 @@ impl<'a> Parser<'a> {
             "with" => Ok(Node::With(self.branch(word)?)),
             "range" => Ok(Node::Range(self.branch(word)?)),
             "break" | "continue" => {
-                self.close(word)?;
+                self.close(&format!("{{{{{word}}}}}"))?;
                 if self.loops == 0 {
-                    return Err(SyntaxError::new(pos, format!("{{{{{word}}}}} outside {{{{range}}}}")));
+                    return self.error(format!("{{{{{word}}}}} outside {{{{range}}}}"));
                 }
                 Ok(if word == "break" { Node::Break } else { Node::Continue })
             }
             "template" => {
-                self.skip_space();
-                let pos = self.peek().pos;
+                let pos = self.peek_non_space().pos;
                 let name = self.name("template clause")?;
-                self.skip_space();
-                let pipe = if self.peek().tok == Tok::Close {
+                let pipe = if self.peek_non_space().tok == Tok::Close {
                     self.i += 1;
                     None
                 } else {
@@ -161,7 +214,7 @@ impl<'a> Parser<'a> {
             "block" => {
                 let name = self.name("block clause")?;
                 let pipe = self.pipeline("block clause", Tok::Close)?;
-                self.body_of(name.clone(), "block")?;
+                self.body_of(name.clone(), "block clause")?;
                 Ok(Node::Template { pos, name, pipe: Some(pipe) })
             }
             _ => Ok(Node::Action(self.pipeline("command", Tok::Close)?)),
@@ -171,7 +224,7 @@ impl<'a> Parser<'a> {
     fn name(&mut self, context: &str) -> Result<String> {
         let t = self.next_non_space();
         match t.tok {
-            Tok::Str(s) => unquote(s).ok_or_else(|| SyntaxError::new(t.pos, "invalid syntax")),
+            Tok::Str(s) => unquote(s).ok_or_else(|| self.fault("invalid syntax")),
             Tok::RawStr(s) => Ok(raw(s)),
             _ => self.unexpected(&t, context),
         }
@@ -181,29 +234,36 @@ impl<'a> Parser<'a> {
         self.i += 1;
         let name = self.name("define clause")?;
         self.close("define clause")?;
-        self.body_of(name, "define")
+        self.body_of(name, "define clause")
     }
 
     fn body_of(&mut self, name: String, what: &str) -> Result<()> {
         self.deeper()?;
         let loops = std::mem::take(&mut self.loops);
         let vars = std::mem::replace(&mut self.vars, vec!["$"]);
+        self.action = None;
+        let header = self.seen;
         let (body, end) = self.list()?;
         (self.loops, self.vars) = (loops, vars);
         self.depth -= 1;
         let tree = Tree { name, body };
         match end {
-            End::Closed(_) => {}
-            End::Eof => return Err(SyntaxError::new(self.peek().pos, "unexpected EOF")),
-            End::Else(pos) => {
-                return Err(SyntaxError::new(pos, format!("unexpected {{{{else}}}} in {what} clause")));
+            End::Closed => {}
+            End::Eof => return self.error("unexpected EOF"),
+            End::Else => {
+                // The template around a block says it, which has seen the block's first action only.
+                let at = if what == "block clause" { header } else { self.seen };
+                return Err(SyntaxError::new(
+                    self.toks[at].pos,
+                    format!("unexpected {{{{else}}}} in {what}"),
+                ));
             }
         }
         match self.trees.iter_mut().find(|t| t.name == tree.name) {
             Some(old) if old.is_empty() => *old = tree,
             Some(_) if !tree.is_empty() => {
-                let reason = format!("template: multiple definition of template {:?}", tree.name);
-                return Err(SyntaxError::new(self.peek().pos, reason));
+                let name = quote(&tree.name);
+                return self.error(format!("template: multiple definition of template {name}"));
             }
             Some(_) => {}
             None => self.trees.push(tree),
@@ -220,35 +280,32 @@ impl<'a> Parser<'a> {
         let (body, end) = self.list()?;
         self.loops -= usize::from(word == "range");
         let otherwise = match end {
-            End::Closed(_) => None,
-            End::Eof => return Err(SyntaxError::new(self.peek().pos, "unexpected EOF")),
-            End::Else(pos) => Some(self.otherwise(word, pos)?),
+            End::Closed => None,
+            End::Eof => return self.error("unexpected EOF"),
+            End::Else => Some(self.otherwise(word)?),
         };
         self.vars.truncate(known);
         self.depth -= 1;
         Ok(Branch { pipe, body: Arc::new(body), otherwise: otherwise.map(Arc::new) })
     }
 
-    fn otherwise(&mut self, word: &str, else_pos: Pos) -> Result<Vec<Node>> {
-        self.skip_space();
+    fn otherwise(&mut self, word: &str) -> Result<Vec<Node>> {
         // `{{else if}}` closes with the `{{end}}` of the outer branch.
-        if matches!(word, "if" | "with") && matches!(self.peek().tok, Tok::Ident(w) if w == word) {
+        if matches!(word, "if" | "with") && self.peek().tok == Tok::Ident(word) {
             self.i += 1;
             let b = self.branch(word)?;
             return Ok(vec![if word == "if" { Node::If(b) } else { Node::With(b) }]);
         }
-        self.close("else")?;
         let (body, end) = self.list()?;
         match end {
-            End::Closed(_) => Ok(body),
-            End::Eof => Err(SyntaxError::new(self.peek().pos, "unexpected EOF")),
-            End::Else(_) => Err(SyntaxError::new(else_pos, "expected end; found {{else}}")),
+            End::Closed => Ok(body),
+            End::Eof => self.error("unexpected EOF"),
+            End::Else => self.error("expected end; found {{else}}"),
         }
     }
 
     fn pipeline(&mut self, context: &str, end: Tok<'_>) -> Result<Pipe> {
-        self.skip_space();
-        let pos = self.peek().pos;
+        let pos = self.peek_non_space().pos;
         let mut pipe = Pipe { pos, decl: Vec::new(), assign: false, cmds: Vec::with_capacity(1) };
         self.declarations(&mut pipe, context)?;
         loop {
@@ -263,55 +320,47 @@ impl<'a> Parser<'a> {
             pipe.cmds.push(Arc::new(self.command()?));
         }
         if pipe.cmds.is_empty() {
-            return Err(SyntaxError::new(pos, format!("missing value for {context}")));
+            return self.error(format!("missing value for {context}"));
         }
-        for cmd in &pipe.cmds[1..] {
+        for (stage, cmd) in pipe.cmds.iter().enumerate().skip(1) {
             if matches!(
                 cmd.args[0].kind,
                 Kind::Bool(_) | Kind::Dot | Kind::Nil | Kind::Int(..) | Kind::Float(..) | Kind::Str { .. }
             ) {
-                return Err(SyntaxError::new(cmd.pos, "non executable command in pipeline stage 2"));
+                return self.error(format!("non executable command in pipeline stage {}", stage + 1));
             }
         }
         Ok(pipe)
     }
 
     fn declarations(&mut self, pipe: &mut Pipe, context: &str) -> Result<()> {
-        loop {
-            self.skip_space();
-            let Tok::Var(name) = self.peek().tok else { return Ok(()) };
+        while let Tok::Var(name) = self.peek_non_space().tok {
             let save = self.i;
             self.i += 1;
             let t = self.next_non_space();
-            match t.tok {
-                Tok::Declare | Tok::Assign => {
-                    pipe.assign = t.tok == Tok::Assign;
-                    pipe.decl.push(name.to_owned());
-                    self.vars.push(name);
-                    return Ok(());
-                }
-                Tok::Comma => {
-                    pipe.decl.push(name.to_owned());
-                    self.vars.push(name);
-                    if context != "range" || pipe.decl.len() > 1 {
-                        return Err(SyntaxError::new(t.pos, format!("too many declarations in {context}")));
-                    }
-                    self.skip_space();
-                    if !matches!(self.peek().tok, Tok::Var(_)) {
-                        return Err(SyntaxError::new(t.pos, "range can only initialize variables"));
-                    }
-                }
-                _ => {
-                    self.i = save;
-                    return Ok(());
-                }
+            let comma = t.tok == Tok::Other(",");
+            if !comma && !matches!(t.tok, Tok::Declare | Tok::Assign) {
+                self.i = save;
+                break;
+            }
+            pipe.decl.push(name.to_owned());
+            self.vars.push(name);
+            if !comma {
+                pipe.assign = t.tok == Tok::Assign;
+                break;
+            }
+            if context != "range" || pipe.decl.len() > 1 {
+                return self.error(format!("too many declarations in {context}"));
+            }
+            if !matches!(self.peek_non_space().tok, Tok::Var(_) | Tok::Close | Tok::RightParen) {
+                return self.error("range can only initialize variables");
             }
         }
+        Ok(())
     }
 
     fn command(&mut self) -> Result<Cmd> {
-        self.skip_space();
-        let pos = self.peek().pos;
+        let pos = self.peek_non_space().pos;
         // A command has few operands: room for four of them would be most of what trees take.
         let mut args = Vec::with_capacity(2);
         loop {
@@ -331,7 +380,7 @@ impl<'a> Parser<'a> {
             }
         }
         if args.is_empty() {
-            return Err(SyntaxError::new(pos, "empty command"));
+            return self.error("empty command");
         }
         Ok(Cmd { pos, args })
     }
@@ -362,10 +411,7 @@ impl<'a> Parser<'a> {
                 | Kind::Float(..)
                 | Kind::Nil
                 | Kind::Dot => {
-                    return Err(SyntaxError::new(
-                        e.pos,
-                        format!("unexpected . after term {:?}", e.to_string()),
-                    ));
+                    return self.error(format!("unexpected . after term {}", quote(&e.to_string())));
                 }
                 kind => Kind::Chain(Box::new(Expr { pos: base_pos, kind }), names),
             };
@@ -380,24 +426,26 @@ impl<'a> Parser<'a> {
                 "true" => Kind::Bool(true),
                 "false" => Kind::Bool(false),
                 "nil" => Kind::Nil,
+                _ if is_keyword(w) => return Ok(None),
                 _ if (self.is_func)(w) => Kind::Ident(w.to_owned()),
-                _ => return Err(SyntaxError::new(t.pos, format!("function {w:?} not defined"))),
+                _ => return self.error(format!("function {} not defined", quote(w))),
             },
             Tok::Dot => Kind::Dot,
             Tok::Var(v) if self.vars.contains(&v) => Kind::Var(v.to_owned(), Vec::new()),
-            Tok::Var(v) => return Err(SyntaxError::new(t.pos, format!("undefined variable {v:?}"))),
+            Tok::Var(v) => return self.error(format!("undefined variable {}", quote(v))),
             Tok::Field(f) => Kind::Field(vec![f.to_owned()]),
-            Tok::Number(n) => {
-                number(n).ok_or_else(|| SyntaxError::new(t.pos, format!("illegal number syntax: {n:?}")))?
-            }
+            Tok::Number(n) => number(n).map_err(|reason| self.fault(reason))?,
             Tok::Char(c) => {
-                let value = unquote(c).filter(|s| s.chars().count() == 1).and_then(|s| s.chars().next());
-                let value = value
-                    .ok_or_else(|| SyntaxError::new(t.pos, format!("malformed character constant: {c}")))?;
-                Kind::Int(i64::from(u32::from(value)), c.to_owned())
+                let value = unquote(c).ok_or_else(|| self.fault("invalid syntax"))?;
+                let mut chars = value.chars();
+                match (chars.next(), chars.next()) {
+                    (Some(value), None) => Kind::Int(i64::from(u32::from(value)), c.to_owned()),
+                    (None, _) => return self.error("invalid syntax"),
+                    _ => return self.error(format!("malformed character constant: {c}")),
+                }
             }
             Tok::Str(s) => Kind::Str {
-                value: unquote(s).ok_or_else(|| SyntaxError::new(t.pos, "invalid syntax"))?,
+                value: unquote(s).ok_or_else(|| self.fault("invalid syntax"))?,
                 text: s.to_owned(),
             },
             Tok::RawStr(s) => Kind::Str { value: raw(s), text: s.to_owned() },
@@ -428,19 +476,36 @@ mod tests {
         }
     }
 
+    #[test]
+    fn errors_of_later_lines_name_the_line_of_the_action() {
+        let said = |text| parse("t.yaml", text, &|f| f == "quote").unwrap_err();
+        // As helm 4.3.1 words them.
+        for (text, reason) in [
+            ("{{ quote\n \"a }}", "unterminated quoted string in action started at t.yaml:1"),
+            ("\n{{ quote\n 1", "unclosed action started at t.yaml:2"),
+            ("{{ quote\n %", "unexpected \"%\" in operand"),
+            ("{{ if true }}\n{{ quote }}{{ /* }}", "unexpected \"/\" in command"),
+            ("{{ if true\n}}{{/* ", "unclosed comment in action started at t.yaml:1"),
+            ("{{ if true }}{{ quote }}\n{{/* ", "unclosed comment"),
+        ] {
+            assert_eq!(said(text).reason, reason, "{text}");
+        }
+        // The block is around its `else`, not in it.
+        let text = "\n{{ block \"b\" . }}\n\n{{ else }}{{ end }}";
+        assert_eq!(text[..said(text).pos].matches('\n').count(), 1);
+    }
+
     proptest! {
         /// Whatever the text, there is a tree or an error within it, and the tokens lie in the text and in its order.
         #[test]
         fn any_text_is_parsed_or_refused(
             text in r#"(\{\{-? ?|-? ?\}\}|if |else|end|range |with |define "a"|template "a"|block "b" \.|\$x|:=|=|\||,|\(|\)|\.a|\.|"q"|'c'|`r`|0x1|-1\.5e3|nil|true|upper |/\*|\*/|é|\n| |[ -~]){0,40}"#
         ) {
-            match lex(&text) {
-                Ok(toks) => {
-                    prop_assert!(toks.iter().all(|t| t.pos <= text.len() && text.is_char_boundary(t.pos)));
-                    prop_assert!(toks.windows(2).all(|w| w[0].pos <= w[1].pos));
-                }
-                Err(e) => prop_assert!(e.pos <= text.len()),
-            }
+            let Lexed { toks, bad } = lex(&text);
+            prop_assert!(toks.iter().all(|t| t.pos <= text.len() && text.is_char_boundary(t.pos)));
+            prop_assert!(toks.windows(2).all(|w| w[0].pos <= w[1].pos));
+            let last = toks.last().map(|t| t.tok);
+            prop_assert_eq!(last, Some(if bad.is_empty() { Tok::Eof } else { Tok::Bad }));
             if let Err(e) = parse("t", &text, &|f| f == "upper") {
                 prop_assert!(e.pos <= text.len());
             }
