@@ -45,6 +45,12 @@ fn mismatch(chart: &Chart) -> impl FnOnce(String) -> ChartError + use<> {
     move |reason| ChartError::Invalid { chart, reason }
 }
 
+/// The same, for what Helm finds out while it processes dependencies; without any it finds it out when it renders.
+fn unprocessed(chart: &Chart) -> impl FnOnce(String) -> ChartError + use<> {
+    let mismatch = mismatch(chart);
+    move |reason| mismatch(format!("chart dependencies processing failed: {reason}"))
+}
+
 fn enable(chart: &mut Chart, values: &Table, path: &str, charts: &mut usize) -> Result<(), ChartError> {
     *charts += chart.dependencies.len().max(chart.metadata.dependencies.len());
     if *charts > MAX_CHARTS {
@@ -72,7 +78,7 @@ fn enable(chart: &mut Chart, values: &Table, path: &str, charts: &mut usize) -> 
         dep.enabled = true;
     }
     chart.dependencies = used;
-    let all = coalesce(chart, values.clone(), false).map_err(mismatch(chart))?;
+    let all = coalesce(chart, values.clone(), false).map_err(unprocessed(chart))?;
     for dep in &mut declared {
         by_tags(dep, &all);
         by_condition(dep, &all, path);
@@ -109,7 +115,7 @@ fn import(chart: &mut Chart) -> Result<(), ChartError> {
     if chart.metadata.dependencies.is_empty() {
         return Ok(());
     }
-    let all = coalesce(chart, Map::new(), true).map_err(mismatch(chart))?;
+    let all = coalesce(chart, Map::new(), true).map_err(unprocessed(chart))?;
     let mut taken = Map::new();
     let mut left = MAX_WEIGHT;
     for dep in &chart.metadata.dependencies {

@@ -6,6 +6,7 @@ use minijinja::value::Value as V;
 use serde_json::Map;
 
 use super::{Chart, ChartError, decode, strvals};
+use crate::template::sprintf;
 use crate::template::value::{Dict, List, nil};
 use crate::yaml::{self, Limits, YamlError};
 
@@ -172,12 +173,9 @@ fn coalesce_within(chart: &Chart, dest: Table, merge: bool, left: &mut usize) ->
             None => Map::new(),
             Some(Tree::Object(m)) => m,
             Some(other) => {
-                // Helm's own words, with its slip.
-                let text = other.as_str().map_or_else(|| other.to_string(), str::to_owned);
-                let kind = super::schema::go_type(&other);
-                return Err(format!(
-                    "chart dependencies processing failed: type mismatch on {name}: %!t({kind}={text})"
-                ));
+                // Helm's own words, with its slip: the verb for booleans.
+                let shown = sprintf("%t", &[to_value(&other)]);
+                return Err(format!("type mismatch on {name}: {shown}"));
             }
         };
         if let Some(Tree::Object(global)) = dest.get("global") {

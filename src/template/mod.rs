@@ -32,7 +32,7 @@ pub(crate) use bounds::MAX_TEXT;
 pub(crate) use choices::{Choice, Speech, speakers, survey};
 pub use engine::Engine;
 pub use error::{Cause, ExecError, FnError, TemplateError};
-pub(crate) use fmt::quote as go_quote;
+pub(crate) use fmt::{quote as go_quote, sprintf};
 pub(crate) use funcs::to_yaml;
 pub use funcs::{Function, Source, functions};
 
