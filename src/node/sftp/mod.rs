@@ -188,8 +188,8 @@ impl Sftp {
             }
             match connection.sftp_refusal(said).await {
                 Refusal::Busy if tries < BUSY_TRIES => {
-                    tries += 1;
-                    tokio::time::sleep(Duration::from_millis(u64::from(tries.min(10)) * 50)).await;
+                    tries += connection.in_vain();
+                    tokio::time::sleep(Duration::from_millis(u64::from(tries.clamp(1, 10)) * 50)).await;
                 }
                 Refusal::Busy => {
                     let text = format!("{} refuses another channel: raise MaxSessions", connection.address);

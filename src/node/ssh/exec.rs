@@ -36,6 +36,7 @@ impl Connection {
             opened = opening => opened?,
             () = self.cancel.cancelled() => return Err(NodeError::Cancelled),
         };
+        let _running = self.command();
         let (mut read, write) = channel.split();
         write.exec(true, line).await.map_err(|_| NodeError::Lost(what.clone()))?;
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -204,10 +205,21 @@ pub(crate) struct Connection {
     pub(crate) lineage: String,
     pub(crate) cancel: CancellationToken,
     channels: Arc<Semaphore>,
+    /// Commands that run. Their channels come free again, as those of the lock and of transfers do not.
+    commands: AtomicUsize,
     pub(crate) sftp: super::sftp::Pool,
     ids: OnceCell<(u32, u32)>,
     /// Set while the staging folder is this run's own. The token is cancelled when the lock is lost, or let go of.
     held: Mutex<Option<(CancellationToken, DropGuard)>>,
+}
+
+/// A command that runs.
+struct Running<'a>(&'a AtomicUsize);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl fmt::Debug for SshSession {
@@ -291,6 +303,7 @@ impl SshSession {
             lineage: options.lineage(node),
             cancel: cancel.clone(),
             channels: Arc::new(Semaphore::new(CHANNELS)),
+            commands: AtomicUsize::new(0),
             sftp: super::sftp::Pool::new(),
             ids: OnceCell::new(),
             held: Mutex::default(),
@@ -323,8 +336,8 @@ impl Connection {
                     return Err(NodeError::Other(text));
                 }
                 Ok(Err(russh::Error::ChannelOpenFailure(_))) => {
-                    tries += 1;
-                    tokio::time::sleep(Duration::from_millis(u64::from(tries.min(10)) * 50)).await;
+                    tries += self.in_vain();
+                    tokio::time::sleep(Duration::from_millis(u64::from(tries.clamp(1, 10)) * 50)).await;
                 }
                 Ok(Err(e)) => return Err(lost(e.to_string())),
                 Err(_) => {
@@ -336,6 +349,17 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Counts a command among those that run, until this is dropped.
+    fn command(&self) -> Running<'_> {
+        self.commands.fetch_add(1, Ordering::Relaxed);
+        Running(&self.commands)
+    }
+
+    /// What a channel that the server refused counts: nothing while a command runs, at whose end there is one.
+    pub(crate) fn in_vain(&self) -> u32 {
+        u32::from(self.commands.load(Ordering::Relaxed) == 0)
     }
 
     /// Waits while too many channels are open.

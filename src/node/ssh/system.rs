@@ -319,13 +319,15 @@ impl Master {
             let clock = Clock::start(patience.unwrap_or(options.patience));
             let (mut run, feeds) = Run::start(gate, options.output_limit, what.clone());
             run.ends_with(mark);
+            let running = connection.command();
             process::run(&mut child, &mut run, stdin, feeds, &clock, &connection.cancel).await?;
+            drop(running);
             if !run.unmarked() {
                 return run.finish();
             }
             if system_said::too_many(&run.complained()) && tries < REFUSED {
-                tries += 1;
-                tokio::time::sleep(Duration::from_millis(u64::from(tries.min(10)) * 50)).await;
+                tries += connection.in_vain();
+                tokio::time::sleep(Duration::from_millis(u64::from(tries.clamp(1, 10)) * 50)).await;
                 continue;
             }
             if run.status == Some(SSH_FAILED) {
