@@ -76,7 +76,13 @@ pub(super) fn check(disks: &[DiskNeed], kubelet: Option<&Kubelet>) -> Result<(),
     }
 }
 
-pub(super) fn needs(plan: &NodePlan, runtime: &dyn Runtime, facts: &NodeFacts) -> Vec<DiskNeed> {
+/// `at_once`: images that are imported at the same time. What they unpack to counts once more for none: it is where it stays.
+pub(super) fn needs(
+    plan: &NodePlan,
+    runtime: &dyn Runtime,
+    facts: &NodeFacts,
+    at_once: usize,
+) -> Vec<DiskNeed> {
     // A part that is there is gone on from, in its place; a part of anything else is of no help.
     let rest = |b: &Descriptor| {
         b.size() - facts.partials.get(b.digest().hex()).map_or(0, |&part| part.min(b.size()))
@@ -93,7 +99,7 @@ pub(super) fn needs(plan: &NodePlan, runtime: &dyn Runtime, facts: &NodeFacts) -
         };
         let mut windows: Vec<u64> = plan.to_import().map(of).collect();
         windows.sort_unstable_by(|a, b| b.cmp(a));
-        windows.iter().take(PIPELINE).sum::<u64>().min(sizes.iter().sum())
+        windows.iter().take(PIPELINE + at_once - 1).sum::<u64>().min(sizes.iter().sum())
     };
     let mut after = facts.clone();
     let mut stored = 0u64;

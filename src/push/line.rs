@@ -1,6 +1,7 @@
-//! The pipeline of one node: while images are imported one after the other, the next are sent. The link is never idle between
-//! two blobs or two images: as many blobs as there are lanes are always on the way, of the next image when those of one are
-//! all under way.
+//! The pipeline of one node: while images are imported, the next are sent. The link is never idle between two blobs or two
+//! images: as many blobs as there are lanes are always on the way, of the next image when those of one are all under way.
+//! Images are imported one after the other, or as many at a time as the runtime bears, [as long as they bring nothing in
+//! common](super::overlap).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,14 +14,17 @@ use tokio::time::Instant;
 
 use super::ImagePlan;
 use super::executor::{Push, Run, Target};
-use super::node::{Fault, told};
-use super::order::{self, Speeds};
+use super::node::{Fault, Prepared, told};
+use super::order::{self, Left, Speeds};
+use super::overlap::{self, Brings};
 use super::plan::PIPELINE;
 use crate::copy::{Job, copy_blob};
 use crate::event::{ImageStep, NodeState};
-use crate::node::{CommandOutput, NodeSession, RemoteCommand};
+use crate::node::{NodeSession, RemoteCommand};
 use crate::oci::{Descriptor, Digest};
-use crate::runtime::{ImportJob, NodeFacts, Runtime, discard, parse_discard};
+use crate::runtime::{
+    ImportJob, NodeFacts, Runtime, await_import, discard, parse_await_import, parse_discard,
+};
 use crate::store::{BlobSource, BlobStore, StoreError};
 
 /// An image that was not imported.
@@ -36,6 +40,18 @@ pub(super) struct Failed {
 pub(super) struct Arrived<'a> {
     index: usize,
     _room: SemaphorePermit<'a>,
+}
+
+/// An import as it begins.
+struct Import<'a> {
+    /// Its place in the pipeline, until it has left staging.
+    place: Arrived<'a>,
+    brings: Brings,
+    command: RemoteCommand,
+    /// What of it is complete in staging.
+    staged: BTreeSet<Digest>,
+    /// What of that no later import needs there.
+    over: Vec<Digest>,
 }
 
 /// An image of which blobs are still on the way.
@@ -56,6 +72,10 @@ pub(super) struct Line<'a> {
     run: &'a str,
     /// Turns for blobs beside the first; `None`: as many as the job allows.
     beside: Option<&'a Semaphore>,
+    /// What the node has, with what imports brought since it was asked.
+    facts: Mutex<NodeFacts>,
+    /// What each image brings that is on its way, from its first byte to the end of its import.
+    coming: Mutex<BTreeMap<usize, Brings>>,
     /// Complete in staging.
     staged: Mutex<BTreeSet<Digest>>,
     failed: Mutex<BTreeMap<Digest, Failed>>,
@@ -64,6 +84,8 @@ pub(super) struct Line<'a> {
     adopted: AtomicU64,
     /// Images that may be between their first byte and the end of their import: what bounds staging.
     room: Semaphore,
+    /// Images that may be imported at the same time.
+    at_once: usize,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -71,29 +93,33 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<'a> Line<'a> {
+    /// To a node as it was probed. `staged`: what of the images is complete in staging.
     pub(super) fn new(
         push: &'a Push,
         target: &'a Target,
-        session: &'a dyn NodeSession,
-        runtime: &'a dyn Runtime,
-        staging: &'a str,
+        node: &'a Prepared,
         source: Arc<dyn BlobSource>,
         staged: BTreeSet<Digest>,
     ) -> Self {
+        let runtime = node.runtime.as_ref();
+        let at_once = push.options.imports_at_once(runtime, &node.facts);
         Self {
             push,
             target,
-            session,
+            session: node.session.as_ref(),
             runtime,
-            staging,
+            staging: &node.staging,
             source,
             run: "",
             beside: None,
+            facts: Mutex::new(node.facts.clone()),
+            coming: Mutex::default(),
             staged: Mutex::new(staged),
             failed: Mutex::default(),
             speeds: Mutex::default(),
             adopted: AtomicU64::new(0),
-            room: Semaphore::new(PIPELINE),
+            room: Semaphore::new(PIPELINE + at_once - 1),
+            at_once,
         }
     }
 
@@ -176,9 +202,12 @@ impl<'a> Line<'a> {
                     let bytes = |at: &usize| -> u64 {
                         work[*at].image.blobs.iter().filter_map(|b| unsent.get(b.digest())).sum()
                     };
-                    let turn = order::next(left.iter().map(|at| (*at, bytes(at))), &lock(&self.speeds));
+                    let choice = |at: &usize| Left { at: *at, bytes: bytes(at), beside: self.beside(work[*at]) };
+                    let turn = order::next(left.iter().map(choice), &lock(&self.speeds));
                     let Some(index) = turn else { continue };
                     left.remove(&index);
+                    let brings = self.brings(work[index]);
+                    lock(&self.coming).insert(index, brings);
                     let image = work[index];
                     let own = |b: &&Descriptor| unsent.remove(b.digest()).is_some();
                     queue.extend(image.image.blobs.iter().filter(own).map(|b| (image, b)));
@@ -197,86 +226,179 @@ impl<'a> Line<'a> {
         (blobs, Ok(()))
     }
 
-    /// Images imported, and whether it came to its end.
+    fn brings(&self, plan: &ImagePlan) -> Brings {
+        Brings::of(self.runtime, &lock(&self.facts), &lock(&self.staged), &plan.image)
+    }
+
+    /// Whether something is on its way that the image can be imported beside.
+    fn beside(&self, plan: &ImagePlan) -> bool {
+        if self.at_once < 2 || lock(&self.coming).is_empty() {
+            return false;
+        }
+        let brings = self.brings(plan);
+        lock(&self.coming).values().all(|other| brings.beside(other))
+    }
+
+    /// Images imported, and whether it came to its end: then every import that was begun has ended.
     pub(super) async fn import(
         &self,
         work: &[&ImagePlan],
-        mut facts: NodeFacts,
         mut arrived: mpsc::UnboundedReceiver<Arrived<'_>>,
     ) -> (u64, Result<(), Fault>) {
-        let mut done = 0;
-        let mut later: BTreeSet<usize> = (0..work.len()).collect();
-        while let Some(image) = arrived.recv().await {
-            if self.push.cancel.is_cancelled() {
-                return (done, Err(Fault::cancelled()));
-            }
-            later.remove(&image.index);
-            let others = later.iter().map(|&i| work[i]);
-            match self.import_one(work[image.index], others, &mut facts).await {
-                Ok(true) => done += 1,
-                Ok(false) => {}
-                Err(fault) => return (done, Err(fault)),
-            }
+        if let Err(fault) = self.alone().await {
+            return (0, Err(fault));
         }
-        (done, Ok(()))
+        let (mut done, mut open) = (0, true);
+        let mut waiting: Vec<Arrived<'_>> = Vec::new();
+        let mut later: BTreeSet<usize> = (0..work.len()).collect();
+        let mut brought: BTreeMap<usize, Brings> = BTreeMap::new();
+        let mut running = FuturesUnordered::new();
+        let mut busy_since = Instant::now();
+        let end = loop {
+            let cancelled = self.push.cancel.is_cancelled();
+            if !cancelled && let Some((at, brings)) = self.next(work, &waiting, brought.values()) {
+                let place = waiting.remove(at);
+                let (index, plan) = (place.index, work[place.index]);
+                later.remove(&index);
+                let others = later.iter().map(|&i| work[i]);
+                let Some(import) = self.prepare(plan, place, brings, others) else {
+                    lock(&self.coming).remove(&index);
+                    continue;
+                };
+                if running.is_empty() {
+                    busy_since = Instant::now();
+                }
+                brought.insert(index, import.brings.clone());
+                running.push(async move {
+                    let ended = self.carry_out(plan, &import).await;
+                    (import, ended)
+                });
+                continue;
+            }
+            if running.is_empty() && cancelled && !waiting.is_empty() {
+                break Err(Fault::cancelled());
+            }
+            tokio::select! {
+                Some((import, ended)) = running.next(), if !running.is_empty() => match ended {
+                    Ok(imported) => {
+                        let index = import.place.index;
+                        if imported {
+                            done += 1;
+                            self.note(work[index], &import, busy_since);
+                        }
+                        brought.remove(&index);
+                        lock(&self.coming).remove(&index);
+                        busy_since = Instant::now();
+                    }
+                    Err(fault) => break Err(fault),
+                },
+                image = arrived.recv(), if open => match image {
+                    Some(image) => waiting.push(image),
+                    None => open = false,
+                },
+                else => break Ok(()),
+            }
+        };
+        // Nothing more is begun, or sent; what runs comes to its end.
+        drop((arrived, waiting));
+        while let Some((_, ended)) = running.next().await {
+            done += u64::from(ended.is_ok_and(|imported| imported));
+        }
+        (done, end)
     }
 
-    async fn import_one(
+    /// Where imports are to run beside each other: waits for those that an earlier connection or run left at work, as an import
+    /// that is alone does by itself.
+    async fn alone(&self) -> Result<(), Fault> {
+        if self.at_once > 1 {
+            parse_await_import(&self.session.run(&await_import(self.staging)).await?)?;
+        }
+        Ok(())
+    }
+
+    /// Which of the images that wait is imported next, and what it brings.
+    fn next<'b>(
+        &self,
+        work: &[&ImagePlan],
+        waiting: &[Arrived<'_>],
+        brought: impl Iterator<Item = &'b Brings>,
+    ) -> Option<(usize, Brings)> {
+        let of = |a: &Arrived<'_>| self.brings(work[a.index]);
+        overlap::next(waiting.iter().map(of), brought, self.at_once)
+    }
+
+    /// The import of an image whose blobs are all on the node; `None` where they are not.
+    fn prepare<'p, 'w>(
         &self,
         plan: &ImagePlan,
-        later: impl Iterator<Item = &ImagePlan>,
-        facts: &mut NodeFacts,
-    ) -> Result<bool, Fault> {
-        let image = &plan.image;
-        let staged = lock(&self.staged).clone();
+        place: Arrived<'p>,
+        brings: Brings,
+        later: impl Iterator<Item = &'w ImagePlan>,
+    ) -> Option<Import<'p>> {
+        let (image, facts) = (&plan.image, &*lock(&self.facts));
+        let here = lock(&self.staged);
+        let own = image.blobs.iter().map(Descriptor::digest).filter(|d| here.contains(*d));
+        let staged: BTreeSet<Digest> = own.cloned().collect();
+        drop(here);
         // containerd up to 1.7 moves names before it knows that content is missing: so know it before.
         let at_hand =
             |b: &&Descriptor| staged.contains(b.digest()) || self.runtime.has(facts, image, b).is_some();
         if let Some(gone) = image.blobs.iter().find(|b| !at_hand(b)) {
             self.fail(plan, format!("{} is not on the node", gone.digest()), true, Vec::new());
-            return Ok(false);
+            return None;
         }
-        self.push.node_is(self.target, NodeState::Importing);
-        told(self.push, self.target, plan, ImageStep::Importing);
-        let begun = Instant::now();
+        let keep: BTreeSet<&Digest> = if self.runtime.keeps_shared_blobs_staged() {
+            later.flat_map(|l| &l.image.blobs).map(Descriptor::digest).collect()
+        } else {
+            BTreeSet::new()
+        };
         let command = self.runtime.import(&ImportJob {
             staging: self.staging,
             image,
             run: self.run,
             staged: &staged,
             facts,
+            at_once: self.at_once,
         });
-        let output = self.run(&command).await?;
+        let over = staged.iter().filter(|d| !keep.contains(d)).cloned().collect();
+        Some(Import { place, brings, command, staged, over })
+    }
+
+    /// Whether the image was imported; then it has left staging.
+    async fn carry_out(&self, plan: &ImagePlan, import: &Import<'_>) -> Result<bool, Fault> {
+        self.push.node_is(self.target, NodeState::Importing);
+        told(self.push, self.target, plan, ImageStep::Importing);
+        let output = self.session.run(&import.command).await?;
         if let Err(failure) = self.runtime.parse_import(&output) {
             let reason = format!("import failed: {}", failure.reason);
             self.fail(plan, reason, failure.content_missing, failure.damaged);
             return Ok(false);
         }
-        let taken = image.blobs.iter().filter(|b| staged.contains(b.digest())).map(Descriptor::size).sum();
-        lock(&self.speeds).imported(taken, begun.elapsed());
         told(self.push, self.target, plan, ImageStep::Imported);
-        let adopted = |b: &&Descriptor| !staged.contains(b.digest()) && self.runtime.adopts(facts, image, b);
-        let adopted: Vec<&Descriptor> = image.blobs.iter().filter(adopted).collect();
-        self.adopted.fetch_add(adopted.iter().map(|b| b.size()).sum(), Ordering::Relaxed);
-        facts.content.extend(adopted.iter().map(|b| b.digest().clone()));
-        let keep: BTreeSet<&Digest> = if self.runtime.keeps_shared_blobs_staged() {
-            later.flat_map(|l| &l.image.blobs).map(Descriptor::digest).collect()
-        } else {
-            facts.content.extend(image.kept().map(|b| b.digest().clone()).filter(|d| staged.contains(d)));
-            facts.snapshots.extend(image.image.chain_ids.iter().cloned());
-            BTreeSet::new()
-        };
-        let over: Vec<&Digest> =
-            image.blobs.iter().map(Descriptor::digest).filter(|d| !keep.contains(d)).collect();
-        parse_discard(&self.run(&discard(self.staging, over.iter().copied())).await?)?;
+        if !import.over.is_empty() {
+            let over = discard(self.staging, &import.over);
+            parse_discard(&self.session.run(&over).await?)?;
+        }
         let mut staged = lock(&self.staged);
-        for digest in over {
+        for digest in &import.over {
             staged.remove(digest);
         }
         Ok(true)
     }
 
-    async fn run(&self, command: &RemoteCommand) -> Result<CommandOutput, Fault> {
-        Ok(self.session.run(command).await?)
+    /// What the node has by an import. `since`: when another one ended, or this one began on an idle runtime.
+    fn note(&self, plan: &ImagePlan, import: &Import<'_>, since: Instant) {
+        let (image, staged) = (&plan.image, &import.staged);
+        let taken = image.blobs.iter().filter(|b| staged.contains(b.digest())).map(Descriptor::size).sum();
+        lock(&self.speeds).imported(taken, since.elapsed());
+        let facts = &mut *lock(&self.facts);
+        let adopted = |b: &&Descriptor| !staged.contains(b.digest()) && self.runtime.adopts(facts, image, b);
+        let adopted: Vec<&Descriptor> = image.blobs.iter().filter(adopted).collect();
+        self.adopted.fetch_add(adopted.iter().map(|b| b.size()).sum(), Ordering::Relaxed);
+        facts.content.extend(adopted.iter().map(|b| b.digest().clone()));
+        if !self.runtime.keeps_shared_blobs_staged() {
+            facts.content.extend(image.kept().map(|b| b.digest().clone()).filter(|d| staged.contains(d)));
+            facts.snapshots.extend(image.image.chain_ids.iter().cloned());
+        }
     }
 }

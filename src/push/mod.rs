@@ -13,6 +13,7 @@ mod line;
 mod node;
 mod nodes;
 mod order;
+mod overlap;
 mod pack;
 pub mod plan;
 mod preflight;

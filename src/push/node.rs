@@ -349,9 +349,7 @@ impl Prepared {
         let line = Line::new(
             push,
             target,
-            self.session.as_ref(),
-            self.runtime.as_ref(),
-            &self.staging,
+            self,
             Paced::source(Arc::clone(&run.source), run.pace.and(push.options.node_bandwidth)),
             staged,
         )
@@ -365,7 +363,7 @@ impl Prepared {
             parallel: if push.options.background { 1 } else { push.lanes.max(1) },
         };
         let sending = line.send(&work, store.as_ref(), &job, sent);
-        let importing = line.import(&work, self.facts.clone(), arrived);
+        let importing = line.import(&work, arrived);
         // Both to their end: when sending breaks off, the import that runs is waited for.
         let ((blobs, sending), (images, importing)) = tokio::join!(sending, importing);
         tally.add(&moved, blobs, images);

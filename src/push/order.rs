@@ -1,7 +1,8 @@
 //! In which order images are sent, so that sending and importing overlap: two machines, the link and the node's runtime,
 //! through which every image goes one after the other. Johnson's rule gives the shortest schedule: where the link is the
 //! quicker one, small images first (the import has something to do soon); where it is the slower one, big ones first (little is
-//! left to import when the last byte has arrived).
+//! left to import when the last byte has arrived). Where several images can be imported at once, what comes first is what can
+//! be imported beside those on the way, so that the runtime does not wait for one of them; of such the biggest, which would be the last to end.
 
 use std::time::Duration;
 
@@ -50,17 +51,28 @@ impl Speeds {
     }
 }
 
-/// Which of the images is sent next, given how many bytes each still needs. What needs none comes first: it only has to be
-/// imported.
-pub(super) fn next(left: impl Iterator<Item = (usize, u64)>, speeds: &Speeds) -> Option<usize> {
+/// An image that is to be sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Left {
+    /// Its place in the plan.
+    pub(super) at: usize,
+    /// How many bytes it still needs.
+    pub(super) bytes: u64,
+    /// It can be imported at the same time as what is on the way, and something is.
+    pub(super) beside: bool,
+}
+
+/// Which of the images is sent next. What needs no bytes comes first: it only has to be imported.
+pub(super) fn next(left: impl Iterator<Item = Left>, speeds: &Speeds) -> Option<usize> {
     let big_first = speeds.slow_link().unwrap_or(false);
     // The plan's order decides between equals.
-    let key = |(at, bytes): &(usize, u64)| match (bytes, big_first) {
-        (0, _) => (0, 0, *at),
-        (n, false) => (1, *n, *at),
-        (n, true) => (1, u64::MAX - n, *at),
+    let key = |left: &Left| match (left.bytes, big_first, left.beside) {
+        (0, ..) => (0, 0, left.at),
+        (n, false, true) => (1, u64::MAX - n, left.at),
+        (n, false, false) => (2, n, left.at),
+        (n, true, _) => (2, u64::MAX - n, left.at),
     };
-    left.min_by_key(key).map(|(at, _)| at)
+    left.min_by_key(key).map(|left| left.at)
 }
 
 #[cfg(test)]
@@ -68,13 +80,28 @@ mod tests {
     use super::*;
 
     fn order(sizes: &[u64], speeds: &Speeds) -> Vec<usize> {
-        let mut left: Vec<(usize, u64)> = sizes.iter().copied().enumerate().collect();
+        beside(sizes, &[], speeds)
+    }
+
+    /// The same where these can be imported beside whatever is on the way.
+    fn beside(sizes: &[u64], beside: &[usize], speeds: &Speeds) -> Vec<usize> {
+        let of = |(at, &bytes): (usize, &u64)| Left { at, bytes, beside: beside.contains(&at) };
+        let mut left: Vec<Left> = sizes.iter().enumerate().map(of).collect();
         let mut order = Vec::new();
         while let Some(at) = next(left.iter().copied(), speeds) {
-            left.retain(|(i, _)| *i != at);
+            left.retain(|l| l.at != at);
             order.push(at);
         }
         order
+    }
+
+    #[test]
+    fn a_runtime_that_can_import_two_is_sent_what_it_can_import() {
+        let sizes = [30, 60, 0, 90, 20];
+        let mut speeds = Speeds::default();
+        assert_eq!(beside(&sizes, &[1, 3], &speeds), [2, 3, 1, 4, 0]);
+        speeds.sent(2 << 20, Duration::from_secs(10));
+        assert_eq!(beside(&sizes, &[1, 4], &speeds), [2, 3, 1, 0, 4], "the link decides when all ends");
     }
 
     #[test]

@@ -16,7 +16,8 @@ use crate::units;
 use super::disk;
 pub use super::disk::DiskNeed;
 
-/// Images that can be in staging at once: one being sent, one waiting, one being imported.
+/// Images that can be in staging at once: one being sent, one waiting, one being imported. Each that is imported beside that one adds
+/// one.
 pub const PIPELINE: usize = 3;
 
 /// What a user can change about a plan.
@@ -223,6 +224,13 @@ pub struct SkippedBlob {
     pub reason: Have,
 }
 
+impl PushOptions {
+    /// How many images a node imports at the same time at most.
+    pub(super) fn imports_at_once(&self, runtime: &dyn Runtime, facts: &NodeFacts) -> usize {
+        if self.background { 1 } else { runtime.imports_at_once(facts).max(1) }
+    }
+}
+
 impl NodePlan {
     /// Plans one node.
     ///
@@ -329,7 +337,7 @@ impl NodePlan {
         let part = |b: &Descriptor| facts.partials.get(b.digest().hex()).map_or(0, |&n| n.min(b.size()));
         plan.bytes_resumed = staged + plan.to_send().map(part).sum::<u64>();
         plan.skipped = skipped.into_values().collect();
-        plan.disk = disk::needs(&plan, runtime, facts);
+        plan.disk = disk::needs(&plan, runtime, facts, options.imports_at_once(runtime, facts));
         Ok(plan)
     }
 

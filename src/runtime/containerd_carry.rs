@@ -1,10 +1,10 @@
 //! The import of an image whose layers come by a [carrier](crate::runtime::Carrier).
 
-use super::{Containerd, NAME_ANNOTATION, index_of};
+use super::{Containerd, NAME_ANNOTATION, index_of, sized};
 use crate::node::quote;
 use crate::oci::{Descriptor, media};
 use crate::runtime::ImportJob;
-use crate::runtime::shell::{FAILED, OCI_LAYOUT};
+use crate::runtime::shell::FAILED;
 
 /// The name of a carrier while it is imported. `.invalid` never resolves (RFC 2606).
 pub(super) const CARRIER: &str = "omk.invalid/carrier/";
@@ -38,12 +38,9 @@ impl Containerd {
         let remove = format!("{ctr} images rm --sync {} >/dev/null 2>&1\n", quote(&name));
         // The names of the image itself are not touched before its layers are unpacked.
         let carry = format!(
-            r#"IFS= read -r carrier || exit 97
-IFS= read -r members || exit 97
-printf '%s\n' "$carrier" >index.json || exit 96
-printf '%s\n' '{OCI_LAYOUT}' >oci-layout || exit 96
-t=$( {{ {{ tar -cf - oci-layout index.json $members; echo "$?" >&3; }} | {ctr} images import - >&2; }} 3>&1 ) && c=0 || c=$?
-rm -f index.json oci-layout
+            r#"IFS= read -r members || exit 97
+IFS= read -r size || exit 97
+t=$( {{ {{ opening; tar -cf - $members; echo "$?" >&3; }} | {ctr} images import - >&2; }} 3>&1 ) && c=0 || c=$?
 if [ "$c" != 0 ] || [ "$t" != 0 ]; then
 {remove}{FAILED}fi
 "#
@@ -55,7 +52,8 @@ if [ "$c" != 0 ] || [ "$t" != 0 ]; then
             .map(|n| format!("{ctr} images label {} {FAST}=yes >/dev/null 2>&1\n", quote(n)))
             .collect();
         let carried = format!("if [ \"$c\" = 0 ] && [ \"$t\" = 0 ]; then\n{labels}fi\n{remove}");
-        let first = format!("{}\n{}\n", index_of(&[entry]), members.join(" "));
+        let members = format!("{}\n", members.join(" ")).into_bytes();
+        let first = [members, sized(&index_of(&[entry]))].concat();
         Some(Carry { carry, carried, first })
     }
 }
@@ -67,6 +65,6 @@ pub(super) struct Carry {
     pub(super) carry: String,
     /// Marks the image, and removes the carrier.
     pub(super) carried: String,
-    /// What `carry` reads: its index and the files of its archive, each on a line.
-    pub(super) first: String,
+    /// What `carry` reads: the blobs of its archive on a line, and the beginning of it.
+    pub(super) first: Vec<u8>,
 }

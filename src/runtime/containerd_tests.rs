@@ -70,6 +70,7 @@ fn the_probe_is_one_readable_script() {
       ctr -n "$n" content ls -q </dev/null | head -n 100000
     done; }
     s machine uname -sm
+    s processors processors
     s tar command -v tar
     s program command -v ctr
     [ "$r" = 0 ] || exit 0
@@ -253,6 +254,19 @@ fn every_failure_names_its_way_out() {
     assert!(fails("==omk machine\nSunOS sparc\n==rc 0\n").contains("SunOS"));
 }
 
+/// The index in the beginning of an archive that standard input has after its length, and what comes after it.
+fn opened(stdin: &[u8]) -> (String, String) {
+    let at = stdin.iter().position(|b| *b == b'\n').unwrap();
+    let size: usize = std::str::from_utf8(&stdin[..at]).unwrap().parse().unwrap();
+    let (archive, rest) = stdin[at + 1..].split_at(size);
+    let mut archive = tar::Archive::new(archive);
+    let mut index = archive.entries().unwrap().nth(1).unwrap().unwrap();
+    assert_eq!(index.path().unwrap().to_str(), Some("index.json"));
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut index, &mut text).unwrap();
+    (text, String::from_utf8(rest.to_vec()).unwrap())
+}
+
 #[test]
 fn an_import_sends_what_is_staged_and_keeps_what_names_meant() {
     let store = MemoryStore::new();
@@ -267,6 +281,7 @@ fn an_import_sends_what_is_staged_and_keeps_what_names_meant() {
         run: "r1",
         staged: &staged,
         facts: &facts,
+        at_once: 1,
     };
     let command = plain().import(&job);
     assert!(command.root);
@@ -283,16 +298,13 @@ fn an_import_sends_what_is_staged_and_keeps_what_names_meant() {
     n=$((n+1)); sleep 1
     done
     fi
-    rm -f index.json oci-layout
     set -C
-    IFS= read -r index || exit 97
-    printf '%s\n' "$index" >index.json || exit 96
-    printf '%s\n' '{"imageLayoutVersion":"1.0.0"}' >oci-layout || exit 96
+    opening() { dd ibs=1 obs=4096 count="$size" 2>/dev/null; }
+    IFS= read -r size || exit 97
     now=$(ctr -n k8s.io images ls name==docker.io/library/web:1 name==docker.io/library/web@sha256:48225e173f3bdf3e7930d59f3ef3de09552806870d6081e4f748107320a939f8 | awk 'NR > 1 { print $1, $3 }' | sort)
     [ "$now" = 'docker.io/library/web:1 sha256:cba06b5736faf67e54b07b561eae94395e774c517a7d910a54369e1263ccfbd4' ] || { echo 'somebody else gave one of its names to another image meanwhile; nothing was imported' >&2; exit 91; }
     ctr -n k8s.io images tag --force docker.io/library/web:1 omk.invalid/bak/r1:86604095f9fd5036261163224a33130e >/dev/null || exit 95
-    t=$( { { tar -cf - -T -; echo "$?" >&3; } | ctr -n k8s.io images import - >&2; } 3>&1 ) && c=0 || c=$?
-    rm -f index.json oci-layout
+    t=$( { { opening; tar -cf - -T -; echo "$?" >&3; } | ctr -n k8s.io images import - >&2; } 3>&1 ) && c=0 || c=$?
     if [ "$c" = 0 ] && [ "$t" = 0 ]; then
     echo ==imported
     exit 0
@@ -309,14 +321,13 @@ fn an_import_sends_what_is_staged_and_keeps_what_names_meant() {
     [ "$c" = 0 ] && exit 94
     exit "$c"
     "#);
-    assert_snapshot!(String::from_utf8(command.stdin).unwrap(), @r#"
-    {"manifests":[{"annotations":{"io.containerd.image.name":"docker.io/library/web:1"},"digest":"sha256:48225e173f3bdf3e7930d59f3ef3de09552806870d6081e4f748107320a939f8","mediaType":"application/vnd.oci.image.manifest.v1+json","size":494},{"annotations":{"io.containerd.image.name":"docker.io/library/web@sha256:48225e173f3bdf3e7930d59f3ef3de09552806870d6081e4f748107320a939f8"},"digest":"sha256:48225e173f3bdf3e7930d59f3ef3de09552806870d6081e4f748107320a939f8","mediaType":"application/vnd.oci.image.manifest.v1+json","size":494}],"mediaType":"application/vnd.oci.image.index.v1+json","schemaVersion":2}
-    oci-layout
-    index.json
+    let (archive, list) = opened(&command.stdin);
+    assert_snapshot!(archive, @r#"{"manifests":[{"annotations":{"io.containerd.image.name":"docker.io/library/web:1"},"digest":"sha256:48225e173f3bdf3e7930d59f3ef3de09552806870d6081e4f748107320a939f8","mediaType":"application/vnd.oci.image.manifest.v1+json","size":494},{"annotations":{"io.containerd.image.name":"docker.io/library/web@sha256:48225e173f3bdf3e7930d59f3ef3de09552806870d6081e4f748107320a939f8"},"digest":"sha256:48225e173f3bdf3e7930d59f3ef3de09552806870d6081e4f748107320a939f8","mediaType":"application/vnd.oci.image.manifest.v1+json","size":494}],"mediaType":"application/vnd.oci.image.index.v1+json","schemaVersion":2}"#);
+    assert_snapshot!(list, @r"
     blobs/sha256/4b5e57f6eb2f42b9039b3d1e13929295f231749c510cbe341cd68036d9af97e2
     blobs/sha256/17ed35ce3c9edc5b90e2791b0ddc7f15e98ee29b3d96475cdb3137f3f56d6f46
     blobs/sha256/48225e173f3bdf3e7930d59f3ef3de09552806870d6081e4f748107320a939f8
-    "#);
+    ");
 }
 
 #[test]
@@ -334,27 +345,29 @@ fn a_carrier_is_imported_before_the_image_and_removed_after_it() {
     assert_eq!(plain().has(&facts, &image, &carrier.layers[0]), Some(Have::Unpacked), "the delta works too");
 
     let staged: BTreeSet<Digest> = image.blobs.iter().skip(1).map(|b| b.digest().clone()).collect();
-    let job = ImportJob { staging: "/s/t", image: &image, run: "r1", staged: &staged, facts: &facts };
+    let job =
+        ImportJob { staging: "/s/t", image: &image, run: "r1", staged: &staged, facts: &facts, at_once: 1 };
     let command = plain().import(&job);
     let name = format!("omk.invalid/carrier/{}:1", &image.image.config.digest().hex()[..32]);
     let script = &command.script;
     let at = |part: &str| script.find(part).unwrap_or_else(|| panic!("{part} in {script}"));
-    assert!(at("$members") < at("IFS= read -r index"), "the image's names are not touched before");
+    assert!(at("$members") < at("now=$("), "the image's names are not touched before");
     assert!(at("-T -") < at("images label") && script.trim_end().ends_with(FAILED.trim_end()));
     assert_eq!(script.matches(&format!("images rm --sync {name}")).count(), 2, "{script}");
-    let stdin = String::from_utf8(command.stdin).unwrap();
-    let lines: Vec<&str> = stdin.lines().collect();
-    assert!(lines[0].contains(&name) && lines[0].contains(&carrier.manifest.digest().to_string()));
     let path = |b: &Descriptor| b.digest().layout_path();
     let members = [&carrier.manifest, &carrier.layers[1], &image.image.config].map(path).join(" ");
-    assert_eq!(lines[1], members);
-    assert!(lines[2].contains(&image.names[0]));
-    assert_eq!(lines[3..], ["oci-layout", "index.json", &path(&image.image.config), &path(&image.root)]);
+    let rest = command.stdin.strip_prefix(format!("{members}\n").as_bytes()).unwrap();
+    let (index, rest) = opened(rest);
+    assert!(index.contains(&name) && index.contains(&carrier.manifest.digest().to_string()));
+    let (index, list) = opened(rest.as_bytes());
+    assert!(index.contains(&image.names[0]));
+    assert_eq!(list.lines().collect::<Vec<_>>(), [path(&image.image.config), path(&image.root)]);
 
     // Every layer is unpacked: there is nothing to carry.
     facts.snapshots.extend(image.image.chain_ids.iter().cloned());
     let staged = image.kept().map(|b| b.digest().clone()).collect();
-    let job = ImportJob { staging: "/s/t", image: &image, run: "r1", staged: &staged, facts: &facts };
+    let job =
+        ImportJob { staging: "/s/t", image: &image, run: "r1", staged: &staged, facts: &facts, at_once: 1 };
     assert!(!plain().import(&job).script.contains("carrier"));
     facts.names.insert(name, NamedImage { digest: d(A), complete: true, unpacked: true, archive: None });
     assert!(plain().leftovers("/s/t", &facts).unwrap().script.contains("images rm omk.invalid/carrier/"));
@@ -371,10 +384,11 @@ fn an_adoption_comes_before_the_import_and_ends_with_it() {
     assert_eq!(plain().has(&facts, &image, layer), Some(Have::Adopted));
     assert_eq!(plain().has(&facts, &image, &image.root), None, "too small to be worth it");
     let staged: BTreeSet<Digest> = image.blobs[1..].iter().map(|b| b.digest().clone()).collect();
-    let job = ImportJob { staging: "/s/t", image: &image, run: "r1", staged: &staged, facts: &facts };
+    let job =
+        ImportJob { staging: "/s/t", image: &image, run: "r1", staged: &staged, facts: &facts, at_once: 1 };
     let command = plain().import(&job);
     let (from, to) =
-        (command.script.find("IFS=").unwrap(), command.script.find("IFS= read -r index").unwrap());
+        (command.script.find("IFS=").unwrap(), command.script.find("IFS= read -r size").unwrap());
     assert_snapshot!(command.script[from..to], @r#"
     IFS= read -r wanted || exit 97
     rm -f ./adopting

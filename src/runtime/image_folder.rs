@@ -124,6 +124,7 @@ s runtime-space space {folder}
             kubelet: None,
             runtime_disk: all.get("runtime-space").and_then(|s| sections::disk(&s.lines)),
             staging_disk: all.get("staging-space").and_then(|s| sections::disk(&s.lines)),
+            processors: 1,
             evidence: None,
         })
     }

@@ -65,7 +65,14 @@ fn an_import_reuses_what_archives_have_and_checks_what_it_writes() {
     let api = fixtures::image(&store, "api:1", &["base", "api"]);
     let facts = folder().parse_probe(&answer(&[("/srv/it's.tar", listing(&web), index_json(&web))])).unwrap();
     let staged: BTreeSet<Digest> = api.blobs[1..].iter().map(|b| b.digest().clone()).collect();
-    let job = ImportJob { staging: "/srv/staging/1", image: &api, run: "r1", staged: &staged, facts: &facts };
+    let job = ImportJob {
+        staging: "/srv/staging/1",
+        image: &api,
+        run: "r1",
+        staged: &staged,
+        facts: &facts,
+        at_once: 1,
+    };
     let command = folder().import(&job);
     assert!(!command.root);
     assert_snapshot!(command.script, @r#"

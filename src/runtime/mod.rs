@@ -180,6 +180,8 @@ pub struct NodeFacts {
     pub runtime_disk: Option<Disk>,
     /// Where staging is, or would be.
     pub staging_disk: Option<Disk>,
+    /// Processors that it may use, 1 where it does not say.
+    pub processors: usize,
     /// What a proof rests on beside all this, where the probe asked for that too: it saves asking again.
     pub evidence: Option<Evidence>,
 }
@@ -206,6 +208,7 @@ impl NodeFacts {
             kubelet: None,
             runtime_disk: None,
             staging_disk: None,
+            processors: 1,
             evidence: None,
         }
     }
@@ -339,8 +342,12 @@ pub struct ImportJob<'a> {
     pub run: &'a str,
     /// What is complete in staging now.
     pub staged: &'a BTreeSet<Digest>,
-    /// What the node had when it was probed.
+    /// What the node had when it was probed, and what imports brought since.
     pub facts: &'a NodeFacts,
+    /// How many imports of this run there may be at the same time, this one included: at most
+    /// [what the runtime bears](Runtime::imports_at_once), and 1 for one that is alone. With 1 it waits for whatever import is still
+    /// at work there; with more, whoever begins them has to see to it before: see [`await_import`].
+    pub at_once: usize,
 }
 
 /// Why an import failed.
@@ -408,6 +415,12 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// [`Runtime::readiness`] is all the proof there is.
     fn vouches(&self) -> bool {
         false
+    }
+
+    /// How many images may be imported at the same time, as long as nothing that they bring is in two of them. More than 1 only
+    /// where that is known to be right, and to be of use on this node.
+    fn imports_at_once(&self, _: &NodeFacts) -> usize {
+        1
     }
 
     /// Whether an import needs all blobs of an image at hand, also those that the import before it took.

@@ -15,6 +15,7 @@ pub(super) const PRELUDE: &str = r#"set -u
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; export PATH LC_ALL
 s() { printf '\n==omk %s\n' "$1"; shift; "$@" 2>&1; r=$?; printf '\n==rc %s\n' "$r"; }
 staged() ( cd "$1" 2>/dev/null && find . -type f -exec stat -c '%s %n' {} + )
+processors() { nproc 2>/dev/null || getconf _NPROCESSORS_ONLN; }
 space() ( p=$1; while [ ! -e "$p" ]; do p=${p%/*}; [ -n "$p" ] || p=/; done; df -Pk "$p" )
 "#;
 
@@ -149,6 +150,12 @@ pub(super) struct Staged {
     pub(super) adopting: bool,
 }
 
+/// What `processors` says; 1 where it says nothing that can be understood.
+pub(super) fn processors(lines: &[&str]) -> usize {
+    let said = lines.iter().find_map(|l| l.trim().parse::<usize>().ok());
+    said.filter(|n| *n >= 1).unwrap_or(1)
+}
+
 /// In staging while content is adopted from another namespace of containerd.
 pub(super) const ADOPTING: &str = "./adopting";
 
@@ -257,6 +264,15 @@ mod tests {
         }
         for bad in ["Darwin arm64", "Linux", "", "Linux vax"] {
             assert!(platform(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_does_not_tell_its_processors_has_one() {
+        assert_eq!(processors(&["2"]), 2);
+        assert_eq!(processors(&["a motd", " 64 "]), 64);
+        for odd in [&["0"][..], &["-4"], &["sh: getconf: not found"], &["99999999999999999999999"], &[]] {
+            assert_eq!(processors(odd), 1, "{odd:?}");
         }
     }
 

@@ -19,18 +19,32 @@ pub fn check_staging(path: &str) -> Result<(), RuntimeError> {
     if good { Ok(()) } else { Err(RuntimeError::Staging(path.chars().take(200).collect())) }
 }
 
-/// In an import script, in the staging folder: waits for an import of an earlier run or connection that still works on.
+/// The lock of imports, on the folder of blobs, with what `flock` is given beside it.
+macro_rules! waits {
+    ($how:literal) => {
+        concat!(
+            "if command -v flock >/dev/null 2>&1 && [ -d blobs ]; then\n",
+            "exec 8<blobs\n",
+            "n=0\n",
+            "while flock ",
+            $how,
+            " 8 2>/dev/null; [ $? = 1 ]; do\n",
+            "[ $n -lt 240 ] || { echo \"an earlier import is still at work on the node; run the same command again later\" >&2; exit 92; }\n",
+            "n=$((n+1)); sleep 1\n",
+            "done\n",
+            "fi\n",
+        )
+    };
+}
+
+/// In an import script, in the staging folder: waits for all imports of an earlier run or connection that still work on.
 /// Neither a lost connection nor a killed sender ends an import, and two would take each other's files away. The lock
 /// goes with the last process of the import; a file system or node without such locks does without.
-pub(super) const ONE_AT_A_TIME: &str = r#"if command -v flock >/dev/null 2>&1 && [ -d blobs ]; then
-exec 8<blobs
-n=0
-while flock -n 8 2>/dev/null; [ $? = 1 ]; do
-[ $n -lt 240 ] || { echo "an earlier import is still at work on the node; run the same command again later" >&2; exit 92; }
-n=$((n+1)); sleep 1
-done
-fi
-"#;
+pub(super) const ONE_AT_A_TIME: &str = waits!("-n");
+
+/// The same for an import that may run beside others of its run, none of which touches what it does: whoever waits for one waits
+/// for all that share the lock.
+const BESIDE_OTHERS: &str = waits!("-s -n");
 
 /// Waits for an import whose connection was lost, for whoever takes back what it brings. As the session's own user: it reads
 /// the folder that is locked.
@@ -53,14 +67,16 @@ pub fn parse_await_import(output: &CommandOutput) -> Result<(), RuntimeError> {
     })
 }
 
-/// How an import script begins: in the staging folder, alone there, with files that only root reads.
-pub(super) fn import_head(staging: &str) -> String {
+/// How an import script begins: in the staging folder, alone there unless there may be more than one, with files that only root
+/// reads.
+pub(super) fn import_head(staging: &str, at_once: usize) -> String {
+    let lock = if at_once > 1 { BESIDE_OTHERS } else { ONE_AT_A_TIME };
     format!(
         "set -u\n\
          PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; export PATH LC_ALL\n\
          umask 077\n\
          cd {} || exit 98\n\
-         {ONE_AT_A_TIME}",
+         {lock}",
         quote(staging)
     )
 }
@@ -78,7 +94,26 @@ pub(super) fn imported(output: &CommandOutput) -> bool {
 
 pub(super) const OCI_LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
-/// How long an import of so many bytes may say nothing: unpacking is silent, and a slow disk manages 2 MiB/s.
+/// The beginning of an archive that is an image layout, up to its blobs, which `tar` goes on with.
+pub(super) fn archive_head(index: &str) -> Vec<u8> {
+    let mut archive = Vec::new();
+    for (name, text) in [("oci-layout", OCI_LAYOUT), ("index.json", index)] {
+        let mut header = tar::Header::new_ustar();
+        // Neither can fail: both names are short, and the size fits.
+        let _ = header.set_path(name);
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        header.set_mtime(0);
+        header.set_cksum();
+        archive.extend_from_slice(header.as_bytes());
+        archive.extend_from_slice(text.as_bytes());
+        archive.resize(archive.len().next_multiple_of(512), 0);
+    }
+    archive
+}
+
+/// How long an import of so many bytes may say nothing: unpacking is silent, and a slow disk manages 2 MiB/s, for all that are
+/// imported at the same time.
 pub(super) fn patience(bytes: u64) -> Duration {
     Duration::from_secs(300 + bytes / (2 * 1024 * 1024))
 }
@@ -133,6 +168,36 @@ mod tests {
         for bad in ["", "/", "/tmp", "staging", "a/b", "/var/../etc", "/var/./x", "/tmp/a\nb"] {
             assert!(check_staging(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_archive_begins_with_the_layout_and_goes_on_with_what_tar_adds() {
+        let index = format!("{{\"manifests\":[\"{}\"]}}", "x".repeat(600));
+        let mut bytes = archive_head(&index);
+        let mut rest = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(3);
+        header.set_cksum();
+        rest.append_data(&mut header, "blobs/sha256/aa", &b"abc"[..]).unwrap();
+        bytes.extend(rest.into_inner().unwrap());
+        let mut archive = tar::Archive::new(&bytes[..]);
+        let read = |entry: std::io::Result<tar::Entry<'_, &[u8]>>| {
+            let mut entry = entry.unwrap();
+            let (path, mut text) = (entry.path().unwrap().display().to_string(), String::new());
+            std::io::Read::read_to_string(&mut entry, &mut text).unwrap();
+            (path, text)
+        };
+        let all: Vec<(String, String)> = archive.entries().unwrap().map(read).collect();
+        let expected = [("oci-layout", OCI_LAYOUT), ("index.json", &index), ("blobs/sha256/aa", "abc")];
+        assert_eq!(all, expected.map(|(p, t)| (p.to_owned(), t.to_owned())));
+    }
+
+    #[test]
+    fn imports_beside_each_other_share_the_lock_that_others_wait_for() {
+        let (alone, beside) = (import_head("/s/t", 1), import_head("/s/t", 2));
+        assert!(alone.contains("while flock -n 8 2>"), "{alone}");
+        assert_eq!(alone.replace("flock -n 8", "flock -s -n 8"), beside);
+        assert!(await_import("/s/t").script.contains("while flock -n 8 2>"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use crate::images;
 use crate::lab::{Lab, succeed};
 
+mod at_once;
 mod many;
 mod on_node;
 mod on_the_way;
@@ -44,18 +45,28 @@ fn layers(megabytes: &[usize]) -> Vec<Vec<u8>> {
 
 impl Sender {
     pub(crate) async fn new(platform: &str, layers: &[Vec<u8>]) -> Self {
+        Self::of(platform, std::slice::from_ref(&layers)).await
+    }
+
+    /// With an image of each of these layers; `image` is the first.
+    async fn of(platform: &str, images: &[&[Vec<u8>]]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = MemoryStore::new();
-        let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
-        let root = images::image(&store, platform, &layers);
-        let server = images::serve(&store, &root, ServeOptions::default()).await;
-        let registry = server.addr().to_string();
-        let image = format!("{registry}/lab/web:1");
         let mut build = Command::new(env!("CARGO_BIN_EXE_omk"));
-        build.args(["bundle", "build", "--image", &image, "--plain-http", &registry, "-o", "a.tar"]);
-        build.args(["--platform", platform]).current_dir(folder.path()).env("HOME", folder.path());
+        build.args(["bundle", "build", "-o", "a.tar", "--platform", platform]);
+        build.current_dir(folder.path()).env("HOME", folder.path());
+        let (mut servers, mut names) = (Vec::new(), Vec::new());
+        for layers in images {
+            let store = MemoryStore::new();
+            let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+            let root = images::image(&store, platform, &layers);
+            let server = images::serve(&store, &root, ServeOptions::default()).await;
+            let registry = server.addr().to_string();
+            names.push(format!("{registry}/lab/web:1"));
+            build.args(["--image", names.last().unwrap(), "--plain-http", &registry]);
+            servers.push(server);
+        }
         tokio::task::spawn_blocking(move || succeed(&mut build)).await.unwrap();
-        Self::prepared(folder, image)
+        Self::prepared(folder, names.swap_remove(0))
     }
 
     fn prepared(folder: TempDir, image: String) -> Self {

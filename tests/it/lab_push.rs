@@ -16,6 +16,7 @@ use crate::images::noise;
 use crate::lab::Lab;
 use crate::push::{Ssh, bundled};
 
+mod at_once;
 mod undo;
 
 /// A layer that can be unpacked: one file.
