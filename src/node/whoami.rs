@@ -1,11 +1,19 @@
 //! The login name of whoever runs omk.
 
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 /// As `ssh` finds it: by the user id, in `/etc/passwd`, then wherever else this machine keeps its users (`id` knows LDAP and the
 /// like); where nobody knows the id, what the environment says. `USER` alone is not enough: cron, containers and services run
 /// without it, and after `su` it may be somebody else's.
+///
+/// Asked once for all of the process: every node that a run changes wants to know, and `id` may have to ask a directory server.
 pub fn login_name() -> Option<String> {
+    static NAME: OnceLock<Option<String>> = OnceLock::new();
+    NAME.get_or_init(find).clone()
+}
+
+fn find() -> Option<String> {
     let uid = rustix::process::getuid().as_raw();
     let env = |name: &str| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
     std::fs::read_to_string("/etc/passwd")
