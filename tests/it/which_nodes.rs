@@ -44,6 +44,23 @@ fn a_limit_that_leaves_no_node_is_wrong_usage() {
 }
 
 #[test]
+fn an_inventory_that_is_not_there_is_told_with_how_to_make_one() {
+    let home = tempfile::tempdir().unwrap();
+    let (code, _, told) = omk(home.path(), &["preheat", "a.tar", "--nodes", "missing.yaml"]);
+    assert_eq!(code, Some(1), "{told}");
+    let words = "cannot read the inventory missing.yaml: No such file or directory (os error 2); name the inventory that you have, \
+                 or write one, such as `nodes: [{name: worker-1, host: 10.0.0.11, user: root}]`";
+    assert!(told.contains(words) && told.contains("--node USER@HOST"), "{told}");
+    // What it says to write is an inventory.
+    std::fs::write(home.path().join("new"), "nodes: [{name: worker-1, host: 10.0.0.11, user: root}]")
+        .unwrap();
+    let (code, out, told) = omk(home.path(), &["node", "list", "--nodes", "new"]);
+    assert!(code == Some(0) && out.contains("10.0.0.11"), "{out}{told}");
+    let (_, _, told) = omk(home.path(), &["node", "list", "--nodes", "."]);
+    assert!(told.contains("cannot read the inventory .: ") && !told.contains("--node USER"), "{told}");
+}
+
+#[test]
 fn hosts_of_ssh_config_are_logged_in_to_as_ssh_does_and_the_limit_goes_first() {
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("config"), "Host prod-1\n HostName 10.0.0.1\nHost w2\n Port none\n")

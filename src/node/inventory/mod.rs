@@ -118,7 +118,7 @@ pub struct Inventory {
 #[non_exhaustive]
 pub enum InventoryError {
     /// The file cannot be read.
-    #[error("cannot read the inventory {}: {source}", path.display())]
+    #[error("cannot read the inventory {}: {source}{}", path.display(), instead(source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -183,6 +183,17 @@ pub enum InventoryError {
         /// What is wrong with it.
         why: String,
     },
+}
+
+/// The way out where there is no such file: perhaps there never was one.
+fn instead(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            "; name the inventory that you have, or write one, such as `nodes: [{name: worker-1, host: 10.0.0.11, user: root}]` \
+             (Ansible's inventories and `kubectl get nodes -o json` do too), or name nodes without a file: --node USER@HOST"
+        }
+        _ => "",
+    }
 }
 
 #[derive(Deserialize)]
