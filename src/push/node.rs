@@ -66,6 +66,11 @@ impl Fault {
         })
     }
 
+    /// As writing to staging or to the records says it; what a runtime says of its own disk has another way out.
+    fn of_a_full_disk(&self) -> bool {
+        self.reason.contains("is the disk full")
+    }
+
     /// Nothing more is tried in this run.
     pub(super) fn given_up(self, tries: u32) -> Self {
         if !self.passing {
@@ -125,6 +130,18 @@ impl From<PlanError> for Fault {
     fn from(error: PlanError) -> Self {
         Self { refused: true, ..Self::lasting(error) }
     }
+}
+
+/// For the end of a message about a full disk: what staging holds there and what frees it. `said`: by `du -sk`; `None` where that
+/// tells nothing.
+fn hoard(staging: &str, said: &str) -> Option<String> {
+    let kib = said.split_ascii_whitespace().next()?.parse::<u64>().ok()?;
+    Some(format!(
+        "; omk's own staging folder {staging} holds {} there: `omk preheat status` names the runs that left it. Preheating \
+         such a run's bundle again frees it where the images are whole; `omk preheat rollback --run RUN` undoes the run: removes \
+         the images that it brought, and what it left in staging",
+        units::bytes(kib.saturating_mul(1024))
+    ))
 }
 
 /// A node that was asked what it has.
@@ -199,21 +216,13 @@ impl Prepared {
 
     /// A disk that is full may be full of what omk itself left in staging.
     async fn explain(&self, mut fault: Fault) -> Fault {
-        if !fault.reason.contains("is the disk full") {
+        if !fault.of_a_full_disk() {
             return fault;
         }
         let staging = &self.staging;
         let command = RemoteCommand::user(format!("du -sk {} 2>/dev/null", quote(staging)));
         let Ok(said) = self.session.run(&command).await else { return fault };
-        let kib = said.text().split_ascii_whitespace().next().and_then(|n| n.parse::<u64>().ok());
-        if let Some(kib) = kib {
-            fault.reason += &format!(
-                "; omk's own staging folder {staging} holds {} there: `omk preheat status` names the runs that left it. Preheating \
-                 such a run's bundle again frees it where the images are whole; `omk preheat rollback --run RUN` undoes the run: removes \
-                 the images that it brought, and what it left in staging",
-                units::bytes(kib.saturating_mul(1024))
-            );
-        }
+        fault.reason += &hoard(staging, &said.text()).unwrap_or_default();
         fault
     }
 
@@ -419,4 +428,25 @@ async fn probe(
 pub(super) fn told(push: &Push, target: &Target, image: &ImagePlan, step: ImageStep) {
     let (node, image) = (target.name.clone(), image.image.label().to_owned());
     push.events.emit(Event::NodeImage { node, image, step });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_with_what_staging_holds_and_what_frees_it() {
+        for full in [
+            "writing to /s/t failed (is the disk full, or the file system read-only?)",
+            "cannot write to /s/t-runs: is the disk full?",
+        ] {
+            assert!(Fault::lasting(full).of_a_full_disk(), "{full}");
+        }
+        let runtime =
+            "import failed: ctr: write /var/x: no space left on device; make room on the node's disk";
+        assert!(!Fault::lasting(runtime).of_a_full_disk(), "that has its way out");
+        insta::assert_snapshot!(hoard("/var/lib/omk/staging", "20480\t/var/lib/omk/staging\n").unwrap(), @"; omk's own staging folder /var/lib/omk/staging holds 21.0 MB there: `omk preheat status` names the runs that left it. Preheating such a run's bundle again frees it where the images are whole; `omk preheat rollback --run RUN` undoes the run: removes the images that it brought, and what it left in staging");
+        assert_eq!(hoard("/s/t", "du: cannot read"), None);
+        assert_eq!(hoard("/s/t", ""), None);
+    }
 }
