@@ -1,5 +1,6 @@
 //! Values: reading, merging and coalescing from the parent chart down, after Helm's `coalesce.go`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use minijinja::value::Value as V;
@@ -106,7 +107,9 @@ impl ValuesInput {
 pub(crate) fn read_file(text: &str) -> Result<Tree, YamlError> {
     let limits = Limits { allow_duplicate_keys: true, max_nodes: MAX_WEIGHT / 4, ..Limits::default() };
     let mut out = Tree::Object(Map::new());
-    for doc in yaml::parse_stream(text, &limits) {
+    // Helm's reader of several documents ends each with a line end, which a block scalar at the end of the file keeps.
+    let text = if text.ends_with('\n') { Cow::Borrowed(text) } else { Cow::Owned(format!("{text}\n")) };
+    for doc in yaml::parse_stream(&text, &limits) {
         let node = doc.result?;
         decode::check(&node, &decode::VALUES)?;
         overlay(&mut out, from_node(&node)?);
@@ -303,5 +306,18 @@ pub(crate) fn to_value(tree: &Tree) -> V {
         Tree::String(s) => V::from(s.as_str()),
         Tree::Array(a) => List::value(a.iter().map(to_value).collect()),
         Tree::Object(m) => Dict::value(m.iter().map(|(k, v)| (Arc::from(k.as_str()), to_value(v))).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_of_values_ends_whether_the_file_says_so_or_not() {
+        for text in ["a: |\n  x", "a: |\n  x\n", "b: 1\n---\na: |\n  x"] {
+            assert_eq!(read_file(text).unwrap()["a"], "x\n", "{text}");
+        }
+        assert_eq!(read_file("a: \"b").unwrap_err().line, 2);
     }
 }

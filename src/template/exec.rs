@@ -98,7 +98,9 @@ fn step(rt: &Runtime, site: &Site, receiver: &Value, name: &Arc<str>, dynamic: b
                     };
                     return text().map_err(|error| method_failed(rt, site, name, error));
                 }
-                "Table" => return Err(rt.text(site, "wrong number of args for Table: want 1 got 0")),
+                "Table" | "PathValue" => {
+                    return Err(rt.text(site, format!("wrong number of args for {name}: want 1 got 0")));
+                }
                 _ => {}
             }
         }
@@ -186,26 +188,27 @@ fn field(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value, E
     Ok(value)
 }
 
-/// Whether the last of the names is a method of what the others lead to.
-fn is_method(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value, Error> {
-    let site = rt.site(args)?;
-    let What::Fields { names, element } = &site.what else { return Err(rt.text(&site, "not a field")) };
-    let Some((last, path)) = names.split_last() else { return Err(rt.text(&site, "not a method")) };
-    let mut value = args[1].clone();
-    for (i, name) in path.iter().enumerate() {
-        value = step(rt, &site, &value, name, *element || i > 0)?;
+/// Whether a value has a method of that name, which can be called with arguments.
+fn has_method(value: &Value, name: &str) -> bool {
+    if let Some(r) = value.downcast_object_ref::<Record>() {
+        return match r.type_name {
+            FILES_TYPE => string_method(r, name).is_some(),
+            // Times, durations and versions.
+            _ => {
+                r.text.is_some()
+                    && name.starts_with(|c: char| c.is_ascii_uppercase())
+                    && !r.fields.contains_key(name)
+            }
+        };
     }
-    let is_method = match value.downcast_object_ref::<Record>() {
-        Some(r) => !r.fields.contains_key(last),
-        None => {
-            as_dict(&value).is_some_and(|d| d.type_name() == VALUES_TYPE && &**last == "Table")
-                || as_list(&value).is_some_and(|l| l.type_name == VERSION_SET)
-        }
-    };
-    Ok(Value::from(is_method))
+    match as_dict(value) {
+        Some(d) => d.type_name() == VALUES_TYPE && matches!(name, "Table" | "PathValue" | "YAML" | "AsMap"),
+        None => as_list(value).is_some_and(|l| l.type_name == VERSION_SET) && name == "Has",
+    }
 }
 
-fn method(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value, Error> {
+/// The base of a method call, if what the names before the last lead to has such a method.
+fn base_of_method(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value, Error> {
     let site = rt.site(args)?;
     let What::Fields { names, element } = &site.what else { return Err(rt.text(&site, "not a field")) };
     let Some((last, path)) = names.split_last() else { return Err(rt.text(&site, "not a method")) };
@@ -213,31 +216,73 @@ fn method(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value, 
     for (i, name) in path.iter().enumerate() {
         value = step(rt, &site, &value, name, *element || i > 0)?;
     }
+    // What such a version has as fields are methods in Go.
+    let version = value
+        .downcast_object_ref::<Record>()
+        .is_some_and(|r| r.type_name.contains("semver.") && r.fields.contains_key(last));
+    if version || as_dict(&value).is_some() && matches!(&**last, "YAML" | "AsMap") && has_method(&value, last)
+    {
+        let got = &args[2];
+        return Err(rt.text(&site, format!("wrong number of args for {last}: want 0 got {got}")));
+    }
+    if !has_method(&value, last) {
+        step(rt, &site, &value, last, *element || !path.is_empty())?;
+        return Err(rt.text(&site, format!("{last} is not a method but has arguments")));
+    }
+    Ok(value)
+}
+
+/// A method with what was given to it last in front.
+fn method_last(rt: &Runtime, state: &mut State<'_, '_>, args: &[Value]) -> Result<Value, Error> {
+    let mut args = args.to_vec();
+    args[1..].rotate_left(1);
+    method(rt, state, &args)
+}
+
+/// A method of a value that [`base_of_method`] gave.
+fn method(rt: &Runtime, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value, Error> {
+    let site = rt.site(args)?;
+    let What::Fields { names, .. } = &site.what else { return Err(rt.text(&site, "not a field")) };
+    let Some(last) = names.last() else { return Err(rt.text(&site, "not a method")) };
+    let (value, args) = (&args[1], &args[2..]);
     if let Some(r) = value.downcast_object_ref::<Record>() {
         if let Some(n) = string_method(r, last) {
-            check::strings(rt, &site, last, n, &args[2..])?;
+            check::strings(rt, &site, last, n, args)?;
         }
         // A pattern is compiled each time.
-        let bytes: usize = args[2..].iter().filter_map(|v| v.as_str().map(str::len)).sum();
+        let bytes: usize = args.iter().filter_map(|v| v.as_str().map(str::len)).sum();
         rt.work(&site, 1 + bytes as u64 / 2)?;
-        if let Some(result) = (r.methods)(r, last, &args[2..]) {
+        if let Some(result) = (r.methods)(r, last, args) {
             return made(rt, &site, r, last, result).map_err(|error| method_failed(rt, &site, last, error));
         }
+        step(rt, &site, value, last, false)?;
     }
-    if let Some(d) = as_dict(&value).filter(|d| d.type_name() == VALUES_TYPE && &**last == "Table") {
-        check::strings(rt, &site, last, 1, &args[2..])?;
-        let path = args[2].as_str().unwrap_or_default();
-        return table(d, path).map_err(|reason| method_failed(rt, &site, last, FnError::Text(reason)));
+    if let Some(d) = as_dict(value) {
+        check::strings(rt, &site, last, 1, args)?;
+        let path = args[0].as_str().unwrap_or_default();
+        let found = if &**last == "Table" { table(d, path) } else { path_value(d, path) };
+        return found.map_err(|reason| method_failed(rt, &site, last, FnError::Text(reason)));
     }
-    if let Some(l) = as_list(&value)
-        && l.type_name == VERSION_SET
-        && &**last == "Has"
-    {
-        check::strings(rt, &site, last, 1, &args[2..])?;
-        return Ok(Value::from(l.items.iter().any(|v| v == &args[2])));
+    if let Some(l) = as_list(value) {
+        check::strings(rt, &site, last, 1, args)?;
+        return Ok(Value::from(l.items.iter().any(|v| v == &args[0])));
     }
-    step(rt, &site, &value, last, *element || !path.is_empty())?;
     Err(rt.text(&site, format!("{last} is not a method but has arguments")))
+}
+
+/// `Values.PathValue`: the value at a path with dots, which is no map.
+fn path_value(values: &Dict, path: &str) -> Result<Value, String> {
+    if path.is_empty() {
+        return Err("YAML path cannot be empty".into());
+    }
+    let (above, key) = path.rsplit_once('.').unwrap_or(("", path));
+    let missing = || format!("{} is not a value", super::go_quote(key));
+    let above = if above.is_empty() {
+        values.typed_as(VALUES_TYPE)
+    } else {
+        table(values, above).map_err(|_| missing())?
+    };
+    as_dict(&above).and_then(|d| d.get(key)).filter(|v| as_dict(v).is_none()).ok_or_else(missing)
 }
 
 /// `Values.Table`: the map at a path with dots.
@@ -423,11 +468,12 @@ pub(crate) fn environment(rt: &Arc<Runtime>) -> Environment<'static> {
     env.set_fuel(Some(rt.limits.fuel));
     let of = rt.clone();
     env.set_loader(move |name| of.load(name));
-    let helpers: [(&'static str, Run); 12] = [
+    let helpers: [(&'static str, Run); 13] = [
         ("_c", call),
         ("_f", field),
         ("_m", method),
-        ("_is_m", is_method),
+        ("_ml", method_last),
+        ("_bm", base_of_method),
         ("_r", range),
         ("_p", range_pairs),
         ("_t", template),

@@ -1,8 +1,10 @@
 //! Go's `fmt`: how values print, and `printf`.
 
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use minijinja::value::{Value, ValueKind};
+use regex::Regex;
 
 use super::bounds::MAX_TEXT;
 use super::bytes::{stray, to_bytes};
@@ -133,10 +135,14 @@ pub(crate) fn quote(s: &str) -> String {
     out
 }
 
+/// `strconv.IsPrint`: letters, marks, numbers, punctuation, symbols and the space.
 pub(super) fn printable(c: char) -> bool {
-    !(c.is_control()
-        || matches!(c, '\u{a0}' | '\u{ad}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}')
-        || matches!(c, '\u{3000}' | '\u{feff}' | '\u{e000}'..='\u{f8ff}' | '\u{fff0}'..='\u{fffb}'))
+    static PRINTABLE: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"^[\p{L}\p{M}\p{N}\p{P}\p{S}]$").ok());
+    if c.is_ascii() {
+        return !c.is_ascii_control();
+    }
+    PRINTABLE.as_ref().is_some_and(|p| p.is_match(c.encode_utf8(&mut [0; 4])))
 }
 
 #[derive(Default)]

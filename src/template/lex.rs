@@ -2,6 +2,10 @@
 //! `{{-` and `-}}` trim the text beside them, blanks between operands count. Go lexes while it parses: what is wrong with
 //! the text is a token too, the last one, and counts only if the parser gets there.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
+
 use super::ast::Pos;
 use super::fmt::{printable, quote};
 
@@ -99,7 +103,7 @@ fn lex_into<'a>(text: &'a str, out: &mut Vec<Token<'a>>) -> Result<(), Bad> {
         };
         end = open + 2 + if trim_right { 2 } else { 0 };
         if text[end..].starts_with("/*") {
-            let Some(close) = text[end..].find("*/").map(|i| end + i + 2) else {
+            let Some(close) = text[end + 2..].find("*/").map(|i| end + 2 + i + 2) else {
                 return Err(Bad::new(end, "unclosed comment"));
             };
             let rest = &text[close..];
@@ -124,8 +128,14 @@ fn trims_right(rest: &str) -> bool {
     rest.starts_with('-') && rest[1..].starts_with(BLANK)
 }
 
+/// Go's letters and digits: neither numbers of other kinds (`²`) nor marks.
 fn is_alnum(c: char) -> bool {
-    c == '_' || c.is_alphanumeric()
+    static LETTER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^[\p{L}\p{Nd}]$").ok());
+    match c {
+        '_' => true,
+        c if c.is_ascii() => c.is_ascii_alphanumeric(),
+        c => LETTER.as_ref().is_some_and(|letter| letter.is_match(c.encode_utf8(&mut [0; 4]))),
+    }
 }
 
 /// Reads one action from `pos` to its end; returns where the text goes on and whether it is trimmed.
@@ -317,8 +327,8 @@ pub(crate) fn unquote(text: &str) -> Option<String> {
             b't' => Some(b'\t'),
             b'v' => Some(11),
             b'\\' => Some(b'\\'),
-            b'\'' => Some(b'\''),
-            b'"' => Some(b'"'),
+            // Each only within its own kind of quotes.
+            c @ (b'\'' | b'"') if text.as_bytes().first() == Some(c) => Some(*c),
             _ => None,
         };
         if let Some(byte) = simple {

@@ -100,6 +100,24 @@ fn a_last_line_without_end_is_read_as_it_stands() {
 }
 
 #[test]
+fn errors_at_a_last_line_without_end_name_that_line_as_go_yaml_does() {
+    // The line that helm 4.3.1 names of a template whose output this is; none on the first.
+    for (text, told) in [
+        ("a: b\n;x\n y", "yaml: line 3: could not find expected ':'"),
+        ("a: b\n;x\n y\n", "yaml: line 4: could not find expected ':'"),
+        ("a: b\n;x", "yaml: line 3: could not find expected ':'"),
+        ("a: \"b", "yaml: found unexpected end of stream"),
+        ("a: \"b\n", "yaml: line 2: found unexpected end of stream"),
+        ("a:\n  b: 'c", "yaml: line 2: found unexpected end of stream"),
+        ("a: [\n b", "yaml: line 2: did not find expected ',' or ']'"),
+    ] {
+        let said = one(text).unwrap_err().upstream();
+        let said = said.strip_prefix("error converting YAML to JSON: ").unwrap();
+        assert_eq!(said.split(" (").next(), Some(told), "{text}");
+    }
+}
+
+#[test]
 fn what_the_parser_panics_on_is_one_bad_document() {
     let docs = parse_stream("b: 1\n---\na: [!,\n---\nc: 1\n", &Limits::default());
     assert_eq!(docs.iter().map(|d| d.result.is_ok()).collect::<Vec<_>>(), [true, false, true]);

@@ -34,6 +34,7 @@ impl Lowering<'_> {
     fn command(&mut self, cmd: &Arc<Cmd>, last: Option<String>) -> Result<String, SyntaxError> {
         let first = &cmd.args[0];
         let mut args = cmd.args[1..].iter().map(|a| self.expr(a)).collect::<Result<Vec<_>, _>>()?;
+        let operands = args.len();
         args.extend(last);
         match &first.kind {
             Kind::Ident(name) => self.call(cmd.pos, Some(cmd), name, args),
@@ -65,13 +66,13 @@ impl Lowering<'_> {
                     }
                 }
                 let site = self.site(first.pos, first, what);
-                let call = format!("_m({site}, {base}, {})", args.join(", "));
-                // Go finds out that there is no such method before it looks at the arguments, which may fail too.
-                let constant = |e: &Expr| matches!(e.kind, Kind::Str { .. } | Kind::Dot | Kind::Bool(_));
-                if wants_text || matches!(first.kind, Kind::Chain(..)) || cmd.args[1..].iter().all(constant) {
-                    return Ok(call);
-                }
-                Ok(format!("({call} if _is_m({site}, {base}) else _m({site}, {base}))"))
+                // Minijinja evaluates arguments in their order. Go has the value of the pipeline so far first, then finds out whether
+                // there is such a method, then looks at the other arguments: any of the three may fail.
+                let method = format!("_bm({site}, {base}, {})", args.len());
+                let (args, last) = args.split_at(operands);
+                let call = if last.is_empty() { "_m" } else { "_ml" };
+                let all = [&[format!("{call}({site}")], last, &[method], args].concat();
+                Ok(all.join(", ") + ")")
             }
             _ if args.is_empty() => self.expr(first),
             _ => Ok(self.not_a_function(first)),

@@ -2,9 +2,11 @@
 
 mod words;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::ast::{Branch, Cmd, Expr, Kind, Node, Pipe, Pos, Tree};
+use super::bytes::stray;
 use super::error::SyntaxError;
 use super::fmt::quote;
 use super::lex::{Lexed, Tok, Token, lex, unquote};
@@ -35,7 +37,9 @@ pub(crate) fn parse(name: &str, text: &str, is_func: &dyn Fn(&str) -> bool) -> R
         i: 0,
         seen: 0,
         action: None,
-        trees: Vec::new(),
+        // The file's own comes first.
+        trees: vec![Tree { name: name.to_owned(), body: Vec::new() }],
+        named: HashMap::from([(name.to_owned(), 0)]),
         vars: vec!["$"],
         loops: 0,
         depth: 0,
@@ -47,7 +51,7 @@ pub(crate) fn parse(name: &str, text: &str, is_func: &dyn Fn(&str) -> bool) -> R
         End::Closed => return p.error("unexpected {{end}}"),
         End::Else => return p.error("unexpected {{else}}"),
     }
-    p.trees.insert(0, Tree { name: name.to_owned(), body });
+    p.add(Tree { name: name.to_owned(), body })?;
     Ok(Parsed { trees: p.trees, tokens: p.toks.len() })
 }
 
@@ -69,6 +73,8 @@ struct Parser<'a> {
     /// Where the action began that is parsed. None within the body of one once an action of that body was parsed, as in Go.
     action: Option<Pos>,
     trees: Vec<Tree>,
+    /// Where among them each stands.
+    named: HashMap<String, usize>,
     /// The variables that are declared here. An assignment counts as one, and what a branch declares is known in its
     /// `else`: Go finds out when it gets there.
     vars: Vec<&'a str>,
@@ -259,14 +265,22 @@ impl<'a> Parser<'a> {
                 ));
             }
         }
-        match self.trees.iter_mut().find(|t| t.name == tree.name) {
+        self.add(tree)
+    }
+
+    /// Of templates with one name at most one may print something.
+    fn add(&mut self, tree: Tree) -> Result<()> {
+        match self.named.get(&tree.name).map(|at| &mut self.trees[*at]) {
             Some(old) if old.is_empty() => *old = tree,
             Some(_) if !tree.is_empty() => {
                 let name = quote(&tree.name);
                 return self.error(format!("template: multiple definition of template {name}"));
             }
             Some(_) => {}
-            None => self.trees.push(tree),
+            None => {
+                self.named.insert(tree.name.clone(), self.trees.len());
+                self.trees.push(tree);
+            }
         }
         Ok(())
     }
@@ -437,9 +451,11 @@ impl<'a> Parser<'a> {
             Tok::Number(n) => number(n).map_err(|reason| self.fault(reason))?,
             Tok::Char(c) => {
                 let value = unquote(c).ok_or_else(|| self.fault("invalid syntax"))?;
+                // A byte alone (`'\xff'`) is a number like any other.
+                let byte = |c: char| stray(c).map_or(u32::from(c), u32::from);
                 let mut chars = value.chars();
                 match (chars.next(), chars.next()) {
-                    (Some(value), None) => Kind::Int(i64::from(u32::from(value)), c.to_owned()),
+                    (Some(value), None) => Kind::Int(byte(value).into(), c.to_owned()),
                     (None, _) => return self.error("invalid syntax"),
                     _ => return self.error(format!("malformed character constant: {c}")),
                 }
@@ -464,51 +480,4 @@ impl<'a> Parser<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn errors_in_a_block_within_a_range_are_errors() {
-        for text in ["{{range .}}{{block \"b\" .}}{{)}}", "{{range .}}{{define \"b\"}}{{)}}"] {
-            assert!(parse("t", text, &|_| true).unwrap_err().reason.contains("unexpected"), "{text}");
-        }
-    }
-
-    #[test]
-    fn errors_of_later_lines_name_the_line_of_the_action() {
-        let said = |text| parse("t.yaml", text, &|f| f == "quote").unwrap_err();
-        // As helm 4.3.1 words them.
-        for (text, reason) in [
-            ("{{ quote\n \"a }}", "unterminated quoted string in action started at t.yaml:1"),
-            ("\n{{ quote\n 1", "unclosed action started at t.yaml:2"),
-            ("{{ quote\n %", "unexpected \"%\" in operand"),
-            ("{{ if true }}\n{{ quote }}{{ /* }}", "unexpected \"/\" in command"),
-            ("{{ if true\n}}{{/* ", "unclosed comment in action started at t.yaml:1"),
-            ("{{ if true }}{{ quote }}\n{{/* ", "unclosed comment"),
-        ] {
-            assert_eq!(said(text).reason, reason, "{text}");
-        }
-        // The block is around its `else`, not in it.
-        let text = "\n{{ block \"b\" . }}\n\n{{ else }}{{ end }}";
-        assert_eq!(text[..said(text).pos].matches('\n').count(), 1);
-    }
-
-    proptest! {
-        /// Whatever the text, there is a tree or an error within it, and the tokens lie in the text and in its order.
-        #[test]
-        fn any_text_is_parsed_or_refused(
-            text in r#"(\{\{-? ?|-? ?\}\}|if |else|end|range |with |define "a"|template "a"|block "b" \.|\$x|:=|=|\||,|\(|\)|\.a|\.|"q"|'c'|`r`|0x1|-1\.5e3|nil|true|upper |/\*|\*/|é|\n| |[ -~]){0,40}"#
-        ) {
-            let Lexed { toks, bad } = lex(&text);
-            prop_assert!(toks.iter().all(|t| t.pos <= text.len() && text.is_char_boundary(t.pos)));
-            prop_assert!(toks.windows(2).all(|w| w[0].pos <= w[1].pos));
-            let last = toks.last().map(|t| t.tok);
-            prop_assert_eq!(last, Some(if bad.is_empty() { Tok::Eof } else { Tok::Bad }));
-            if let Err(e) = parse("t", &text, &|f| f == "upper") {
-                prop_assert!(e.pos <= text.len());
-            }
-        }
-    }
-}
+mod tests;

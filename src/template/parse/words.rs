@@ -84,8 +84,18 @@ fn hex_float(text: &str) -> Option<f64> {
     }
     let value = |s: &str| s.chars().try_fold(0f64, |n, c| Some(n * 16.0 + f64::from(c.to_digit(16)?)));
     let fraction_digits = i32::try_from(fraction.len()).ok()?;
-    let exponent: i32 = exponent.parse().ok()?;
-    Some((value(whole)? + value(fraction)? * 16f64.powi(-fraction_digits)) * 2f64.powi(exponent))
+    let (negative, power) = match exponent.strip_prefix('-') {
+        Some(power) => (true, power),
+        None => (false, exponent.strip_prefix('+').unwrap_or(exponent)),
+    };
+    if power.is_empty() || !power.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let power = power.parse().unwrap_or(i32::MAX).min(100_000);
+    let mantissa = value(whole)? + value(fraction)? * 16f64.powi(-fraction_digits);
+    let power = if negative { -power } else { power };
+    // In two steps: what is very small has no power of two of its own.
+    Some(if mantissa == 0.0 { 0.0 } else { mantissa * 2f64.powi(power / 2) * 2f64.powi(power - power / 2) })
 }
 
 const KEYWORDS: [&str; 11] =
