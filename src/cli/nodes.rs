@@ -11,7 +11,7 @@ use super::{CliError, Context};
 use crate::event::Event;
 use crate::node::inventory::{Fallback, InventoryError, Labelled, check};
 use crate::node::ssh::{Ask, Secrets, SystemSsh};
-use crate::node::{Inventory, KnownHosts, Node, Secret, SshConfig, SshOptions, login_name};
+use crate::node::{Inventory, KnownHosts, Node, Secret, SshConfig, SshOptions, login_name, quote};
 use crate::push::{Connector, Nodes, Push, PushOptions, Reached, Target};
 use crate::runtime::RuntimeChoice;
 use crate::store::MemoryStore;
@@ -78,6 +78,30 @@ struct Named {
     /// A node without an inventory, also a host of ~/.ssh/config; may be given more than once; `local` is this machine
     #[arg(long, value_name = "[USER@]HOST[:PORT]")]
     node: Vec<String>,
+}
+
+impl NodeArgs {
+    /// A message with commands for the same nodes in it, such that they can be pasted.
+    pub(super) fn addressed(&self, message: &str) -> String {
+        let quoted = |text: &str| {
+            if text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./@:=[]".contains(&b)) {
+                text.to_owned()
+            } else {
+                quote(text)
+            }
+        };
+        let file = self.named.file.iter().map(|f| format!(" --nodes {}", quoted(&f.display().to_string())));
+        let nodes = self.named.node.iter().map(|n| format!(" --node {}", quoted(n)));
+        let all: String = file.chain(nodes).collect();
+        // In messages a command stands between backticks.
+        let parts = message.split('`').enumerate().map(|(i, part)| {
+            let names_nodes = ["omk preheat rollback ", "omk preheat history", "omk preheat status"]
+                .iter()
+                .any(|c| part.starts_with(c));
+            if i % 2 == 1 && names_nodes { format!("{part}{all}") } else { part.to_owned() }
+        });
+        parts.collect::<Vec<_>>().join("`")
+    }
 }
 
 /// Hosts of which no key is recorded.

@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 
 use clap::Args;
 
+use super::nodes::NodeArgs;
 use super::output::{self, OutputFormat, say, warn};
 use super::preheat::undo_hint;
 use super::{CliError, Context, exit};
@@ -141,7 +142,7 @@ pub(super) fn findings(report: &PushReport) -> Vec<Vec<String>> {
 }
 
 /// What a proof found, as tables.
-pub(super) fn tell_proof(report: &PushReport) {
+pub(super) fn tell_proof(report: &PushReport, nodes: &NodeArgs) {
     let kinds = [
         CheckKind::Digest,
         CheckKind::Blobs,
@@ -186,7 +187,7 @@ pub(super) fn tell_proof(report: &PushReport) {
         say(&output::table(&["NODE", "IMAGE", "WHAT", "FOUND"], &found));
     }
     if report.kind == ReportKind::Repair {
-        undo_hint(report).iter().for_each(|hint| say(hint));
+        undo_hint(report).iter().for_each(|hint| say(&nodes.addressed(hint)));
     }
 }
 

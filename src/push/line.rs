@@ -102,7 +102,7 @@ impl<'a> Line<'a> {
         staged: BTreeSet<Digest>,
     ) -> Self {
         let runtime = node.runtime.as_ref();
-        let at_once = push.options.imports_at_once(runtime, &node.facts);
+        let at_once = node.plan.imports_at_once.max(1);
         Self {
             push,
             target,
@@ -311,7 +311,11 @@ impl<'a> Line<'a> {
     /// that is alone does by itself.
     async fn alone(&self) -> Result<(), Fault> {
         if self.at_once > 1 {
-            parse_await_import(&self.session.run(&await_import(self.staging)).await?)?;
+            let wait = await_import(self.staging);
+            tokio::select! {
+                waited = self.session.run(&wait) => parse_await_import(&waited?)?,
+                () = self.push.cancel.cancelled() => return Err(Fault::cancelled()),
+            }
         }
         Ok(())
     }

@@ -24,7 +24,8 @@ impl Brings {
         staged: &BTreeSet<Digest>,
         image: &RuntimeImage,
     ) -> Self {
-        let new = |b: &&Descriptor| staged.contains(b.digest()) || !facts.content.contains(b.digest());
+        // What is unpacked, or stored, is not brought: a carrier's layers are never stored.
+        let new = |b: &&Descriptor| staged.contains(b.digest()) || runtime.has(facts, image, b).is_none();
         let blobs = image.blobs.iter().filter(new).map(Descriptor::digest);
         let layers = image.image.chain_ids.iter().filter(|c| !facts.snapshots.contains(*c));
         let what = blobs.chain(layers).chain([image.image.config.digest()]).cloned().collect();

@@ -187,6 +187,9 @@ pub struct NodePlan {
     pub skipped: Vec<SkippedBlob>,
     /// What is needed where; a file system of which nothing is needed is not among them.
     pub disk: Vec<DiskNeed>,
+    /// Images that are imported at the same time at most.
+    #[serde(skip)]
+    pub imports_at_once: usize,
     /// What `--prune` would remove.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prune: Vec<Owned>,
@@ -293,6 +296,7 @@ impl NodePlan {
             bytes_resumed: 0,
             skipped: Vec::new(),
             disk: Vec::new(),
+            imports_at_once: 1,
             prune: Vec::new(),
             spared: Vec::new(),
         };
@@ -337,7 +341,13 @@ impl NodePlan {
         let part = |b: &Descriptor| facts.partials.get(b.digest().hex()).map_or(0, |&n| n.min(b.size()));
         plan.bytes_resumed = staged + plan.to_send().map(part).sum::<u64>();
         plan.skipped = skipped.into_values().collect();
-        plan.disk = disk::needs(&plan, runtime, facts, options.imports_at_once(runtime, facts));
+        plan.imports_at_once = options.imports_at_once(runtime, facts);
+        plan.disk = disk::needs(&plan, runtime, facts, plan.imports_at_once);
+        if plan.imports_at_once > 1 && disk::check(&plan.disk, facts.kubelet.as_ref()).is_err() {
+            // One after the other they take less room.
+            plan.imports_at_once = 1;
+            plan.disk = disk::needs(&plan, runtime, facts, 1);
+        }
         Ok(plan)
     }
 

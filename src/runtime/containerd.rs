@@ -321,10 +321,13 @@ s kubelet kubelet
         // Standard input has the beginning of the archive, after its length, then the list of files for tar: no import writes a file
         // that another one could. `set -C` so that root writes through no link that somebody put there. POSIX sh has no pipefail:
         // tar's status takes its own way.
+        // busybox's tar makes no archive of nothing: then the beginning is all of it.
+        let sends = job.image.kept().any(|b| job.staged.contains(b.digest()));
+        let (pack, end) = if sends { ("tar -cf - -T -; ", 0) } else { ("", END_OF_ARCHIVE) };
         let script = format!(
             r#"{head}set -C
 {OPENING}{mend}{carry}{adopt}IFS= read -r size || exit 97
-{before}t=$( {{ {{ opening; tar -cf - -T -; echo "$?" >&3; }} | {ctr} images import - >&2; }} 3>&1 ) && c=0 || c=$?
+{before}t=$( {{ {{ opening; {pack}echo "$?" >&3; }} | {ctr} images import - >&2; }} 3>&1 ) && c=0 || c=$?
 {carried}if [ "$c" = 0 ] && [ "$t" = 0 ]; then
 echo ==imported
 exit 0
@@ -339,7 +342,8 @@ fi
         let staged = job.image.blobs.iter().filter(|b| job.staged.contains(b.digest()));
         let bytes: u64 = staged.map(Descriptor::size).sum();
         let bytes = bytes.saturating_mul(job.at_once as u64);
-        let stdin = [first, wanted.into_bytes(), sized(&index_json(job.image)), list.into_bytes()].concat();
+        let stdin =
+            [first, wanted.into_bytes(), sized(&index_json(job.image), end), list.into_bytes()].concat();
         RemoteCommand { stdin, patience: Some(patience(bytes)), ..RemoteCommand::root(script) }
     }
 
@@ -454,11 +458,15 @@ pub(super) fn index_json(image: &RuntimeImage) -> String {
 }
 
 /// In an import script: passes on the beginning of an archive from standard input, `$size` bytes and not one more.
-const OPENING: &str = "opening() { dd ibs=1 obs=4096 count=\"$size\" 2>/dev/null; }\n";
+const OPENING: &str = "opening() { dd bs=1 count=\"$size\" 2>/dev/null; }\n";
 
-/// What `OPENING` passes on, after a line with its length.
-fn sized(index: &str) -> Vec<u8> {
-    let head = archive_head(index);
+/// Zero bytes at the end of an archive.
+const END_OF_ARCHIVE: usize = 1024;
+
+/// What `OPENING` passes on, after a line with its length; `end`: zero bytes after it.
+fn sized(index: &str, end: usize) -> Vec<u8> {
+    let mut head = archive_head(index);
+    head.resize(head.len() + end, 0);
     [format!("{}\n", head.len()).into_bytes(), head].concat()
 }
 

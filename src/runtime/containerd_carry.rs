@@ -53,7 +53,7 @@ if [ "$c" != 0 ] || [ "$t" != 0 ]; then
             .collect();
         let carried = format!("if [ \"$c\" = 0 ] && [ \"$t\" = 0 ]; then\n{labels}fi\n{remove}");
         let members = format!("{}\n", members.join(" ")).into_bytes();
-        let first = [members, sized(&index_of(&[entry]))].concat();
+        let first = [members, sized(&index_of(&[entry]), 0)].concat();
         Some(Carry { carry, carried, first })
     }
 }

@@ -22,7 +22,8 @@ impl Containerd {
             if old.digest != *job.image.root.digest() {
                 let backup = quote(&backup(job.run, name));
                 let name = quote(name);
-                tag += &format!("{ctr} images tag --force {name} {backup} >/dev/null || exit 95\n");
+                tag +=
+                    &format!("{ctr} images tag --force {name} {backup} </dev/null >/dev/null || exit 95\n");
                 after_failure += &format!("  {ctr} images tag --force {backup} {name} || keep=1\n");
                 backups.push(backup);
             }
@@ -46,7 +47,7 @@ impl Containerd {
         let names: Vec<String> = job.image.names.iter().map(|n| quote(&format!("name=={n}"))).collect();
         let meant: String = meant.into_iter().collect();
         let before = format!(
-            "now=$({ctr} images ls {} | awk 'NR > 1 {{ print $1, $3 }}' | sort)\n\
+            "now=$({ctr} images ls {} </dev/null | awk 'NR > 1 {{ print $1, $3 }}' | sort)\n\
              [ \"$now\" = {} ] || {{ echo {} >&2; exit {MOVED}; }}\n{tag}",
             names.join(" "),
             quote(meant.trim_end()),

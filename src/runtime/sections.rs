@@ -15,7 +15,7 @@ pub(super) const PRELUDE: &str = r#"set -u
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; export PATH LC_ALL
 s() { printf '\n==omk %s\n' "$1"; shift; "$@" 2>&1; r=$?; printf '\n==rc %s\n' "$r"; }
 staged() ( cd "$1" 2>/dev/null && find . -type f -exec stat -c '%s %n' {} + )
-processors() { nproc 2>/dev/null || getconf _NPROCESSORS_ONLN; }
+processors() { unset OMP_NUM_THREADS OMP_THREAD_LIMIT; nproc 2>/dev/null || getconf _NPROCESSORS_ONLN; }
 space() ( p=$1; while [ ! -e "$p" ]; do p=${p%/*}; [ -n "$p" ] || p=/; done; df -Pk "$p" )
 "#;
 

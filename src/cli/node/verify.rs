@@ -51,6 +51,7 @@ pub struct VerifyArgs {
 
 pub(super) async fn run(args: VerifyArgs, context: &Context) -> Outcome {
     args.proof.check()?;
+    let asked = args.nodes.clone();
     let (mut push, nodes, reached) = args.nodes.push(context)?;
     push.options = PushOptions { pin: args.proof.pin, deep: args.proof.deep, ..PushOptions::default() };
     let mut bundle: Option<Arc<Bundle>> = None;
@@ -72,7 +73,9 @@ pub(super) async fn run(args: VerifyArgs, context: &Context) -> Outcome {
         }
     };
     let way = Way { nodes: &nodes, reached: &reached };
-    args.proof.tell(&mut report, bundle.as_deref(), &way, args.output, tell_proof)?;
+    args.proof.tell(&mut report, bundle.as_deref(), &way, args.output, |report| {
+        tell_proof(report, &asked);
+    })?;
     // What was found of a node's images can be mended; a node that cannot be asked cannot.
     let drifted = report.nodes.iter().any(|n| !n.ready() && !n.images.is_empty());
     if drifted && !args.repair && args.output == OutputFormat::Table {

@@ -83,6 +83,7 @@ pub(super) async fn run(args: PreheatArgs, context: Context) -> Outcome {
         return undo::run(command, context).await;
     }
     args.proof.check()?;
+    let asked = args.nodes.clone();
     let Chosen { nodes, targets, connector, reached } = args.nodes.choose(&context)?;
     let bundle = Arc::new(args.bundle.open_named(&context).await?);
     let (pin, deep) = (args.proof.pin, args.proof.deep);
@@ -120,7 +121,9 @@ pub(super) async fn run(args: PreheatArgs, context: Context) -> Outcome {
     }
     let mut report = push.run().await.map_err(|e| push_error(&e))?;
     let way = Way { nodes: &nodes, reached: &reached };
-    args.proof.tell(&mut report, Some(&bundle), &way, args.output, tell_report)?;
+    args.proof.tell(&mut report, Some(&bundle), &way, args.output, |report| {
+        tell_report(report, &asked);
+    })?;
     let ready = report.nodes.iter().filter(|n| n.ready()).count();
     Ok(code(&context, ready, report.nodes.len() - ready))
 }

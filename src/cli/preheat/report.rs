@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::cli::nodes::NodeArgs;
 use crate::cli::output::{self, say, warn};
 use crate::cli::proof::{cell, weak};
 use crate::push::journal::Kept;
@@ -133,7 +134,7 @@ fn state(result: NodeResult) -> &'static str {
     }
 }
 
-pub(super) fn tell_report(report: &PushReport) {
+pub(super) fn tell_report(report: &PushReport, nodes: &NodeArgs) {
     say(&report_table(report));
     weak(report).iter().for_each(|note| warn(note));
     for node in &report.nodes {
@@ -152,7 +153,7 @@ pub(super) fn tell_report(report: &PushReport) {
         }
         spared(&node.node, &node.spared);
     }
-    undo_hint(report).iter().for_each(|hint| say(hint));
+    undo_hint(report).iter().for_each(|hint| say(&nodes.addressed(hint)));
 }
 
 /// How what a run changed is undone; nothing where it changed nothing, or where --atomic has put everything back.
@@ -248,6 +249,7 @@ mod tests {
             bytes_adopted: 0,
             bytes_resumed: resumed,
             skipped: Vec::new(),
+            imports_at_once: 1,
             disk: Vec::new(),
             prune: Vec::new(),
             spared: Vec::new(),

@@ -77,7 +77,10 @@ pub(super) struct AskArgs {
 pub(super) async fn run(command: Command, context: Context) -> Outcome {
     match command {
         Command::Rollback(args) => rollback(args, &context).await,
-        Command::Status(args) => ask(&args, &context, status_table).await,
+        Command::Status(args) => {
+            let told = |nodes: &[NodeRuns]| status_table(nodes, |hint| args.nodes.addressed(&hint));
+            ask(&args, &context, told).await
+        }
         Command::History(args) => ask(&args, &context, history_table).await,
     }
 }
@@ -86,8 +89,8 @@ async fn rollback(args: RollbackArgs, context: &Context) -> Outcome {
     let which = args.which.run.map_or(Which::Last, Which::Run);
     let (push, ..) = args.nodes.push(context)?;
     let report = push.rollback(&which, args.dry_run).await.map_err(|e| match &e {
-        RollbackError::NotAnId(_) => CliError::usage(e.to_string()),
-        _ => CliError::failed(e.to_string()),
+        RollbackError::NotAnId(_) => CliError::usage(args.nodes.addressed(&e.to_string())),
+        _ => CliError::failed(args.nodes.addressed(&e.to_string())),
     })?;
     match args.output {
         OutputFormat::Json => output::json(&report)?,
@@ -97,7 +100,8 @@ async fn rollback(args: RollbackArgs, context: &Context) -> Outcome {
     let all = report.nodes.len();
     if report.nodes.iter().all(|n| n.undo.state == UndoState::Nothing) {
         let text = format!("run {} is on record on none of these nodes", report.run);
-        return Err(CliError::failed(text).with_hint("`omk preheat history` lists the runs of each node"));
+        let hint = args.nodes.addressed("`omk preheat history` lists the runs of each node");
+        return Err(CliError::failed(text).with_hint(hint));
     }
     Ok(code(context, good, all - good))
 }
@@ -191,7 +195,7 @@ fn history_table(nodes: &[NodeRuns]) {
     say(&output::table(&["NODE", "RUN", "STARTED", "BUNDLE", "CHANGED", "PRUNED", "STATE"], &rows));
 }
 
-fn status_table(nodes: &[NodeRuns]) {
+fn status_table(nodes: &[NodeRuns], addressed: impl Fn(String) -> String) {
     let dash = || "-".to_owned();
     let row = |node: &NodeRuns| {
         let last = node.runs.first();
@@ -213,7 +217,7 @@ fn status_table(nodes: &[NodeRuns]) {
     };
     let rows: Vec<_> = nodes.iter().map(row).collect();
     say(&output::table(&["NODE", "STATE", "LAST RUN", "BUNDLE", "CHANGED", "STAGED", "KEPT"], &rows));
-    nodes.iter().flat_map(hints).for_each(|hint| warn(&hint));
+    nodes.iter().flat_map(hints).for_each(|hint| warn(&addressed(hint)));
 }
 
 /// How to go on where something is half-done.

@@ -345,7 +345,8 @@ impl KnownHosts {
                 format!(
                     "the host key of {name} is unknown: it presents {shown}, nothing is recorded in {files}{note}; \
                      compare this fingerprint first with the one that the node itself shows \
-                     (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub); if it is the same, record the key: {scan}"
+                     (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub); if it is the same, record the key: {scan} \
+                     (`--host-keys accept-new` records what hosts present that are not known, without comparing)"
                 )
             }
             Verdict::Changed { recorded } => {

@@ -109,7 +109,11 @@ fn a_refusal_says_what_was_seen_and_what_to_do() {
     let presented = PublicKeyOrCertificate::from(key(ONE));
     let refusal = |file: &str| hosts(file).accept("a", 2222, &presented).unwrap_err().to_string();
     let text = refusal("");
-    assert!(text.contains(ONE_PRINT) && text.ends_with("ssh-keyscan -p 2222 a >> kh"), "{text}");
+    assert!(
+        text.contains(ONE_PRINT)
+            && text.contains("record the key: ssh-keyscan -p 2222 a >> kh (`--host-keys accept-new`"),
+        "{text}"
+    );
     assert!(text.contains("compare this fingerprint first"), "{text}");
     let text = refusal(&format!("\n[a]:2222 {TWO}\n"));
     let recorded = key(TWO).fingerprint(HashAlg::Sha256).to_string();

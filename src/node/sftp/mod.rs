@@ -25,7 +25,7 @@ use russh_sftp::client::{Config, RawSftpSession};
 use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::ssh::{Connection, Refusal, SftpChannel};
+use super::ssh::{Connection, Refusal, SftpChannel, pause};
 use super::{NodeError, RemoteCommand, SshSession, check_remote_path, quote};
 use crate::oci::{Descriptor, Digest};
 use crate::store::{BlobSource, BlobStore, ByteStream, Ingest, StoreError};
@@ -179,7 +179,7 @@ impl Lease {
 
 impl Sftp {
     async fn open(connection: &Arc<Connection>) -> Result<Self, NodeError> {
-        let mut tries = 0;
+        let (mut tries, mut asked) = (0, 0);
         loop {
             let channel = connection.sftp_stream().await?;
             let said = channel.said.clone();
@@ -188,8 +188,8 @@ impl Sftp {
             }
             match connection.sftp_refusal(said).await {
                 Refusal::Busy if tries < BUSY_TRIES => {
-                    tries += connection.in_vain();
-                    tokio::time::sleep(Duration::from_millis(u64::from(tries.clamp(1, 10)) * 50)).await;
+                    (tries, asked) = (tries + connection.in_vain(), asked + 1);
+                    tokio::time::sleep(pause(asked)).await;
                 }
                 Refusal::Busy => {
                     let text = format!("{} refuses another channel: raise MaxSessions", connection.address);

@@ -213,6 +213,14 @@ pub(crate) struct Connection {
     held: Mutex<Option<(CancellationToken, DropGuard)>>,
 }
 
+/// How long is waited before a server that refused a channel so many times is asked again: it writes a line to its log each time.
+pub(crate) fn pause(asked: u32) -> Duration {
+    Duration::from_millis(match asked {
+        0..=10 => 50 * u64::from(asked.max(1)),
+        more => 500 * u64::from((more - 9).min(4)),
+    })
+}
+
 /// A command that runs.
 struct Running<'a>(&'a AtomicUsize);
 
@@ -325,7 +333,7 @@ impl Connection {
     ) -> Result<(Channel<Msg>, OwnedSemaphorePermit), NodeError> {
         let lost = |_| NodeError::Lost(format!("{what} on {}", self.address));
         let permit = self.turn(what).await?;
-        let mut tries = 0u32;
+        let (mut tries, mut asked) = (0u32, 0u32);
         loop {
             let opening = tokio::time::timeout(self.options.connect_timeout, handle.channel_open_session());
             match opening.await {
@@ -336,8 +344,8 @@ impl Connection {
                     return Err(NodeError::Other(text));
                 }
                 Ok(Err(russh::Error::ChannelOpenFailure(_))) => {
-                    tries += self.in_vain();
-                    tokio::time::sleep(Duration::from_millis(u64::from(tries.clamp(1, 10)) * 50)).await;
+                    (tries, asked) = (tries + self.in_vain(), asked + 1);
+                    tokio::time::sleep(pause(asked)).await;
                 }
                 Ok(Err(e)) => return Err(lost(e.to_string())),
                 Err(_) => {

@@ -17,7 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::stream::{self, CommandStream, Complaint};
-use super::{Connection, SshOptions, system_said};
+use super::{Connection, SshOptions, pause, system_said};
 use crate::node::command::{Clock, Run, Wrap};
 use crate::node::hold::{self, Answer};
 use crate::node::inventory::{Address, Node};
@@ -307,7 +307,7 @@ impl Master {
         what: String,
     ) -> Result<CommandOutput, NodeError> {
         let options = &connection.options;
-        let mut tries = 0;
+        let (mut tries, mut asked) = (0, 0);
         loop {
             if self.gone.is_cancelled() {
                 return Err(NodeError::Lost(what));
@@ -326,8 +326,8 @@ impl Master {
                 return run.finish();
             }
             if system_said::too_many(&run.complained()) && tries < REFUSED {
-                tries += connection.in_vain();
-                tokio::time::sleep(Duration::from_millis(u64::from(tries.clamp(1, 10)) * 50)).await;
+                (tries, asked) = (tries + connection.in_vain(), asked + 1);
+                tokio::time::sleep(pause(asked)).await;
                 continue;
             }
             if run.status == Some(SSH_FAILED) {
