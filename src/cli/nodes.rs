@@ -84,7 +84,7 @@ impl NodeArgs {
     /// A message with commands for the same nodes in it, such that they can be pasted.
     pub(super) fn addressed(&self, message: &str) -> String {
         let quoted = |text: &str| {
-            if text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./@:=[]".contains(&b)) {
+            if text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./@:=".contains(&b)) {
                 text.to_owned()
             } else {
                 quote(text)
@@ -314,6 +314,28 @@ fn target(node: &Node, usual: &RuntimeChoice) -> Result<Target, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn commands_in_messages_name_the_nodes_that_were_given() {
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            nodes: NodeArgs,
+        }
+        let said = |args: &[&str], text: &str| {
+            let all = [&["x"], args].concat();
+            <Cli as clap::Parser>::try_parse_from(all).unwrap().nodes.addressed(text)
+        };
+        let text = "run r1; `omk preheat rollback --run r1` undoes it, `omk preheat web.tar` again goes on";
+        assert_eq!(
+            said(&["--nodes", "my nodes.yaml"], text),
+            "run r1; `omk preheat rollback --run r1 --nodes 'my nodes.yaml'` undoes it, `omk preheat web.tar` again goes on"
+        );
+        assert_eq!(
+            said(&["--node", "root@a:22", "--node", "[::1]:2222"], "`omk preheat history` lists them"),
+            "`omk preheat history --node root@a:22 --node '[::1]:2222'` lists them"
+        );
+    }
 
     #[test]
     fn namespaces_are_containerds_identifiers() {

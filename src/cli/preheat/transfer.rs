@@ -24,8 +24,8 @@ pub(super) struct TransferArgs {
     /// Send no more than this to any one node
     #[arg(long, value_name = "RATE", value_parser = units::parse_rate)]
     node_bandwidth: Option<u64>,
-    /// For nodes in use: commands there run with the least priority, one blob at a time is sent, and no more than 20 MB/s to a
-    /// node unless a rate is given. What containerd does itself, such as unpacking, runs as it always does
+    /// For nodes in use: commands there run with the least priority, one blob at a time is sent, one image at a time imported, and
+    /// no more than 20 MB/s sent to a node unless a rate is given. What containerd does itself, such as unpacking, runs as it always does
     #[arg(long)]
     background: bool,
     /// Send layers as zstd, packed here once for all nodes: containerd unpacks them in less time. Digests stay what they are and
