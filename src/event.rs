@@ -148,6 +148,8 @@ pub enum NodeState {
     Importing,
     /// It is asked to prove that each image is ready.
     Verifying,
+    /// What was begun is not gone on with: it is put in order, and written down how far it came.
+    Settling,
     /// Every image is proved.
     Ready,
     /// It gave up; the reason.

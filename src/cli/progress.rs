@@ -213,6 +213,7 @@ fn state_word(state: &NodeState) -> &'static str {
         NodeState::Sending => "sending",
         NodeState::Importing => "importing",
         NodeState::Verifying => "verifying",
+        NodeState::Settling => "writing down how far it came",
         NodeState::Ready => "ready",
         NodeState::Failed(_) => "failed",
     }

@@ -82,6 +82,8 @@ fn undoing_is_offered_where_something_is_left_to_undo() {
         state: UndoState::Undone,
         restored: 1,
         removed: 1,
+        names: Default::default(),
+        unfinished: Vec::new(),
         kept,
         stuck,
         staging_freed: 0,

@@ -18,7 +18,6 @@ use super::pack::Packer;
 use super::preflight::Preflight;
 use super::report::{ReportKind, now};
 use super::tally::Tally;
-use super::txn::Txn;
 use super::{ImageReport, NodePlan, NodeReport, NodeResult, PushOptions, PushPlan, PushReport, Refused};
 use crate::bundle::{BundleImage, Delta};
 use crate::event::{Event, Events, NodeState};
@@ -412,8 +411,7 @@ impl Push {
                     (NodeResult::Failed, images, Some(text))
                 }
             },
-            Err(f) if f.refused => (NodeResult::Refused, Vec::new(), Some(f.reason)),
-            Err(f) => (NodeResult::Failed, Vec::new(), Some(f.reason)),
+            Err(f) => (f.result(), tally.seen.clone(), Some(f.reason)),
         };
         let error = error.map(|error| match &tally.undone {
             Some(undone) => format!("{error}; {}", undone.sentence()),
@@ -441,7 +439,7 @@ impl Push {
             bytes_resumed: tally.bytes_resumed(),
             duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             error,
-            recorded: tally.txn.as_ref().is_some_and(Txn::changed),
+            recorded: tally.txn.as_ref().is_some_and(|txn| txn.changed(tally.bytes_sent)),
             undone: tally.undone.clone(),
             pruned: tally.pruned.clone(),
             spared: tally.spared.clone(),

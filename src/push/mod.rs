@@ -28,6 +28,8 @@ pub use executor::{Connector, Push, PushError, Target};
 pub use nodes::{Nodes, Reached};
 pub use plan::{DiskNeed, ImagePlan, NodePlan, PlanError, PushOptions, PushPlan, Refused, SkippedBlob};
 pub use proof::{Check, CheckKind, Verdict};
-pub use report::{ImageReport, NodeReport, NodeResult, PushReport, ReportKind, UndoReport, UndoState};
+pub use report::{
+    ImageReport, NodeReport, NodeResult, PushReport, ReportKind, UndoReport, UndoState, Undone,
+};
 pub use rollback::{NodeRollback, NodeRuns, RollbackError, RollbackReport, RunSummary, Unrecorded, Which};
 pub use verify::Wanted;

@@ -25,6 +25,8 @@ use crate::units;
 /// layer on different parents get it one after the other.
 const ROUNDS: u32 = 2;
 
+/// Why an attempt ended that somebody stopped.
+pub(super) const STOPPED: &str = "stopped";
 /// What to do about a run that did not come to its end.
 const GO_ON: &str = "run the same command again to go on";
 /// What is left of one that was given up.
@@ -81,7 +83,7 @@ impl Fault {
 
     /// How to go on is told once, when the run is asked to stop, and not again for each node.
     pub(super) fn cancelled() -> Self {
-        Self::lasting("stopped")
+        Self::lasting(STOPPED)
     }
 
     /// Stopped because what was to be sent, here or to another node, is not what it should be.
@@ -89,10 +91,18 @@ impl Fault {
         Self::lasting(format!("stopped, because the bundle is damaged: {damage}"))
     }
 
+    /// What it makes of the node.
+    pub(super) fn result(&self) -> NodeResult {
+        match self.reason == STOPPED {
+            true => NodeResult::Stopped,
+            false if self.refused => NodeResult::Refused,
+            false => NodeResult::Failed,
+        }
+    }
+
     /// As a dry run tells it.
     pub(super) fn refuse(self, node: &str) -> Refused {
-        let state = if self.refused { NodeResult::Refused } else { NodeResult::Failed };
-        Refused { node: node.to_owned(), state, reason: self.reason, plan: self.plan }
+        Refused { node: node.to_owned(), state: self.result(), reason: self.reason, plan: self.plan }
     }
 
     /// The connector tries again itself where that helps, so its word is final for a node that was never reached;

@@ -63,7 +63,7 @@ pub struct NodeReport {
     pub runtime: Option<String>,
     /// How it ended.
     pub state: NodeResult,
-    /// What was found about each image; empty when the node could not be asked.
+    /// What was found about each image; empty when the node could not be asked, or nothing was begun on it.
     pub images: Vec<ImageReport>,
     /// Bytes that crossed the wire as blobs.
     pub bytes_sent: u64,
@@ -79,7 +79,7 @@ pub struct NodeReport {
     pub duration_ms: u64,
     /// Why it is not ready.
     pub error: Option<String>,
-    /// Whether the node was changed, and so keeps a record of this run under its id.
+    /// Whether the node was changed, or has blobs of this run in staging, and so keeps a record of it under its id.
     pub recorded: bool,
     /// With `--atomic`, how putting a failed node back went.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,18 +101,32 @@ pub struct UndoReport {
     pub restored: usize,
     /// Those that the run had added and that are gone.
     pub removed: usize,
+    /// Which these are.
+    pub names: Undone,
     /// Bytes of the run's blobs that waited in staging, whole or in part, and that are gone.
     pub staging_freed: u64,
     /// Bytes in staging that may be the run's and were left: its record is of an earlier version, which did not list blobs.
     /// `None` where it is known what is the run's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub staging_left: Option<u64>,
+    /// Earlier runs of the same images that did not come to their end; some of what they brought is there still.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unfinished: Vec<String>,
     /// Those that are left because somebody else set them since; staging, where the node has no locks.
     pub kept: Vec<Kept>,
-    /// Those that are not as they were and should be.
+    /// Those that are not as they were and should be: a container uses them, a later run counts on them.
     pub stuck: Vec<Kept>,
     /// What kept it from being done.
     pub error: Option<String>,
+}
+
+/// Names, or archives, that are as they were before a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Undone {
+    /// They have what they had.
+    pub restored: Vec<String>,
+    /// The run had added them, and they are gone.
+    pub removed: Vec<String>,
 }
 
 /// In a word.
@@ -137,6 +151,8 @@ pub enum UndoState {
 pub enum NodeResult {
     /// Every image is proved ready.
     Ready,
+    /// Somebody stopped the run; running the same command again goes on from there.
+    Stopped,
     /// Something went wrong; running the same command again goes on from there.
     Failed,
     /// It cannot take the bundle; nothing was sent to it.

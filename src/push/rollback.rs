@@ -1,12 +1,14 @@
 //! Undoing a run on many nodes, and asking nodes about their runs.
 
+use std::collections::BTreeSet;
+
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
 use super::executor::{ATTEMPTS, Push, Target};
 use super::free::{left, staged};
-use super::journal::{self, Owned, RunRecord, RunState};
-use super::node::{Fault, Prepared};
+use super::journal::{self, Claims, Owned, RunRecord, RunState};
+use super::node::{Fault, Prepared, STOPPED};
 use super::txn::{now, run_id};
 use super::{UndoReport, UndoState};
 use crate::oci::Digest;
@@ -15,7 +17,7 @@ use crate::runtime::NodeFacts;
 /// Which run is undone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Which {
-    /// This one.
+    /// This one, by its id, or by the beginning or the end of it where no other has that.
     Run(String),
     /// The newest that any of the nodes has on record, undone or not: asking for it twice never goes further back.
     Last,
@@ -28,6 +30,14 @@ pub enum RollbackError {
     /// A word that is no id.
     #[error("{0:?} is no id of a run: `omk preheat history` lists them")]
     NotAnId(String),
+    /// Part of an id that several have.
+    #[error("{word:?} may be any of these runs: {}; name more of the id", .runs.join(", "))]
+    Several {
+        /// What was asked for.
+        word: String,
+        /// The runs, newest first.
+        runs: Vec<String>,
+    },
     /// Which run was the last cannot be known.
     #[error(
         "which run was the last cannot be known: {node}: {reason}. Name the run with --run (`omk preheat history` \
@@ -147,6 +157,10 @@ pub struct RunSummary {
     pub interrupted: bool,
     /// Everything that it was to put there is there now, whatever its record says.
     pub whole: bool,
+    /// Images that it brought or found there, and that are not there as they were any more, where it was committed.
+    pub missing: usize,
+    /// Undoing it was tried and came to its end only in part.
+    pub undone_in_part: bool,
     /// The bundle's name.
     pub bundle: String,
     /// What the bundle brings: see [`journal::images_digest`].
@@ -171,24 +185,42 @@ pub struct RunSummary {
 }
 
 impl RunSummary {
+    /// Whether it failed because somebody stopped it.
+    pub fn stopped(&self) -> bool {
+        self.state == RunState::Failed && self.error.as_deref().is_none_or(|why| why == STOPPED)
+    }
+
     fn of(
         record: RunRecord,
+        records: &[RunRecord],
         facts: &NodeFacts,
         held: bool,
         reversible: &dyn crate::runtime::Reversible,
     ) -> Self {
         let now = reversible.slots(facts);
-        let there = |c: &journal::SlotChange| {
-            now.get(&c.name).is_some_and(|d| d.as_ref() == Some(&c.digest))
-                && facts.names.get(&c.name).is_none_or(|n| n.unpacked)
+        let has = |name: &String, digest: &Digest| {
+            now.get(name).is_some_and(|d| d.as_ref() == Some(digest))
+                && facts.names.get(name).is_none_or(|n| n.unpacked)
+        };
+        let there = |c: &journal::SlotChange| has(&c.name, &c.digest);
+        let interrupted = record.state == RunState::Started && !held;
+        let missing: BTreeSet<&Digest> = match record.state {
+            RunState::Committed if record.namespace.as_deref() == reversible.namespace() => {
+                let wants = record.wants.iter().flatten().map(|w| (&w.name, &w.digest));
+                let all = wants.chain(record.slots.iter().map(|c| (&c.name, &c.digest)));
+                all.filter(|(name, digest)| !has(name, digest)).map(|(_, digest)| digest).collect()
+            }
+            _ => BTreeSet::new(),
         };
         Self {
-            interrupted: record.state == RunState::Started && !held,
+            interrupted,
             whole: record.slots.iter().all(there),
+            missing: missing.len(),
+            undone_in_part: record.undone_in_part.is_some() && record.state != RunState::Undone,
             staged: left(&record, facts).map(|left| left.values().sum()),
-            // How far an interrupted run came does not stand in its record.
-            changed: match record.state == RunState::Started && !held {
-                true => record.only(there).changed_images(),
+            // How far an interrupted run came does not stand in its record; what a later one brought is not its own.
+            changed: match interrupted {
+                true => journal::own(&record, records).only(there).changed_images(),
                 false => record.changed_images(),
             },
             run: record.run,
@@ -202,6 +234,19 @@ impl RunSummary {
             pruned: record.pruned,
             error: record.error.as_deref().map(Fault::cause).map(str::to_owned),
         }
+    }
+}
+
+/// The one run whose id begins or ends like this.
+fn called(word: &str, asked: Vec<(String, Result<NodeRuns, Fault>)>) -> Result<String, RollbackError> {
+    let runs = asked.into_iter().filter_map(|(_, runs)| runs.ok()).flat_map(|node| node.runs);
+    let like = |run: &String| run.starts_with(word) || run.ends_with(word);
+    let like: BTreeSet<String> = runs.map(|r| r.run).filter(like).collect();
+    match like.len() {
+        // What any node makes of it stands in its report.
+        0 => Ok(word.to_owned()),
+        1 => Ok(like.into_iter().collect()),
+        _ => Err(RollbackError::Several { word: word.to_owned(), runs: like.into_iter().rev().collect() }),
     }
 }
 
@@ -275,7 +320,8 @@ impl Push {
         let bare = self.bare();
         let run = match which {
             Which::Run(run) if !journal::check_run(run) => return Err(RollbackError::NotAnId(run.clone())),
-            Which::Run(run) => run.clone(),
+            Which::Run(run) if journal::whole_id(run) => run.clone(),
+            Which::Run(word) => called(word, bare.asked().await)?,
             Which::Last => last(bare.asked().await)?,
         };
         let all: Vec<_> = bare
@@ -319,7 +365,7 @@ pub(super) struct Done {
     /// Nobody else is at work in staging, as far as the node can tell.
     pub(super) alone: bool,
     /// Restored and removed.
-    names: (usize, usize),
+    names: (BTreeSet<String>, BTreeSet<String>),
     /// Bytes in staging.
     pub(super) freed: u64,
 }
@@ -338,14 +384,14 @@ impl Prepared {
         let records = self.records(push).await?;
         let holder = journal::parse_holder(&self.session.run(&journal::holder(&self.staging)).await?);
         let slots = runtime.slots(&self.facts);
-        let summary = |r| RunSummary::of(r, &self.facts, holder.is_some(), runtime);
+        let summary = |r| RunSummary::of(r, &records, &self.facts, holder.is_some(), runtime);
         Ok(NodeRuns {
             node: target.name.clone(),
             error: None,
             runtime: Some(self.facts.runtime.clone()),
             staged: staged(&self.facts),
             backups: slots.keys().filter(|s| runtime.backup_of(s).is_some()).count(),
-            runs: records.into_iter().rev().map(summary).collect(),
+            runs: records.iter().rev().cloned().map(summary).collect(),
             holder,
         })
     }
@@ -374,8 +420,9 @@ impl Prepared {
             let freed = self.free(&record, &records, done, dry_run).await?;
             // Or an earlier attempt did it, and the node's word of that was lost.
             let state = if done.begun { UndoState::Undone } else { UndoState::Already };
-            let (restored, removed) = done.names;
-            return Ok(freed.told(UndoReport { restored, removed, ..UndoReport::nothing(state) }));
+            let (restored, removed) = done.names.clone();
+            let told = journal::Undo { restored, removed, ..Default::default() };
+            return Ok(freed.told(UndoReport { state, ..UndoReport::of(&told) }));
         }
         let namespace = self.reversible().and_then(|r| r.namespace()).map(str::to_owned);
         if record.namespace != namespace {
@@ -386,25 +433,27 @@ impl Prepared {
                 of(namespace)
             )));
         }
-        record = journal::own(&record, &records);
+        let own = journal::own(&record, &records);
+        let whole = std::mem::replace(&mut record, own);
         if let Some(later) = journal::later(&record, &records) {
             return Err(Fault::lasting(format!(
                 "run {later} came later and moved the same names: what they had before both is only kept as long as {run} is not \
                  undone first. Undo {later} first, then {run}"
             )));
         }
+        let claims = Claims::on(&record, &records);
+        let unfinished = self.reversible().map(|r| r.slots(&self.facts)).unwrap_or_default();
+        let unfinished = journal::begun_before(&record, &records, &unfinished);
+        let unfinished: Vec<String> = unfinished.into_iter().map(str::to_owned).collect();
         if dry_run {
             let marks = self.marks().await?;
             let Some(runtime) = self.reversible() else { return Err(self.unrecorded()) };
             let slots = runtime.slots(&self.facts);
-            let mut left = journal::undo(
-                &record,
-                &slots,
-                &journal::used(&marks, &slots, std::slice::from_ref(&record)),
-                runtime,
-            );
+            let used = journal::used(&marks, &slots, std::slice::from_ref(&record));
+            let mut left = journal::undo(&record, &slots, &used, &claims, runtime);
             left.changes = Default::default();
-            return Ok(self.free(&record, &records, done, true).await?.told(UndoReport::of(&left)));
+            let freed = self.free(&record, &records, done, true).await?;
+            return Ok(freed.told(UndoReport { unfinished, ..UndoReport::of(&left) }));
         }
         done.begun = true;
         // First of all: on a full disk nothing could be written down.
@@ -416,13 +465,16 @@ impl Prepared {
             }
             _ => None,
         };
-        let undone = UndoReport::of(&self.undo(target, &record, true, &mut done.names).await?);
-        let report = freed.told(undone);
+        let left = self.undo(target, &record, &claims, true, &mut done.names).await?;
+        let report = freed.told(UndoReport { unfinished, ..UndoReport::of(&left) });
         if report.state == UndoState::Undone {
             // What an interrupted run did not come to is nothing that it changed.
             record = came_to.unwrap_or(record);
             (record.state, record.ended) = (RunState::Undone, Some(now()));
             self.write(&record, &[]).await?;
+        } else {
+            // For whoever asks later where the node stands; what was done is told in any case.
+            let _ = self.write(&RunRecord { undone_in_part: Some(now()), ..whole }, &[]).await;
         }
         Ok(report)
     }

@@ -8,6 +8,8 @@ fn records(node: &str, runs: &[&str]) -> Asked {
         state: RunState::Committed,
         interrupted: false,
         whole: true,
+        missing: 0,
+        undone_in_part: false,
         bundle: String::new(),
         images_digest: None,
         by: String::new(),

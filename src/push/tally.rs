@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::journal::Kept;
 use super::txn::Txn;
-use super::{NodePlan, UndoReport};
+use super::{ImageReport, NodePlan, UndoReport};
 use crate::event::{Event, EventSink, Events};
 use crate::oci::{Digest, Platform};
 use crate::runtime::Have;
@@ -30,6 +30,8 @@ pub(super) struct Tally {
     pub(super) runs: Option<(Platform, String)>,
     /// What is written down on the node.
     pub(super) txn: Option<Txn>,
+    /// How the images were found once the run was given up.
+    pub(super) seen: Vec<ImageReport>,
     /// How putting the node back went.
     pub(super) undone: Option<UndoReport>,
     /// What `--prune` removed, and what it left.

@@ -1,19 +1,21 @@
 //! A run as a transaction on one node: written down before the first change, ended with what became of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use super::executor::{Push, Run, Target};
-use super::journal::{self, RunRecord, RunState};
+use super::journal::{self, Claims, RunRecord, RunState};
 use super::node::{Fault, Prepared};
 use super::plan::KEEP_RUNS;
 use super::tally::Tally;
-use super::{ImageReport, PlanError, UndoReport, UndoState};
-use crate::event::Event;
+use super::{ImageReport, NodePlan, PlanError, UndoReport, UndoState, Undone};
+use crate::bundle::BundleImage;
+use crate::event::{Event, EventSink, Events, NodeState};
 use crate::oci::Digest;
 use crate::runtime::reversible::{Changes, Marks, parse_change};
-use crate::runtime::{NodeFacts, Reversible};
+use crate::runtime::{NodeFacts, Packed, Reversible};
 
 /// How often undoing is gone over again: what CRI adds meanwhile shows only then.
 const PASSES: u32 = 4;
@@ -30,12 +32,13 @@ pub(super) struct Txn {
 }
 
 impl Txn {
-    /// Whether the node keeps the record, and was changed: a run that was stopped before its first import has a record in which
-    /// nothing is left to undo.
-    pub(super) fn changed(&self) -> bool {
+    /// Whether the node keeps the record, and was changed, or has `sent` bytes in staging: of a run that failed before its first
+    /// import and left nothing, nothing is to be undone.
+    pub(super) fn changed(&self, sent: u64) -> bool {
         let record = &self.record;
         let nothing = record.slots.is_empty() && record.derived.is_empty() && record.pruned.is_empty();
-        self.written && !(self.ended && nothing)
+        let left = record.state != RunState::Committed && sent > 0;
+        self.written && (!(self.ended && nothing) || left)
     }
 }
 
@@ -166,11 +169,13 @@ impl Prepared {
             runtime: self.facts.runtime.clone(),
             namespace: self.reversible().and_then(|r| r.namespace()).map(str::to_owned),
             slots: Vec::new(),
+            wants: Some(Vec::new()),
             derived: Vec::new(),
             blobs: Some(Vec::new()),
             pruned: Vec::new(),
             earlier: Vec::new(),
             error: None,
+            undone_in_part: None,
         }
     }
 
@@ -199,7 +204,8 @@ impl Prepared {
                     target.name, record.run
                 );
                 push.events.emit(Event::Warning { message });
-                self.undo(target, &broken, false, &mut (0, 0)).await?;
+                let all = Claims::default();
+                self.undo(target, &broken, &all, false, &mut Default::default()).await?;
             }
         }
         Ok(())
@@ -211,8 +217,9 @@ impl Prepared {
         &mut self,
         target: &Target,
         record: &RunRecord,
+        claims: &Claims<'_>,
         spare_used: bool,
-        told: &mut (usize, usize),
+        told: &mut (BTreeSet<String>, BTreeSet<String>),
     ) -> Result<journal::Undo, Fault> {
         let mut pass = 0;
         loop {
@@ -223,12 +230,14 @@ impl Prepared {
                 record,
                 &slots,
                 &journal::used(&marks, &slots, std::slice::from_ref(record)),
+                claims,
                 runtime,
             );
             // Later passes find little left to do; what the first one had to do is what was done.
-            *told = (told.0.max(undo.restored), told.1.max(undo.removed));
+            told.0.extend(undo.restored.iter().cloned());
+            told.1.extend(undo.removed.iter().cloned());
             if undo.changes.is_empty() || pass == PASSES {
-                return Ok(undo.given_up(*told));
+                return Ok(undo.given_up(told));
             }
             undo.changes.just_now = pass == 0;
             parse_change(&self.session.run(&runtime.change(&undo.changes)).await?)?;
@@ -263,7 +272,9 @@ impl Prepared {
                 record.pruned = pruned.remove;
             }
         } else if push.options.atomic {
-            let left = self.undo(target, &record, true, &mut (0, 0)).await?;
+            // No run came after this one.
+            let (none, mut told) = (Claims::default(), Default::default());
+            let left = self.undo(target, &record, &none, true, &mut told).await?;
             let report = UndoReport::of(&left);
             record.state =
                 if report.state == UndoState::Undone { RunState::Undone } else { RunState::Failed };
@@ -274,7 +285,7 @@ impl Prepared {
             // cannot when it is killed.
             // What is whole stays although a check of it failed: a pod may run from it already.
             let left = broken(&record, &self.facts);
-            self.undo(target, &left, true, &mut (0, 0)).await?;
+            self.undo(target, &left, &Claims::default(), true, &mut Default::default()).await?;
             // What the run did not come to is not its own, should somebody else bring the same.
             if let Some(runtime) = self.reversible() {
                 let slots = runtime.slots(&self.facts);
@@ -354,12 +365,16 @@ impl Push {
         // Whoever stops a run wants no more to be sent, not a node that is left half-done.
         let cancel = CancellationToken::new();
         let options = super::PushOptions { prune: false, ..self.options.clone() };
-        let push = Self { images: Vec::new(), left_out: None, cancel, options, ..self.clone() };
+        let events = Arc::new(Quiet(Arc::clone(&self.events)));
+        let push = Self { images: Vec::new(), left_out: None, cancel, options, events, ..self.clone() };
+        self.node_is(target, NodeState::Settling);
         let settling = async {
             let mut prepared = push.prepare(target, true).await?;
             let settled = async {
                 prepared.hold_alone(target, &run.id).await?;
-                prepared.settle(&push, target, tally, Err(&fault.reason)).await
+                prepared.settle(&push, target, tally, Err(&fault.reason)).await?;
+                tally.seen = prepared.found(&push, target, &target.images(&self.images)).await;
+                Ok(())
             };
             let settled = settled.await;
             prepared.session.close().await;
@@ -374,15 +389,42 @@ impl Push {
     }
 }
 
+impl Prepared {
+    /// How the images are on the node, whatever was to become of them. Nothing where that cannot be told.
+    async fn found(&mut self, push: &Push, target: &Target, images: &[BundleImage]) -> Vec<ImageReport> {
+        let (runtime, options) = (self.runtime.as_ref(), &push.options);
+        let plan =
+            NodePlan::compute_with(&target.name, images, runtime, &self.facts, options, &Packed::new());
+        let Ok(plan) = plan else { return Vec::new() };
+        self.plan = plan;
+        let evidence = self.evidence(push, false).await.ok().flatten();
+        self.proved(push, target, &BTreeMap::new(), evidence.as_ref())
+    }
+}
+
+/// Leaves out what a node is about: of what follows the end of a run, that is told once.
+struct Quiet(Events);
+
+impl EventSink for Quiet {
+    fn emit(&self, event: Event) {
+        if !matches!(event, Event::Node { .. }) {
+            self.0.emit(event);
+        }
+    }
+}
+
 impl UndoReport {
     pub(super) fn of(left: &journal::Undo) -> Self {
         let whole = left.changes.is_empty() && left.stuck.is_empty();
+        let names = |all: &BTreeSet<String>| all.iter().cloned().collect();
         Self {
             state: if whole { UndoState::Undone } else { UndoState::Partly },
-            restored: left.restored,
-            removed: left.removed,
+            restored: left.restored.len(),
+            removed: left.removed.len(),
+            names: Undone { restored: names(&left.restored), removed: names(&left.removed) },
             staging_freed: 0,
             staging_left: None,
+            unfinished: Vec::new(),
             kept: left.kept.clone(),
             stuck: left.stuck.clone(),
             error: None,

@@ -400,8 +400,19 @@ async fn cancelling_finishes_the_import_that_runs_and_the_next_run_goes_on() {
     let fault = Fault::CancelAtImport(world.cancel.clone());
     let here = Here { faults: [("n1".to_owned(), fault)].into(), ..Here::default() };
     let report = world.push(&["n1"], here).run().await.unwrap();
-    assert_eq!(report.nodes[0].state, NodeResult::Failed);
+    assert_eq!(report.nodes[0].state, NodeResult::Stopped);
     assert_eq!(report.nodes[0].error.as_deref(), Some("stopped"));
+    let ready: Vec<bool> = report.nodes[0].images.iter().map(|i| i.ready).collect();
+    assert_eq!(ready.iter().filter(|r| **r).count(), 1, "what it came to is told: {report:#?}");
+    assert!(ready.len() == 2 && report.nodes[0].recorded);
+    let states = world.recorder.events();
+    let states: Vec<_> = states
+        .iter()
+        .filter_map(|e| if let Event::Node { state, .. } = e { Some(state) } else { None })
+        .collect();
+    let [.., omk::event::NodeState::Settling, omk::event::NodeState::Failed(_)] = states[..] else {
+        panic!("{states:?}")
+    };
     assert_eq!(world.archives("n1").len(), 1, "the one whose import had begun");
 
     let mut push = world.push(&["n1"], Here::default());

@@ -129,6 +129,7 @@ fn plan_table(plan: &PushPlan, order: &[String]) -> String {
 fn state(result: NodeResult) -> &'static str {
     match result {
         NodeResult::Ready => "ready",
+        NodeResult::Stopped => "stopped",
         NodeResult::Failed => "failed",
         NodeResult::Refused => "refused",
     }
@@ -166,7 +167,12 @@ pub(in crate::cli) fn undo_hint(report: &PushReport) -> Option<String> {
     let run = &report.run_id;
     let pruned = changed.iter().any(|n| !n.pruned.is_empty());
     let but = if pruned { ", but brings nothing back that was pruned" } else { "" };
-    Some(format!("\nrun {run}; `omk preheat rollback --run {run}` undoes it{but}"))
+    let stopped = if report.nodes.iter().any(|n| n.state == NodeResult::Stopped) {
+        " was stopped: the same command goes on from there"
+    } else {
+        ""
+    };
+    Some(format!("\nrun {run}{stopped}; `omk preheat rollback --run {run}` undoes it{but}"))
 }
 
 fn report_table(report: &PushReport) -> String {

@@ -1,5 +1,7 @@
 //! `omk preheat rollback|status|history`: what earlier runs did to nodes, and undoing it.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
 
 use super::code;
@@ -49,7 +51,8 @@ pub(super) struct RollbackArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct WhichRun {
-    /// The run, as its report and `omk preheat history` name it
+    /// The run, as its report and `omk preheat history` name it; the beginning or the end of the id will do where no other
+    /// run has it
     #[arg(long, value_name = "ID")]
     run: Option<String>,
     /// The newest run that the nodes have on record; every node has to answer
@@ -89,12 +92,14 @@ async fn rollback(args: RollbackArgs, context: &Context) -> Outcome {
     let which = args.which.run.map_or(Which::Last, Which::Run);
     let (push, ..) = args.nodes.push(context)?;
     let report = push.rollback(&which, args.dry_run).await.map_err(|e| match &e {
-        RollbackError::NotAnId(_) => CliError::usage(args.nodes.addressed(&e.to_string())),
+        RollbackError::NotAnId(_) | RollbackError::Several { .. } => {
+            CliError::usage(args.nodes.addressed(&e.to_string()))
+        }
         _ => CliError::failed(args.nodes.addressed(&e.to_string())),
     })?;
     match args.output {
         OutputFormat::Json => output::json(&report)?,
-        OutputFormat::Table => tell_rollback(&report),
+        OutputFormat::Table => tell_rollback(&report, |note| args.nodes.addressed(note)),
     }
     let good = report.nodes.iter().filter(|n| n.good()).count();
     let all = report.nodes.len();
@@ -106,7 +111,7 @@ async fn rollback(args: RollbackArgs, context: &Context) -> Outcome {
     Ok(code(context, good, all - good))
 }
 
-fn tell_rollback(report: &RollbackReport) {
+fn tell_rollback(report: &RollbackReport, addressed: impl Fn(&str) -> String) {
     let word = |state| match state {
         UndoState::Undone if report.dry_run => "would be undone",
         UndoState::Undone => "undone",
@@ -133,6 +138,7 @@ fn tell_rollback(report: &RollbackReport) {
         .collect();
     say(&format!("run {}\n", report.run));
     say(&output::table(&["NODE", "STATE", "RESTORED", "REMOVED", "LEFT", "STAGING"], &rows));
+    names(report).iter().for_each(|line| say(line));
     for node in &report.nodes {
         for kept in node.undo.stuck.iter().chain(&node.undo.kept) {
             warn(&format!("{}: {} is left as it is: {}", node.node, kept.name, kept.reason));
@@ -149,6 +155,58 @@ fn tell_rollback(report: &RollbackReport) {
             warn(&format!("{}: {error}", node.node));
         }
     }
+    unfinished(report).iter().for_each(|note| warn(&addressed(note)));
+}
+
+/// Names that are told one by one.
+const SHOWN: usize = 20;
+
+/// What becomes of which names, each once with all nodes on which it is so.
+fn names(report: &RollbackReport) -> Vec<String> {
+    let mut nodes: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    let words =
+        if report.dry_run { ["would be put back", "would be removed"] } else { ["put back", "removed"] };
+    for node in &report.nodes {
+        let names = &node.undo.names;
+        for (word, names) in words.into_iter().zip([&names.restored, &names.removed]) {
+            names.iter().for_each(|n| nodes.entry((word, n)).or_default().push(&node.node));
+        }
+    }
+    let mut groups: BTreeMap<(&str, String), Vec<&str>> = BTreeMap::new();
+    for ((word, name), on) in nodes {
+        groups.entry((word, some(&on))).or_default().push(name);
+    }
+    let mut lines = Vec::new();
+    for ((word, on), names) in groups {
+        lines.push(format!("\n{word} on {on}:"));
+        lines.extend(names.iter().take(SHOWN).map(|name| format!("  {name}")));
+        if names.len() > SHOWN {
+            lines.push(format!("  and {} more, which -o json lists", names.len() - SHOWN));
+        }
+    }
+    lines
+}
+
+fn some(nodes: &[&str]) -> String {
+    let more = nodes.len().saturating_sub(SHOWN);
+    let named = nodes.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    if more == 0 { named } else { format!("{named} and {more} more") }
+}
+
+/// Earlier runs that this one went on from: what they brought is not its own, and stays.
+fn unfinished(report: &RollbackReport) -> Vec<String> {
+    let mut runs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for node in &report.nodes {
+        node.undo.unfinished.iter().for_each(|run| runs.entry(run).or_default().push(&node.node));
+    }
+    let line = |(run, on): (&str, Vec<&str>)| {
+        format!(
+            "note: run {run}, which did not come to its end, had brought some of these images to {} before; they stay: \
+             `omk preheat rollback --run {run}` undoes that run too",
+            some(&on)
+        )
+    };
+    runs.into_iter().map(line).collect()
 }
 
 async fn ask(args: &AskArgs, context: &Context, table: impl Fn(&[NodeRuns])) -> Outcome {
@@ -170,10 +228,12 @@ async fn ask(args: &AskArgs, context: &Context, table: impl Fn(&[NodeRuns])) -> 
 
 fn state(run: &RunSummary) -> &'static str {
     match run.state {
+        _ if run.undone_in_part => "undone in part",
         RunState::Started if !run.interrupted => "running",
         RunState::Started if run.whole => "interrupted, whole",
         RunState::Started => "interrupted",
         RunState::Committed => "committed",
+        RunState::Failed if run.stopped() => "stopped",
         RunState::Failed => "failed",
         RunState::Undone => "undone",
     }
@@ -199,8 +259,9 @@ fn status_table(nodes: &[NodeRuns], addressed: impl Fn(String) -> String) {
     let dash = || "-".to_owned();
     let row = |node: &NodeRuns| {
         let last = node.runs.first();
+        let known = |cell| if node.error.is_some() { dash() } else { cell };
         let word = match (&node.error, &node.holder, last) {
-            (Some(_), ..) => "failed",
+            (Some(_), ..) => "not known",
             (None, Some(_), _) => "running",
             (None, None, None) => "no run",
             (None, None, Some(run)) => state(run),
@@ -211,8 +272,8 @@ fn status_table(nodes: &[NodeRuns], addressed: impl Fn(String) -> String) {
             last.map_or_else(dash, |r| r.run.clone()),
             last.map_or_else(dash, |r| r.bundle.clone()),
             last.map_or_else(dash, |r| format!("{} of {}", r.changed, r.images)),
-            output::bytes(node.staged),
-            node.backups.to_string(),
+            known(output::bytes(node.staged)),
+            known(node.backups.to_string()),
         ]
     };
     let rows: Vec<_> = nodes.iter().map(row).collect();
@@ -226,32 +287,53 @@ fn hints(node: &NodeRuns) -> Vec<String> {
     if let Some(holder) = &node.holder {
         return vec![format!("{name}: {holder}")];
     }
-    let half = node.runs.iter().filter(|r| r.interrupted && !r.whole);
-    let failed = node.runs.first().filter(|r| r.state == RunState::Failed);
-    let mut hints: Vec<String> = half
-        .map(|r| {
+    // Where the node stands: what was undone is as if it had not been.
+    let stands = node.runs.iter().position(|r| r.state != RunState::Undone);
+    let hint = |(at, r): (usize, &RunSummary)| {
+        let stands = stands == Some(at);
+        let (run, bundle) = (&r.run, &r.bundle);
+        let on = |what: &str| {
             format!(
-                "{name}: run {run} was interrupted: preheat {bundle} again to go on, or put the node back with `omk preheat rollback --run {run}`",
-                run = r.run,
-                bundle = r.bundle
+                "{name}: run {run} {what} preheat {bundle} again to go on, or put the node back with `omk preheat rollback --run {run}`"
             )
-        })
-        .collect();
-    hints.extend(failed.map(|r| {
-        let how = match r.error.as_deref() {
-            None | Some("stopped") => "was stopped:".to_owned(),
-            Some(why) => format!("failed: {why};"),
         };
-        format!(
-            "{name}: run {run} {how} preheat {bundle} again to go on, or put the node back with `omk preheat rollback --run {run}`",
-            run = r.run,
-            bundle = r.bundle
-        )
-    }));
+        match r.state {
+            _ if r.undone_in_part && stands => Some(format!(
+                "{name}: run {run} is undone in part: `omk preheat rollback --run {run} --dry-run` says what is left and why; without \
+                 --dry-run it goes on"
+            )),
+            RunState::Started if r.interrupted && !r.whole && (at == 0 || open(&node.runs, at)) => {
+                Some(on("was interrupted:"))
+            }
+            RunState::Failed if stands && r.stopped() => Some(on("was stopped:")),
+            RunState::Failed if stands => {
+                let why = r.error.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+                Some(on(&format!("failed{why};")))
+            }
+            RunState::Committed if stands && r.missing > 0 => Some(format!(
+                "{name}: of the {} images of run {run}, {} {} not there any more (removed, moved, or garbage-collected): `omk node verify \
+                 {bundle}` names what, `omk preheat {bundle}` again brings it back",
+                r.images,
+                r.missing,
+                if r.missing == 1 { "is" } else { "are" }
+            )),
+            _ => None,
+        }
+    };
+    let mut hints: Vec<String> = node.runs.iter().enumerate().filter_map(hint).collect();
     if hints.is_empty() && node.staged > 0 {
         hints.push(format!("{name}: {} wait in staging {}", output::bytes(node.staged), of_whom(node)));
     }
     hints
+}
+
+/// Whether an interrupted run left something that no later run has taken to its end.
+fn open(runs: &[RunSummary], at: usize) -> bool {
+    let run = &runs[at];
+    let ended = |r: &RunSummary| {
+        r.state == RunState::Committed && r.images_digest.is_some() && r.images_digest == run.images_digest
+    };
+    (run.changed > 0 || run.staged != Some(0)) && !runs[..at].iter().any(ended)
 }
 
 /// Who left what waits in staging, and what can be done with it. A run that was committed emptied staging of its own, so that
@@ -298,6 +380,8 @@ mod tests {
             state,
             interrupted,
             whole,
+            missing: 0,
+            undone_in_part: false,
             bundle: "web.tar".into(),
             images_digest: None,
             by: "omk".into(),
@@ -342,6 +426,75 @@ mod tests {
         let mut held = node(vec![run("r1", RunState::Started, false, false)]);
         held.holder = Some("omk on a".into());
         assert_eq!(hints(&held), ["n1: omk on a"]);
+    }
+
+    #[test]
+    fn where_a_node_stands_is_what_was_not_undone() {
+        use RunState::{Committed, Failed, Started, Undone};
+        let digest = || Some(crate::oci::Digest::sha256(b"images"));
+        let same = |run: RunSummary| RunSummary { images_digest: digest(), ..run };
+        let told = |runs: Vec<RunSummary>| hints(&node(runs)).join("\n");
+        let stopped = || same(run("r1", Failed, false, false));
+        assert_eq!(told(vec![same(run("r2", Committed, false, true)), stopped()]), "");
+        insta::assert_snapshot!(told(vec![same(run("r2", Undone, false, true)), stopped()]), @"n1: run r1 was stopped: preheat web.tar again to go on, or put the node back with `omk preheat rollback --run r1`");
+        // Killed, and others came to the end of the same, or it had not begun.
+        let killed = || same(run("r1", Started, true, false));
+        assert_eq!(told(vec![same(run("r2", Committed, false, true)), killed()]), "");
+        let idle = RunSummary { changed: 0, ..run("r1", Started, true, false) };
+        assert_eq!(told(vec![run("r2", Committed, false, true), idle.clone()]), "");
+        assert!(told(vec![idle]).starts_with("n1: run r1 was interrupted: preheat web.tar again"));
+        let gone = RunSummary { missing: 1, ..run("r2", Committed, false, false) };
+        insta::assert_snapshot!(told(vec![gone]), @"n1: of the 2 images of run r2, 1 is not there any more (removed, moved, or garbage-collected): `omk node verify web.tar` names what, `omk preheat web.tar` again brings it back");
+        let part = RunSummary { undone_in_part: true, ..run("r2", Committed, false, false) };
+        assert_eq!((state(&part), state(&stopped())), ("undone in part", "stopped"));
+        insta::assert_snapshot!(told(vec![part]), @"n1: run r2 is undone in part: `omk preheat rollback --run r2 --dry-run` says what is left and why; without --dry-run it goes on");
+    }
+
+    #[test]
+    fn names_that_are_put_back_are_told_once_with_their_nodes() {
+        let node = |node: &str, restored: &[&str], removed: &[&str]| {
+            let own = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+            let names = crate::push::Undone { restored: own(restored), removed: own(removed) };
+            let unfinished = vec!["r1".to_owned()];
+            let undo = crate::push::UndoReport { names, unfinished, ..blank() };
+            crate::push::NodeRollback { node: node.into(), undo }
+        };
+        let many: Vec<String> = (10..40).map(|n| format!("m:{n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let nodes =
+            vec![node("a", &["x:1"], &["y:1", "z:1"]), node("b", &[], &["y:1"]), node("c", &[], &many)];
+        let mut report = RollbackReport { run: "r2".into(), dry_run: true, nodes };
+        let told = names(&report);
+        assert_eq!(
+            told[..6],
+            [
+                "\nwould be put back on a:",
+                "  x:1",
+                "\nwould be removed on a:",
+                "  z:1",
+                "\nwould be removed on a, b:",
+                "  y:1"
+            ]
+        );
+        assert_eq!((told.len(), told[27].as_str()), (28, "  and 10 more, which -o json lists"));
+        report.dry_run = false;
+        assert_eq!(names(&report)[2], "\nremoved on a:");
+        insta::assert_snapshot!(unfinished(&report).join("\n"), @"note: run r1, which did not come to its end, had brought some of these images to a, b, c before; they stay: `omk preheat rollback --run r1` undoes that run too");
+    }
+
+    fn blank() -> crate::push::UndoReport {
+        crate::push::UndoReport {
+            state: UndoState::Undone,
+            restored: 0,
+            removed: 0,
+            names: Default::default(),
+            staging_freed: 0,
+            staging_left: None,
+            unfinished: Vec::new(),
+            kept: Vec::new(),
+            stuck: Vec::new(),
+            error: None,
+        }
     }
 
     #[test]

@@ -12,9 +12,11 @@ mod undo;
 
 pub(super) use keep::used;
 pub use keep::{Expired, KEEP_RECORDS, Pruned, expire, owned, prune};
-pub use record::{Before, Owned, RunRecord, RunState, SlotChange, VERSION, check_run, images_digest};
+pub use record::{
+    Before, Owned, RunRecord, RunState, SlotChange, VERSION, check_run, images_digest, whole_id,
+};
 pub use shell::{NO_FOLDER, folder, holder, list, parse_holder, parse_list, parse_write, prepare, write};
-pub use undo::{Kept, Undo, later, own, undo};
+pub use undo::{Claims, Kept, Undo, begun_before, later, own, undo};
 
 #[cfg(test)]
 mod tests;

@@ -62,6 +62,10 @@ pub struct RunRecord {
     pub namespace: Option<String>,
     /// Names, or archives, that the run adds or moves.
     pub slots: Vec<SlotChange>,
+    /// Names, or archives, of all images of the bundle, those that were there already among them: once the run is committed,
+    /// it counts on them. `None` in records of earlier versions.
+    #[serde(default)]
+    pub wants: Option<Vec<Owned>>,
     /// `sha256:<config>` names, which CRI adds for images: those of the run's images, with what they were before.
     #[serde(default)]
     pub derived: Vec<SlotChange>,
@@ -78,6 +82,9 @@ pub struct RunRecord {
     /// Why it failed.
     #[serde(default)]
     pub error: Option<String>,
+    /// When undoing it was last tried and came to its end only in part.
+    #[serde(default)]
+    pub undone_in_part: Option<String>,
 }
 
 /// One slot that a run sets.
@@ -105,12 +112,12 @@ pub struct Before {
     pub labels: Labels,
 }
 
-/// A slot that omk added, with what it put there.
+/// A slot with what is there: what omk put there, or what a run counts on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Owned {
     /// The name, or the path of the archive.
     pub name: String,
-    /// What omk put there.
+    /// What it has.
     pub digest: Digest,
 }
 
@@ -118,6 +125,12 @@ pub struct Owned {
 pub fn check_run(run: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     !run.is_empty() && run.len() <= 64 && run.bytes().all(plain)
+}
+
+/// Whether it has the form of those that omk gives.
+pub fn whole_id(run: &str) -> bool {
+    let lengths: Vec<usize> = run.split('-').map(str::len).collect();
+    check_run(run) && lengths == [8, 6, 4]
 }
 
 /// Stands for what a bundle brings, whatever file it comes in: the SHA-256 of its sorted lines `NAME DIGEST`.
@@ -142,7 +155,8 @@ impl RunRecord {
         marks: &Marks,
     ) -> bool {
         let now = runtime.slots(facts);
-        let was = (self.slots.clone(), self.derived.clone(), self.blobs.as_ref().map(Vec::len));
+        let lengths = |r: &Self| (r.blobs.as_ref().map(Vec::len), r.wants.as_ref().map(Vec::len));
+        let was = (self.slots.clone(), self.derived.clone(), lengths(self));
         let run = self.run.clone();
         let one = |list: &mut Vec<SlotChange>, slot: String, image: &RuntimeImage, backed_up: bool| {
             let digest = image.root.digest().clone();
@@ -177,7 +191,13 @@ impl RunRecord {
         let all: BTreeSet<Digest> =
             self.blobs.take().unwrap_or_default().into_iter().chain(brought).collect();
         self.blobs = Some(all.into_iter().collect());
-        was.0 != self.slots || was.1 != self.derived || was.2 != self.blobs.as_ref().map(Vec::len)
+        let wanted = plan.images.iter().map(|i| &i.image).flat_map(|image| {
+            let digest = image.root.digest();
+            runtime.sets(image).into_iter().map(|name| Owned { name, digest: digest.clone() })
+        });
+        let all: BTreeSet<Owned> = self.wants.take().unwrap_or_default().into_iter().chain(wanted).collect();
+        self.wants = Some(all.into_iter().collect());
+        was.0 != self.slots || was.1 != self.derived || was.2 != lengths(self)
     }
 
     /// Whether the plan moves something whose labels are to be noted.

@@ -12,6 +12,10 @@ fn ctr() -> Containerd {
     Containerd::new(Flavor::Plain)
 }
 
+fn none() -> Claims<'static> {
+    Claims::default()
+}
+
 fn d(word: &str) -> Digest {
     Digest::sha256(word.as_bytes())
 }
@@ -32,11 +36,13 @@ fn record(run: &str, sequence: u64) -> RunRecord {
         runtime: "containerd 1.7".into(),
         namespace: Some("k8s.io".into()),
         slots: Vec::new(),
+        wants: None,
         derived: Vec::new(),
         blobs: Some(Vec::new()),
         pruned: Vec::new(),
         earlier: Vec::new(),
         error: None,
+        undone_in_part: None,
     }
 }
 
@@ -65,26 +71,34 @@ fn undoing_puts_back_what_was_moved_and_removes_what_was_added() {
     run.derived = vec![added(&config, "new")];
     let backup = ctr().backup("r1", "b:1");
     let now = slots(&[("a:1", "new"), ("b:1", "new"), (&backup, "old"), (&config, "new"), ("other:1", "x")]);
-    let plan = undo(&run, &now, &BTreeSet::new(), &ctr());
+    let plan = undo(&run, &now, &BTreeSet::new(), &none(), &ctr());
     assert_eq!(plan.changes.restore.len(), 1);
     assert_eq!(plan.changes.restore[0].labels["k"], "v");
     assert_eq!(plan.changes.remove, ["a:1".to_owned(), config, backup.clone()]);
     assert!(plan.kept.is_empty() && plan.stuck.is_empty());
-    assert_eq!((plan.restored, plan.removed), (1, 1));
+    assert_eq!((plan.restored.len(), plan.removed.len()), (1, 1));
+
+    let told = (plan.restored, plan.removed);
 
     // Told over and over, and the runtime still has what it was to remove.
     let now = slots(&[("a:1", "new"), ("b:1", "old"), (&backup, "old")]);
-    let left = undo(&run, &now, &BTreeSet::new(), &ctr()).given_up((1, 1));
-    assert_eq!((left.restored, left.removed, names(&left.stuck)), (1, 0, vec!["a:1", backup.as_str()]));
+    let left = undo(&run, &now, &BTreeSet::new(), &none(), &ctr()).given_up(&told);
+    assert_eq!(
+        (left.restored.len(), left.removed.len(), names(&left.stuck)),
+        (1, 0, vec!["a:1", backup.as_str()])
+    );
     assert!(left.stuck[0].reason.starts_with("the runtime did not remove it"), "{left:?}");
 
     // Done, or stopped after the name was restored.
-    let done = undo(&run, &slots(&[("b:1", "old"), ("other:1", "x")]), &BTreeSet::new(), &ctr());
-    assert!(done.changes.is_empty() && (done.restored, done.removed) == (0, 0), "only what is done counts");
-    let half = undo(&run, &slots(&[("b:1", "old"), (&backup, "old")]), &BTreeSet::new(), &ctr());
+    let done = undo(&run, &slots(&[("b:1", "old"), ("other:1", "x")]), &BTreeSet::new(), &none(), &ctr());
+    assert!(
+        done.changes.is_empty() && done.restored.is_empty() && done.removed.is_empty(),
+        "only what is done counts"
+    );
+    let half = undo(&run, &slots(&[("b:1", "old"), (&backup, "old")]), &BTreeSet::new(), &none(), &ctr());
     assert_eq!(half.changes.remove, std::slice::from_ref(&backup));
     // `ctr images tag --force` removes the name before it makes it anew.
-    let between = undo(&run, &slots(&[(&backup, "old")]), &BTreeSet::new(), &ctr());
+    let between = undo(&run, &slots(&[(&backup, "old")]), &BTreeSet::new(), &none(), &ctr());
     assert_eq!(between.changes.restore.len(), 1);
 }
 
@@ -94,7 +108,7 @@ fn what_somebody_moved_since_is_left_and_named() {
     run.slots = vec![added("a:1", "new"), moved("r1", "b:1", "old", "new")];
     let backup = ctr().backup("r1", "b:1");
     let now = slots(&[("a:1", "theirs"), ("b:1", "theirs"), (&backup, "old")]);
-    let plan = undo(&run, &now, &BTreeSet::new(), &ctr());
+    let plan = undo(&run, &now, &BTreeSet::new(), &none(), &ctr());
     assert_eq!(names(&plan.kept), ["a:1", "b:1"]);
     assert!(plan.kept[0].reason.starts_with("somebody moved it since, to sha256:"));
     assert_eq!(plan.changes.remove, [backup], "nobody needs it any more");
@@ -107,17 +121,17 @@ fn what_cannot_be_put_back_is_stuck() {
     run.slots = vec![added("a:1", "new"), moved("r1", "b:1", "old", "newer")];
     // Its backup is gone; and the other image runs.
     let now = slots(&[("a:1", "new"), ("b:1", "newer")]);
-    let plan = undo(&run, &now, &[d("new")].into(), &ctr());
+    let plan = undo(&run, &now, &[d("new")].into(), &none(), &ctr());
     assert_eq!(names(&plan.stuck), ["a:1", "b:1"]);
     assert!(plan.changes.is_empty());
     // A backup that the record claims but that is another run's is not believed.
     run.slots[1].backup = Some(ctr().backup("r2", "b:1"));
     let now = slots(&[("b:1", "newer"), (&ctr().backup("r2", "b:1"), "evil")]);
-    assert_eq!(names(&undo(&run, &now, &BTreeSet::new(), &ctr()).stuck), ["b:1"]);
+    assert_eq!(names(&undo(&run, &now, &BTreeSet::new(), &none(), &ctr()).stuck), ["b:1"]);
 }
 
 #[test]
-fn what_a_later_run_brought_is_not_an_interrupted_ones() {
+fn what_a_later_run_brought_is_not_an_earlier_ones() {
     let mut first = record("r1", 1);
     first.state = RunState::Started;
     first.slots = vec![added("a:1", "a"), added("b:1", "b"), moved("r1", "c:1", "old", "new")];
@@ -138,9 +152,81 @@ fn what_a_later_run_brought_is_not_an_interrupted_ones() {
         change(&mut second);
         assert_eq!(left(&first, &second).len(), 3);
     }
-    // How far a run came that ended stands in its record.
-    first.state = RunState::Failed;
-    assert_eq!(left(&first, &second).len(), 3);
+    // What a run brought that ended well may have been collected before the later one came.
+    first.state = RunState::Committed;
+    assert_eq!(left(&first, &second), ["b:1"]);
+}
+
+fn wants(all: &[(&str, &str)]) -> Option<Vec<Owned>> {
+    Some(all.iter().map(|(name, digest)| Owned { name: (*name).into(), digest: d(digest) }).collect())
+}
+
+#[test]
+fn what_a_later_run_counts_on_is_left_until_that_is_undone() {
+    let mut first = record("r1", 1);
+    first.slots = vec![added("a:1", "a"), added("b:1", "b"), moved("r1", "c:1", "old", "new")];
+    first.derived = vec![added(&d("config").to_string(), "a")];
+    let mut second = record("r2", 2);
+    second.wants = wants(&[("a:1", "a"), ("b:1", "another"), ("c:1", "new"), ("d:1", "d")]);
+    second.slots = vec![added("d:1", "d")];
+    let (config, backup) = (d("config").to_string(), ctr().backup("r1", "c:1"));
+    let now = slots(&[("a:1", "a"), ("b:1", "b"), ("c:1", "new"), (&backup, "old"), (&config, "a")]);
+    let plan = |second: &RunRecord| {
+        let records = [first.clone(), second.clone()];
+        undo(&first, &now, &BTreeSet::new(), &Claims::on(&first, &records), &ctr())
+    };
+    let left = plan(&second);
+    assert_eq!(names(&left.stuck), ["a:1", "c:1"]);
+    assert!(left.stuck[0].reason.starts_with("run r2, which came later, found it there"), "{left:?}");
+    assert_eq!(left.changes.remove, ["b:1"], "neither the config's name nor the backup, which is needed yet");
+    assert!(left.changes.restore.is_empty());
+    for change in [
+        |second: &mut RunRecord| second.state = RunState::Undone,
+        |second: &mut RunRecord| second.state = RunState::Failed,
+        |second: &mut RunRecord| second.sequence = 0,
+        |second: &mut RunRecord| second.namespace = Some("default".into()),
+        |second: &mut RunRecord| second.wants = None,
+    ] {
+        let mut second = second.clone();
+        change(&mut second);
+        let all = plan(&second);
+        assert!(all.stuck.is_empty() && all.removed.len() == 2 && all.restored.len() == 1, "{all:?}");
+    }
+}
+
+#[test]
+fn runs_that_another_one_went_on_from_are_known() {
+    let mut first = record("r1", 1);
+    (first.state, first.images_digest) = (RunState::Failed, Some(d("images")));
+    first.slots = vec![added("a:1", "a")];
+    let mut second = record("r2", 2);
+    second.images_digest = first.images_digest.clone();
+    second.slots = vec![added("b:1", "b")];
+    let now = slots(&[("a:1", "a"), ("b:1", "b")]);
+    let found = |first: &RunRecord, now: &BTreeMap<String, Option<Digest>>| {
+        begun_before(&second, &[first.clone(), second.clone()], now).len()
+    };
+    assert_eq!(found(&first, &now), 1);
+    assert_eq!(found(&first, &slots(&[("a:1", "other")])), 0, "nothing is left of it");
+    for change in [
+        |first: &mut RunRecord| first.state = RunState::Committed,
+        |first: &mut RunRecord| first.state = RunState::Undone,
+        |first: &mut RunRecord| first.sequence = 3,
+        |first: &mut RunRecord| first.images_digest = None,
+        |first: &mut RunRecord| first.slots = vec![added("b:1", "b")],
+    ] {
+        let mut first = first.clone();
+        change(&mut first);
+        assert_eq!(found(&first, &now), 0, "{first:?}");
+    }
+}
+
+#[test]
+fn the_form_of_an_id_is_known() {
+    assert!(whole_id("20261129-045235-a7d5"));
+    for part in ["20261129-045235", "a7d5", "20261129-045235-a7d", "2026112-9045235-a7d5", "r1"] {
+        assert!(!whole_id(part), "{part}");
+    }
 }
 
 #[test]
@@ -150,11 +236,15 @@ fn a_derived_name_stays_while_somebody_has_its_image() {
     run.slots = vec![added("a:1", "new")];
     run.derived = vec![added(&config, "new")];
     let now = slots(&[("a:1", "new"), ("mine:1", "new"), (&config, "new")]);
-    assert_eq!(undo(&run, &now, &BTreeSet::new(), &ctr()).changes.remove, ["a:1"]);
+    assert_eq!(undo(&run, &now, &BTreeSet::new(), &none(), &ctr()).changes.remove, ["a:1"]);
     let before = Before { digest: Some(d("new")), labels: BTreeMap::new() };
     run.derived[0].before = Some(before);
     let now = slots(&[("a:1", "new"), (&config, "new")]);
-    assert_eq!(undo(&run, &now, &BTreeSet::new(), &ctr()).changes.remove, ["a:1"], "it was there before");
+    assert_eq!(
+        undo(&run, &now, &BTreeSet::new(), &none(), &ctr()).changes.remove,
+        ["a:1"],
+        "it was there before"
+    );
 }
 
 #[test]
@@ -329,8 +419,8 @@ fn a_record_of_an_earlier_version_is_read_and_claims_no_blobs() {
     assert_eq!(read, RunRecord { blobs: None, ..old.clone() }, "no list is not an empty list");
     // Names are what undoing and pruning go by: nothing of that depends on blobs.
     let (now, unused) = (slots(&[("a:1", "a")]), BTreeSet::new());
-    assert_eq!(undo(&read, &now, &unused, &ctr()), undo(&old, &now, &unused, &ctr()));
-    assert_eq!(undo(&read, &now, &unused, &ctr()).removed, 1);
+    assert_eq!(undo(&read, &now, &unused, &none(), &ctr()), undo(&old, &now, &unused, &none(), &ctr()));
+    assert_eq!(undo(&read, &now, &unused, &none(), &ctr()).removed.len(), 1);
     let pruned = prune(&[read], &BTreeSet::new(), &now, &Marks::default(), &ctr());
     assert_eq!(pruned.remove.iter().map(|o| o.name.as_str()).collect::<Vec<_>>(), ["a:1"]);
 }

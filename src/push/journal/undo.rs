@@ -27,17 +27,17 @@ pub struct Undo {
     /// Slots that would have to be put back and cannot be, now or ever.
     pub stuck: Vec<Kept>,
     /// Slots that get what they had.
-    pub restored: usize,
+    pub restored: BTreeSet<String>,
     /// Slots that are removed.
-    pub removed: usize,
+    pub removed: BTreeSet<String>,
 }
 
 impl Undo {
     /// When nothing more is tried: what is still to be done was not done, whatever was `told` to be, restored and removed.
     #[must_use]
-    pub fn given_up(mut self, told: (usize, usize)) -> Self {
-        self.restored = told.0.saturating_sub(self.restored);
-        self.removed = told.1.saturating_sub(self.removed);
+    pub fn given_up(mut self, told: &(BTreeSet<String>, BTreeSet<String>)) -> Self {
+        self.restored = told.0.difference(&self.restored).cloned().collect();
+        self.removed = told.1.difference(&self.removed).cloned().collect();
         let not = |name: &String, what: &str| Kept {
             name: name.clone(),
             reason: format!("the runtime did not {what}; run the same command again"),
@@ -67,12 +67,9 @@ pub fn later<'a>(record: &RunRecord, records: &'a [RunRecord]) -> Option<&'a str
         .map(|r| r.run.as_str())
 }
 
-/// The record without what an interrupted run was about to set and a later one set: how far the first came does not stand in its
-/// record, but a run lists no slot that has its content already, so what a later one lists was not the first one's any more.
+/// The record without what a later run set too: a run lists no slot that has its content already, so what a later one lists was
+/// not there any more, or, where the first was interrupted, not yet.
 pub fn own(record: &RunRecord, records: &[RunRecord]) -> RunRecord {
-    if record.state != RunState::Started {
-        return record.clone();
-    }
     let after = |r: &&RunRecord| {
         r.sequence > record.sequence && r.namespace == record.namespace && r.state != RunState::Undone
     };
@@ -81,12 +78,56 @@ pub fn own(record: &RunRecord, records: &[RunRecord]) -> RunRecord {
     record.only(|c| !theirs.contains(&(&c.name, &c.digest)))
 }
 
-/// What has to be done so that the slots of the record are as they were before the run, given what they have now and which
-/// contents containers use. Doing it and asking again finds nothing left to do.
+/// What later runs that were committed found as they want it: it is theirs too, though they did not bring it.
+#[derive(Debug, Clone, Default)]
+pub struct Claims<'a>(BTreeMap<(&'a str, &'a Digest), &'a str>);
+
+impl<'a> Claims<'a> {
+    /// On what `record` set.
+    pub fn on(record: &RunRecord, records: &'a [RunRecord]) -> Self {
+        let after = |r: &&RunRecord| {
+            r.sequence > record.sequence && r.namespace == record.namespace && r.state == RunState::Committed
+        };
+        let mut after: Vec<&RunRecord> = records.iter().filter(after).collect();
+        after.sort_by_key(|r| r.sequence);
+        let of = |r: &'a RunRecord| {
+            r.wants.iter().flatten().map(|w| ((w.name.as_str(), &w.digest), r.run.as_str()))
+        };
+        Self(after.into_iter().flat_map(of).collect())
+    }
+
+    /// The newest run that counts on what the slot got.
+    fn of(&self, change: &SlotChange) -> Option<&str> {
+        self.0.get(&(change.name.as_str(), &change.digest)).copied()
+    }
+}
+
+/// Earlier runs of the same images that did not come to their end and that brought some of them, which are there still: who undoes
+/// the run that went on from there may mean these too. Oldest first.
+pub fn begun_before<'a>(
+    record: &RunRecord,
+    records: &'a [RunRecord],
+    now: &BTreeMap<String, Option<Digest>>,
+) -> Vec<&'a str> {
+    let there = |c: &SlotChange| now.get(&c.name).is_some_and(|d| d.as_ref() == Some(&c.digest));
+    let unfinished = |r: &&RunRecord| {
+        r.sequence < record.sequence
+            && r.namespace == record.namespace
+            && r.images_digest.is_some()
+            && r.images_digest == record.images_digest
+            && matches!(r.state, RunState::Started | RunState::Failed)
+            && own(r, records).slots.iter().any(there)
+    };
+    records.iter().filter(unfinished).map(|r| r.run.as_str()).collect()
+}
+
+/// What has to be done so that the slots of the record are as they were before the run, given what they have now, which
+/// contents containers use and what later runs count on. Doing it and asking again finds nothing left to do.
 pub fn undo(
     record: &RunRecord,
     now: &BTreeMap<String, Option<Digest>>,
     used: &BTreeSet<Digest>,
+    claims: &Claims<'_>,
     runtime: &dyn Reversible,
 ) -> Undo {
     let mut undo = Undo::default();
@@ -97,6 +138,13 @@ pub fn undo(
         let ours = current.is_some_and(|d| d.as_ref() == Some(&change.digest));
         let own = |b: &&String| runtime.backup_of(b) == Some(&record.run);
         let backup = change.backup.as_ref().filter(own).filter(|b| now.contains_key(*b));
+        if ours && let Some(run) = claims.of(change) {
+            let reason = format!(
+                "run {run}, which came later, found it there and counts on it; undo that first, then run the same command again"
+            );
+            undo.stuck.push(keep(&change.name, &reason));
+            continue;
+        }
         match (&change.before, current) {
             // The run never came to it, or it is gone already.
             (None, None) => {}
@@ -108,14 +156,14 @@ pub fn undo(
                 continue;
             }
             (None, Some(_)) if ours => {
-                undo.removed += 1;
+                undo.removed.insert(change.name.clone());
                 undo.changes.remove.push(change.name.clone());
             }
             (Some(before), Some(d)) if *d == before.digest => {}
             // Gone: either the runtime removed it, or undoing stopped between two steps.
             (Some(before), current) if ours || current.is_none() => match backup {
                 Some(backup) => {
-                    undo.restored += 1;
+                    undo.restored.insert(change.name.clone());
                     undo.changes.restore.push(Restore {
                         slot: change.name.clone(),
                         backup: backup.clone(),

@@ -47,7 +47,7 @@ async fn archives_come_back_as_they_were() {
     let mut atomic = world.push(&["n1"], here);
     (atomic.cancel, atomic.options.atomic) = (stopped, true);
     let node = atomic.run().await.unwrap().nodes.remove(0);
-    assert_eq!((node.state, node.undone.map(|u| u.state)), (NodeResult::Failed, Some(UndoState::Undone)));
+    assert_eq!((node.state, node.undone.map(|u| u.state)), (NodeResult::Stopped, Some(UndoState::Undone)));
     assert_eq!(contents(&world), before);
 
     let report = world.run(&["n1"]).await;
@@ -107,6 +107,77 @@ async fn undoing_an_interrupted_run_leaves_what_a_later_one_brought() {
     }
     let undo = asking.rollback(&Which::Run(report.run_id), false).await.unwrap().nodes.remove(0).undo;
     assert_eq!((undo.state, undo.removed), (UndoState::Undone, 2));
+}
+
+/// An image that a later run found there and proved is that run's too.
+#[tokio::test]
+async fn undoing_a_run_leaves_what_a_later_one_counts_on() {
+    let mut world = World::new();
+    let first = world.run(&["n1"]).await;
+    let all = contents(&world);
+    let other = bundled(&world.store, "lab.example/c:1", &[&images::noise(8, 30_000)]);
+    let shared = world.images[0].clone();
+    world.images = vec![shared.clone(), other];
+    let second = world.run(&["n1"]).await;
+    assert!(second.all_ready());
+    let asking = world.push(&["n1"], Here::default());
+    let which = Which::Run(first.run_id.clone());
+    for dry_run in [true, false] {
+        let undo = asking.rollback(&which, dry_run).await.unwrap().nodes.remove(0).undo;
+        assert_eq!((undo.state, undo.removed, undo.stuck.len()), (UndoState::Partly, 1, 1), "{undo:?}");
+        assert_eq!(undo.names.removed.len(), 1, "{undo:?}");
+        let reason = &undo.stuck[0].reason;
+        assert!(
+            reason.starts_with(&format!("run {}, which came later, found it", second.run_id)),
+            "{reason}"
+        );
+        let node = asking.history().await.remove(0);
+        assert_eq!(node.runs[1].undone_in_part, !dry_run);
+        assert_eq!((node.runs[0].missing, node.runs[0].undone_in_part), (0, false));
+    }
+    assert!(world.push(&["n1"], Here::default()).run().await.unwrap().nodes[0].bytes_sent == 0);
+
+    // By a part of its id, as long as that is one run's.
+    let part = |run: &str| Which::Run(run.rsplit_once('-').unwrap().1.to_owned());
+    let undo = asking.rollback(&part(&second.run_id), false).await.unwrap();
+    assert_eq!((&undo.run, undo.nodes[0].undo.state), (&second.run_id, UndoState::Undone));
+    let both = asking.rollback(&Which::Run("20".into()), true).await.unwrap_err().to_string();
+    assert!(both.starts_with("\"20\" may be any of these runs: ") && both.contains(&first.run_id), "{both}");
+    let undo = asking.rollback(&which, false).await.unwrap().nodes.remove(0).undo;
+    assert_eq!((undo.state, undo.removed), (UndoState::Undone, 1));
+    assert!(world.archives("n1").is_empty() && all.len() == 2);
+}
+
+/// Who undoes the run that went on from a stopped one is told that the stopped one brought something too.
+#[tokio::test]
+async fn undoing_a_run_names_those_that_it_went_on_from() {
+    let world = World::new();
+    let fault = Fault::CancelAtImport(world.cancel.clone());
+    let here = Here { faults: [("n1".to_owned(), fault)].into(), ..Here::default() };
+    let stopped = world.push(&["n1"], here).run().await.unwrap();
+    let mut push = world.push(&["n1"], Here::default());
+    push.cancel = CancellationToken::new();
+    let rest = push.run().await.unwrap();
+    assert!(rest.all_ready(), "{rest:#?}");
+    let told = |undo: &omk::push::RollbackReport| undo.nodes[0].undo.unfinished.clone();
+    let undo = push.rollback(&Which::Last, false).await.unwrap();
+    assert_eq!((&undo.run, told(&undo)), (&rest.run_id, vec![stopped.run_id.clone()]));
+    assert_eq!(world.archives("n1").len(), 1);
+    let runs = push.history().await.remove(0).runs;
+    assert!(runs[1].stopped() && runs[1].changed == 1, "{runs:#?}");
+    let undo = push.rollback(&Which::Run(stopped.run_id), false).await.unwrap();
+    assert!(told(&undo).is_empty() && undo.nodes[0].undo.state == UndoState::Undone);
+    assert!(world.archives("n1").is_empty());
+}
+
+/// What was there when a run ended well, and is not any more, is noticed when the node is asked.
+#[tokio::test]
+async fn what_is_gone_since_a_run_is_counted() {
+    let world = World::new();
+    world.run(&["n1"]).await;
+    std::fs::remove_file(&world.archives("n1")[0]).unwrap();
+    let node = world.push(&["n1"], Here::default()).history().await.remove(0);
+    assert_eq!((node.runs[0].state, node.runs[0].missing), (RunState::Committed, 1));
 }
 
 /// An import goes on when its connection is lost, and holds the lock of its own until it is through.
