@@ -152,6 +152,8 @@ pub enum NodeState {
     Settling,
     /// Every image is proved.
     Ready,
+    /// Somebody stopped the run.
+    Stopped,
     /// It gave up; the reason.
     Failed(String),
 }

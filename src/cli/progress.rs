@@ -215,6 +215,7 @@ fn state_word(state: &NodeState) -> &'static str {
         NodeState::Verifying => "verifying",
         NodeState::Settling => "writing down how far it came",
         NodeState::Ready => "ready",
+        NodeState::Stopped => "stopped",
         NodeState::Failed(_) => "failed",
     }
 }
@@ -321,7 +322,7 @@ impl EventSink for Bars {
                     bar.reset_eta();
                 }
             }
-            Event::Node { node, state: state @ NodeState::Failed(_) } => {
+            Event::Node { node, state: state @ (NodeState::Failed(_) | NodeState::Stopped) } => {
                 self.bar(Some(node)).abandon_with_message(state_word(state));
                 self.print(&event);
             }

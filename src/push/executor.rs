@@ -421,6 +421,7 @@ impl Push {
             target,
             match &error {
                 None => NodeState::Ready,
+                Some(_) if state == NodeResult::Stopped => NodeState::Stopped,
                 Some(reason) => NodeState::Failed(reason.clone()),
             },
         );

@@ -410,7 +410,7 @@ async fn cancelling_finishes_the_import_that_runs_and_the_next_run_goes_on() {
         .iter()
         .filter_map(|e| if let Event::Node { state, .. } = e { Some(state) } else { None })
         .collect();
-    let [.., omk::event::NodeState::Settling, omk::event::NodeState::Failed(_)] = states[..] else {
+    let [.., omk::event::NodeState::Settling, omk::event::NodeState::Stopped] = states[..] else {
         panic!("{states:?}")
     };
     assert_eq!(world.archives("n1").len(), 1, "the one whose import had begun");

@@ -139,7 +139,9 @@ pub(super) fn tell_report(report: &PushReport, nodes: &NodeArgs) {
     say(&report_table(report));
     weak(report).iter().for_each(|note| warn(note));
     for node in &report.nodes {
-        if let Some(error) = &node.error {
+        // That it was stopped stands in the table.
+        let plain = |error: &&String| node.state != NodeResult::Stopped || *error != "stopped";
+        if let Some(error) = node.error.as_ref().filter(plain) {
             warn(&format!("{}: {error}", node.node));
         }
     }

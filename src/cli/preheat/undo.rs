@@ -9,7 +9,7 @@ use crate::cli::nodes::NodeArgs;
 use crate::cli::output::{self, OutputFormat, say, warn};
 use crate::cli::{CliError, Context, Outcome};
 use crate::push::journal::RunState;
-use crate::push::{NodeRuns, RollbackError, RollbackReport, RunSummary, UndoState, Which};
+use crate::push::{NodeRollback, NodeRuns, RollbackError, RollbackReport, RunSummary, UndoState, Which};
 
 /// Subcommands of `omk preheat`.
 #[derive(Debug, Subcommand)]
@@ -139,10 +139,8 @@ fn tell_rollback(report: &RollbackReport, addressed: impl Fn(&str) -> String) {
     say(&format!("run {}\n", report.run));
     say(&output::table(&["NODE", "STATE", "RESTORED", "REMOVED", "LEFT", "STAGING"], &rows));
     names(report).iter().for_each(|line| say(line));
+    left(report).iter().for_each(|line| warn(line));
     for node in &report.nodes {
-        for kept in node.undo.stuck.iter().chain(&node.undo.kept) {
-            warn(&format!("{}: {} is left as it is: {}", node.node, kept.name, kept.reason));
-        }
         if let Some(bytes) = node.undo.staging_left {
             warn(&format!(
                 "{}: {} wait in staging and are left there: an earlier version of omk recorded the run without its blobs, so which of \
@@ -185,6 +183,27 @@ fn names(report: &RollbackReport) -> Vec<String> {
         }
     }
     lines
+}
+
+/// What is left as it is, each once with all nodes on which it is.
+fn left(report: &RollbackReport) -> Vec<String> {
+    let left = |node: &NodeRollback| -> Vec<String> {
+        let all = node.undo.stuck.iter().chain(&node.undo.kept);
+        all.map(|kept| format!("{} is left as it is: {}", kept.name, kept.reason)).collect()
+    };
+    together(report.nodes.iter().map(|n| (n.node.as_str(), left(n))))
+}
+
+/// Lines about nodes, each once after the names of all nodes that it is about.
+fn together<'a>(lines: impl Iterator<Item = (&'a str, Vec<String>)>) -> Vec<String> {
+    let mut told: Vec<(String, Vec<&str>)> = Vec::new();
+    for (node, line) in lines.flat_map(|(node, lines)| lines.into_iter().map(move |line| (node, line))) {
+        match told.iter_mut().find(|(known, _)| *known == line) {
+            Some((_, on)) => on.push(node),
+            None => told.push((line, vec![node])),
+        }
+    }
+    told.into_iter().map(|(line, on)| format!("{}: {line}", some(&on))).collect()
 }
 
 fn some(nodes: &[&str]) -> String {
@@ -278,14 +297,15 @@ fn status_table(nodes: &[NodeRuns], addressed: impl Fn(String) -> String) {
     };
     let rows: Vec<_> = nodes.iter().map(row).collect();
     say(&output::table(&["NODE", "STATE", "LAST RUN", "BUNDLE", "CHANGED", "STAGED", "KEPT"], &rows));
-    nodes.iter().flat_map(hints).for_each(|hint| warn(&addressed(hint)));
+    together(nodes.iter().map(|n| (n.node.as_str(), hints(n))))
+        .into_iter()
+        .for_each(|hint| warn(&addressed(hint)));
 }
 
 /// How to go on where something is half-done.
 fn hints(node: &NodeRuns) -> Vec<String> {
-    let name = &node.node;
     if let Some(holder) = &node.holder {
-        return vec![format!("{name}: {holder}")];
+        return vec![holder.clone()];
     }
     // Where the node stands: what was undone is as if it had not been.
     let stands = node.runs.iter().position(|r| r.state != RunState::Undone);
@@ -294,12 +314,12 @@ fn hints(node: &NodeRuns) -> Vec<String> {
         let (run, bundle) = (&r.run, &r.bundle);
         let on = |what: &str| {
             format!(
-                "{name}: run {run} {what} preheat {bundle} again to go on, or put the node back with `omk preheat rollback --run {run}`"
+                "run {run} {what} preheat {bundle} again to go on, or put the node back with `omk preheat rollback --run {run}`"
             )
         };
         match r.state {
             _ if r.undone_in_part && stands => Some(format!(
-                "{name}: run {run} is undone in part: `omk preheat rollback --run {run} --dry-run` says what is left and why; without \
+                "run {run} is undone in part: `omk preheat rollback --run {run} --dry-run` says what is left and why; without \
                  --dry-run it goes on"
             )),
             RunState::Started if r.interrupted && !r.whole && (at == 0 || open(&node.runs, at)) => {
@@ -311,7 +331,7 @@ fn hints(node: &NodeRuns) -> Vec<String> {
                 Some(on(&format!("failed{why};")))
             }
             RunState::Committed if stands && r.missing > 0 => Some(format!(
-                "{name}: of the {} images of run {run}, {} {} not there any more (removed, moved, or garbage-collected): `omk node verify \
+                "of the {} images of run {run}, {} {} not there any more (removed, moved, or garbage-collected): `omk node verify \
                  {bundle}` names what, `omk preheat {bundle}` again brings it back",
                 r.images,
                 r.missing,
@@ -322,7 +342,7 @@ fn hints(node: &NodeRuns) -> Vec<String> {
     };
     let mut hints: Vec<String> = node.runs.iter().enumerate().filter_map(hint).collect();
     if hints.is_empty() && node.staged > 0 {
-        hints.push(format!("{name}: {} wait in staging {}", output::bytes(node.staged), of_whom(node)));
+        hints.push(format!("{} wait in staging {}", output::bytes(node.staged), of_whom(node)));
     }
     hints
 }
@@ -420,12 +440,12 @@ mod tests {
             let run = run("r1", RunState::Failed, false, false);
             hints(&node(vec![RunSummary { error: error.map(str::to_owned), ..run }])).join("\n")
         };
-        insta::assert_snapshot!(failed(Some("stopped")), @"n1: run r1 was stopped: preheat web.tar again to go on, or put the node back with `omk preheat rollback --run r1`");
+        insta::assert_snapshot!(failed(Some("stopped")), @"run r1 was stopped: preheat web.tar again to go on, or put the node back with `omk preheat rollback --run r1`");
         assert_eq!(failed(None), failed(Some("stopped")));
-        insta::assert_snapshot!(failed(Some("a:1: not sent: the disk is full")), @"n1: run r1 failed: a:1: not sent: the disk is full; preheat web.tar again to go on, or put the node back with `omk preheat rollback --run r1`");
+        insta::assert_snapshot!(failed(Some("a:1: not sent: the disk is full")), @"run r1 failed: a:1: not sent: the disk is full; preheat web.tar again to go on, or put the node back with `omk preheat rollback --run r1`");
         let mut held = node(vec![run("r1", RunState::Started, false, false)]);
         held.holder = Some("omk on a".into());
-        assert_eq!(hints(&held), ["n1: omk on a"]);
+        assert_eq!(hints(&held), ["omk on a"]);
     }
 
     #[test]
@@ -436,18 +456,28 @@ mod tests {
         let told = |runs: Vec<RunSummary>| hints(&node(runs)).join("\n");
         let stopped = || same(run("r1", Failed, false, false));
         assert_eq!(told(vec![same(run("r2", Committed, false, true)), stopped()]), "");
-        insta::assert_snapshot!(told(vec![same(run("r2", Undone, false, true)), stopped()]), @"n1: run r1 was stopped: preheat web.tar again to go on, or put the node back with `omk preheat rollback --run r1`");
+        insta::assert_snapshot!(told(vec![same(run("r2", Undone, false, true)), stopped()]), @"run r1 was stopped: preheat web.tar again to go on, or put the node back with `omk preheat rollback --run r1`");
         // Killed, and others came to the end of the same, or it had not begun.
         let killed = || same(run("r1", Started, true, false));
         assert_eq!(told(vec![same(run("r2", Committed, false, true)), killed()]), "");
         let idle = RunSummary { changed: 0, ..run("r1", Started, true, false) };
         assert_eq!(told(vec![run("r2", Committed, false, true), idle.clone()]), "");
-        assert!(told(vec![idle]).starts_with("n1: run r1 was interrupted: preheat web.tar again"));
+        assert!(told(vec![idle]).starts_with("run r1 was interrupted: preheat web.tar again"));
         let gone = RunSummary { missing: 1, ..run("r2", Committed, false, false) };
-        insta::assert_snapshot!(told(vec![gone]), @"n1: of the 2 images of run r2, 1 is not there any more (removed, moved, or garbage-collected): `omk node verify web.tar` names what, `omk preheat web.tar` again brings it back");
+        insta::assert_snapshot!(told(vec![gone]), @"of the 2 images of run r2, 1 is not there any more (removed, moved, or garbage-collected): `omk node verify web.tar` names what, `omk preheat web.tar` again brings it back");
         let part = RunSummary { undone_in_part: true, ..run("r2", Committed, false, false) };
         assert_eq!((state(&part), state(&stopped())), ("undone in part", "stopped"));
-        insta::assert_snapshot!(told(vec![part]), @"n1: run r2 is undone in part: `omk preheat rollback --run r2 --dry-run` says what is left and why; without --dry-run it goes on");
+        insta::assert_snapshot!(told(vec![part]), @"run r2 is undone in part: `omk preheat rollback --run r2 --dry-run` says what is left and why; without --dry-run it goes on");
+    }
+
+    #[test]
+    fn what_is_so_on_many_nodes_is_told_once() {
+        let line = |text: &str| vec![text.to_owned()];
+        let both = [("a", line("x")), ("b", vec![]), ("c", vec!["y".to_owned(), "x".to_owned()])];
+        assert_eq!(together(both.into_iter()), ["a, c: x", "c: y"]);
+        let names: Vec<String> = (1..=22).map(|n| format!("n{n}")).collect();
+        let many = together(names.iter().map(|n| (n.as_str(), line("x"))));
+        assert!(many[0].ends_with("n19, n20 and 2 more: x"), "{many:?}");
     }
 
     #[test]
@@ -507,11 +537,11 @@ mod tests {
             hints(&NodeRuns { staged: 5_000_000, ..node(runs.collect()) }).join("\n")
         };
         use RunState::{Committed, Started, Undone};
-        insta::assert_snapshot!(told(&[(Committed, Some(9)), (Undone, Some(9)), (Undone, Some(9))]), @"n1: 5.0 MB wait in staging for web.tar to be preheated again; `omk preheat rollback --run r2` frees it: the run is undone already, no image is touched");
-        insta::assert_snapshot!(told(&[(Started, Some(9))]), @"n1: 5.0 MB wait in staging of run r1, whose images are whole: `omk preheat web.tar` again frees it");
+        insta::assert_snapshot!(told(&[(Committed, Some(9)), (Undone, Some(9)), (Undone, Some(9))]), @"5.0 MB wait in staging for web.tar to be preheated again; `omk preheat rollback --run r2` frees it: the run is undone already, no image is touched");
+        insta::assert_snapshot!(told(&[(Started, Some(9))]), @"5.0 MB wait in staging of run r1, whose images are whole: `omk preheat web.tar` again frees it");
         let brought = RunSummary { changed: 0, staged: Some(9), ..run("r1", Started, false, true) };
-        insta::assert_snapshot!(hints(&NodeRuns { staged: 5_000_000, ..node(vec![brought]) }).join(""), @"n1: 5.0 MB wait in staging for web.tar to be preheated again; `omk preheat rollback --run r1` undoes the run: removes the images that it brought, and what it left in staging");
-        insta::assert_snapshot!(told(&[(Committed, Some(9)), (Committed, None)]), @"n1: 5.0 MB wait in staging for the same bundle to be preheated again; which it was is not known, because an earlier version of omk recorded runs there without their blobs, and a rollback of those leaves staging as it is; to free all of it, while no run is at work there, remove the staging folder on the node (/var/lib/omk/staging, unless another is set)");
-        insta::assert_snapshot!(told(&[(Committed, Some(9))]), @"n1: 5.0 MB wait in staging for the same bundle to be preheated again; no run that is on record there left it: to free all of it, while no run is at work there, remove the staging folder on the node (/var/lib/omk/staging, unless another is set)");
+        insta::assert_snapshot!(hints(&NodeRuns { staged: 5_000_000, ..node(vec![brought]) }).join(""), @"5.0 MB wait in staging for web.tar to be preheated again; `omk preheat rollback --run r1` undoes the run: removes the images that it brought, and what it left in staging");
+        insta::assert_snapshot!(told(&[(Committed, Some(9)), (Committed, None)]), @"5.0 MB wait in staging for the same bundle to be preheated again; which it was is not known, because an earlier version of omk recorded runs there without their blobs, and a rollback of those leaves staging as it is; to free all of it, while no run is at work there, remove the staging folder on the node (/var/lib/omk/staging, unless another is set)");
+        insta::assert_snapshot!(told(&[(Committed, Some(9))]), @"5.0 MB wait in staging for the same bundle to be preheated again; no run that is on record there left it: to free all of it, while no run is at work there, remove the staging folder on the node (/var/lib/omk/staging, unless another is set)");
     }
 }
