@@ -12,6 +12,8 @@ use super::{NodeError, quote};
 pub(super) const BEAT: u64 = 15;
 /// The node lets go of a lock whose holder gave none for so long, in seconds.
 const DEAD: u64 = 100;
+/// How often a lock is asked for that nobody holds whose process lives, or whose holder has to go, a second apart.
+const TRIES: u32 = 5;
 /// What a node may say about a lock, in bytes.
 const MAX_ANSWER: usize = 8 << 10;
 /// Parts of blobs that nobody came back for are removed after this many days.
@@ -86,6 +88,9 @@ pub(super) fn clean(who: &str) -> String {
 /// Under the lock nobody else is at work, so what is of no use to anybody is swept: parts of blobs without a byte or
 /// without a line in their journal, all parts of one blob but the largest (whose run is over, and the next goes on from one
 /// only), and old ones. A part `HEX` without a run in its name needs no journal.
+///
+/// Between taking the lock and writing one's name there is a moment, and what the mark says then is of a run that is over. So who
+/// is refused by nobody whose process lives asks again: the name comes, or nobody was there but one who looked.
 pub(super) fn script(root: &str, holder: &Holder, beat: bool) -> String {
     let Holder { key, who } = holder;
     let (root, who) = (quote(root), quote(who));
@@ -93,19 +98,21 @@ pub(super) fn script(root: &str, holder: &Holder, beat: bool) -> String {
         "cd {root} || exit 1\n\
          sweep() {{ find partial -type f '(' -size 0 -o -mtime +{KEEP_DAYS} ')' \"$@\" -exec rm -f '{{}}' +; }}\n\
          free() {{ sweep -mmin +60; echo ==free; exit 0; }}\n\
+         busy() {{ echo ==busy; sed -n 2p .omk-staging | head -c 1000; echo; echo ==end; exit 0; }}\n\
+         lives() {{ run= pid=; read -r run pid <.omk-staging; [ -n \"$pid\" ] && grep -qF -e \"$run\" \"/proc/$pid/cmdline\" 2>/dev/null; }}\n\
          command -v flock >/dev/null 2>&1 || free\n\
          exec 9<>.omk-staging || exit 1\n\
-         flock -n 9 2>/dev/null; r=$?\n\
-         if [ $r = 1 ]; then\n\
-         run= pid=; read -r run pid <.omk-staging\n\
-         if [ \"$run\" = {key} ] && grep -q {key} \"/proc/$pid/cmdline\" 2>/dev/null; then\n\
-         kill \"$pid\"; n=0\n\
-         while [ $n -lt 5 ]; do flock -n 9 && {{ r=0; break; }}; sleep 1; n=$((n+1)); done\n\
+         since=$(date -u +%Y-%m-%dT%H:%M:%SZ) n=0\n\
+         while flock -n 9 2>/dev/null; r=$?; [ $r = 1 ]; do\n\
+         [ $n -lt {TRIES} ] || busy\n\
+         if lives; then\n\
+         [ \"$run\" = {key} ] || busy\n\
+         kill \"$pid\"\n\
          fi\n\
-         [ $r = 0 ] || {{ echo ==busy; sed -n 2p .omk-staging | head -c 1000; echo; echo ==end; exit 0; }}\n\
-         fi\n\
+         n=$((n+1)); sleep 1\n\
+         done\n\
          [ $r = 0 ] || free\n\
-         printf '%s %s\\n%s, since %s by the clock of the node\\n' {key} $$ {who} \"$(date -u +%Y-%m-%dT%H:%M:%SZ)\" >.omk-staging\n\
+         printf '%s %s\\n%s, since %s by the clock of the node\\n' {key} $$ {who} \"$since\" >.omk-staging\n\
          for p in partial/*.*; do case $p in *.journal) continue ;; esac\n\
          [ -s \"$p\" ] && [ -s \"$p.journal\" ] || rm -f \"$p\" \"$p.journal\"\n\
          done\n\

@@ -13,11 +13,13 @@ const BUSY: i32 = 76;
 /// Creates the folders as whoever runs it and prints the partial blobs. With `owner`, gives all to that user (and so
 /// must be run by root).
 fn prepare(root: &str, uid: u32, owner: Option<u32>) -> String {
-    // What another user's living run writes to must not be given away.
+    // What another user's living run writes to must not be given away. Who only looks shares the lock, so that nobody else who looks is
+    // refused by it, and looks twice: the first time it may have been one who looked, or the holder's name may not stand there yet.
     let living = match owner {
         Some(_) => format!(
             "if [ -f \"$r/.omk-staging\" ] && command -v flock >/dev/null 2>&1; then\n\
-             flock -n \"$r/.omk-staging\" true; [ $? != 1 ] || {{ sed -n 2p \"$r/.omk-staging\" | head -c 1000; exit {BUSY}; }}\n\
+             free() {{ flock -s -n \"$r/.omk-staging\" true; [ $? != 1 ]; }}\n\
+             free || {{ sleep 1; free; }} || {{ sed -n 2p \"$r/.omk-staging\" | head -c 1000; exit {BUSY}; }}\n\
              fi\n"
         ),
         None => String::new(),

@@ -24,6 +24,50 @@ async fn two_runs_on_one_node_are_told_apart() {
     assert!(world.run(&["n1"]).await.all_ready());
 }
 
+/// What holds the lock of a staging folder for a moment, and then does this.
+async fn held(staging: &Path, then: &str) -> Child {
+    use std::io::{BufRead as _, BufReader};
+
+    LocalSession::open(&CancellationToken::new()).unwrap().staging(staging.to_str().unwrap()).await.unwrap();
+    std::fs::write(staging.join(".omk-staging"), "0123 999999999\nomk of a run that is over\n").unwrap();
+    let script = format!("exec 9<>.omk-staging; flock -n 9; echo got; sleep 1; {then}");
+    let mut sh = Command::new("sh");
+    let mut child = sh
+        .arg("-c")
+        .arg(script)
+        .current_dir(staging)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut got = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut got).unwrap();
+    assert_eq!(got, "got\n");
+    child
+}
+
+/// A run has the lock a moment before its name stands there.
+#[tokio::test]
+async fn who_is_refused_hears_the_name_of_the_run_that_is_at_work() {
+    let world = World::new();
+    let named = "printf 'abcd %s\\nomk of the run abcd\\n' $$ >.omk-staging; cat >/dev/null 9>&-";
+    let mut other = held(&world.staging("n1"), named).await;
+    let report = world.run(&["n1"]).await;
+    drop(other.stdin.take());
+    other.wait().unwrap();
+    let why = report.nodes[0].error.as_deref().unwrap();
+    assert!(why.starts_with("another run is at work on this node: omk of the run abcd; "), "{why}");
+}
+
+#[tokio::test]
+async fn who_only_looks_whether_the_lock_is_held_keeps_nobody_from_it() {
+    let world = World::new();
+    let mut other = held(&world.staging("n1"), "exit").await;
+    let report = world.run(&["n1"]).await;
+    other.wait().unwrap();
+    assert!(report.all_ready(), "{report:#?}");
+}
+
 /// What another run did between the question what the node has and the lock is seen.
 #[tokio::test]
 async fn what_another_run_did_meanwhile_is_not_done_again() {
