@@ -5,6 +5,9 @@
 //! a file or a folder would. A sender that vanished without a word (power, cable) is noticed by its missing sign of
 //! life. Where the node has no `flock`, everything goes on as if there were nobody else: runs never write to the same
 //! file, but one may take away what another is about to import.
+//!
+//! The mark has three lines: key and process of the holder, its name for people, and its *turn*. Every connection has a turn of its own,
+//! and an import that was begun by an earlier one is told by it that it came too late.
 
 use super::{NodeError, quote};
 
@@ -24,6 +27,7 @@ pub(super) const KEEP_DAYS: u32 = 7;
 pub struct Holder {
     key: String,
     who: String,
+    turn: String,
 }
 
 impl Holder {
@@ -34,7 +38,12 @@ impl Holder {
         let host = if host.trim().is_empty() { "an unknown host" } else { host.trim() };
         let key = crate::oci::Digest::sha256(format!("{run} {node}").as_bytes()).hex()[..32].to_owned();
         let who = format!("omk on {host} (process {}, run {run}, node {node})", std::process::id());
-        Self { key, who: clean(&who) }
+        Self { key, who: clean(&who), turn: format!("{:016x}", fastrand::u64(..)) }
+    }
+
+    /// What the mark says as long as nobody has come later, be it over a new connection of the same run.
+    pub fn turn(&self) -> &str {
+        &self.turn
     }
 }
 
@@ -92,7 +101,7 @@ pub(super) fn clean(who: &str) -> String {
 /// Between taking the lock and writing one's name there is a moment, and what the mark says then is of a run that is over. So who
 /// is refused by nobody whose process lives asks again: the name comes, or nobody was there but one who looked.
 pub(super) fn script(root: &str, holder: &Holder, beat: bool) -> String {
-    let Holder { key, who } = holder;
+    let Holder { key, who, turn } = holder;
     let (root, who) = (quote(root), quote(who));
     let mut script = format!(
         "cd {root} || exit 1\n\
@@ -112,7 +121,7 @@ pub(super) fn script(root: &str, holder: &Holder, beat: bool) -> String {
          n=$((n+1)); sleep 1\n\
          done\n\
          [ $r = 0 ] || free\n\
-         printf '%s %s\\n%s, since %s by the clock of the node\\n' {key} $$ {who} \"$since\" >.omk-staging\n\
+         printf '%s %s\\n%s, since %s by the clock of the node\\n%s\\n' {key} $$ {who} \"$since\" {turn} >.omk-staging\n\
          for p in partial/*.*; do case $p in *.journal) continue ;; esac\n\
          [ -s \"$p\" ] && [ -s \"$p.journal\" ] || rm -f \"$p\" \"$p.journal\"\n\
          done\n\

@@ -20,7 +20,7 @@ use super::overlap::{self, Brings};
 use super::plan::PIPELINE;
 use crate::copy::{Job, copy_blob};
 use crate::event::{ImageStep, NodeState};
-use crate::node::{NodeSession, RemoteCommand};
+use crate::node::{Holder, NodeSession, RemoteCommand};
 use crate::oci::{Descriptor, Digest};
 use crate::runtime::{
     ImportJob, NodeFacts, Runtime, await_import, discard, parse_await_import, parse_discard,
@@ -70,6 +70,8 @@ pub(super) struct Line<'a> {
     pub(super) source: Arc<dyn BlobSource>,
     /// Under its name what imports replace is kept.
     run: &'a str,
+    /// Of the connection; imports of an earlier one do not begin any more.
+    turn: Option<&'a str>,
     /// Turns for blobs beside the first; `None`: as many as the job allows.
     beside: Option<&'a Semaphore>,
     /// What the node has, with what imports brought since it was asked.
@@ -111,6 +113,7 @@ impl<'a> Line<'a> {
             staging: &node.staging,
             source,
             run: "",
+            turn: node.holder.as_ref().map(Holder::turn),
             beside: None,
             facts: Mutex::new(node.facts.clone()),
             coming: Mutex::default(),
@@ -360,6 +363,7 @@ impl<'a> Line<'a> {
             staging: self.staging,
             image,
             run: self.run,
+            turn: self.turn,
             staged: &staged,
             facts,
             at_once: self.at_once,

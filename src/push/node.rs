@@ -163,6 +163,8 @@ pub(super) struct Prepared {
     pub(super) facts: NodeFacts,
     /// What stored blobs hash to, as far as that was asked for.
     pub(super) hashes: Hashes,
+    /// Whom the node knows as the holder of the staging folder; `None` where it is not held.
+    pub(super) holder: Option<Holder>,
 }
 
 impl Prepared {
@@ -197,7 +199,8 @@ impl Prepared {
         if let Err(error) = possible {
             return Err(Fault { plan: Some(Box::new(plan)), ..error.into() });
         }
-        let mut prepared = Self { session, plan, runtime, staging, facts, hashes: Hashes::new() };
+        let mut prepared =
+            Self { session, plan, runtime, staging, facts, hashes: Hashes::new(), holder: None };
         prepared.plan_reversal(push).await?;
         Ok(prepared)
     }
@@ -302,10 +305,13 @@ impl Prepared {
         self.replan(push, target, run)
     }
 
-    pub(super) async fn hold(&self, target: &Target, run: &str) -> Result<bool, Fault> {
+    pub(super) async fn hold(&mut self, target: &Target, run: &str) -> Result<bool, Fault> {
         // Makes the folder that is locked.
         self.session.staging(&self.staging).await?;
-        Ok(self.session.hold(&self.staging, &Holder::new(run, &target.name)).await?)
+        let holder = self.holder.take().unwrap_or_else(|| Holder::new(run, &target.name));
+        let held = self.session.hold(&self.staging, &holder).await?;
+        self.holder = held.then_some(holder);
+        Ok(held)
     }
 
     /// The lock, and nothing that an import left behind still does: neither a lost connection nor a killed sender ends one,

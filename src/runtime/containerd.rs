@@ -306,7 +306,7 @@ s kubelet kubelet
     }
 
     fn import(&self, job: &ImportJob<'_>) -> RemoteCommand {
-        let (ctr, head) = (self.ctr(), import_head(job.staging, job.at_once));
+        let (ctr, head) = (self.ctr(), import_head(job, job.at_once));
         let Journal { before, after_failure } = self.journal(job);
         let rollback = if after_failure.is_empty() {
             String::new()
@@ -457,8 +457,10 @@ pub(super) fn index_json(image: &RuntimeImage) -> String {
     index_of(&manifests)
 }
 
-/// In an import script: passes on the beginning of an archive from standard input, `$size` bytes and not one more.
-const OPENING: &str = "opening() { dd bs=1 count=\"$size\" 2>/dev/null; }\n";
+/// In an import script: passes on the beginning of an archive from standard input, `$size` bytes and not one more; ends the archive
+/// where it cannot, and says so in place of tar.
+const OPENING: &str =
+    "opening() { dd bs=1 count=\"$size\" 2>/dev/null || { echo \"dd $?\" >&3; exit 1; }; }\n";
 
 /// Zero bytes at the end of an archive.
 const END_OF_ARCHIVE: usize = 1024;

@@ -133,7 +133,7 @@ s runtime-space space "${{root:-/var/lib/docker}}"
     }
 
     fn import(&self, job: &ImportJob<'_>) -> RemoteCommand {
-        let head = import_head(job.staging, 1);
+        let head = import_head(job, 1);
         let names = job.image.names.iter().map(|n| quote(n)).collect::<Vec<_>>().join(" ");
         let script = format!(
             r#"{head}rm -f index.json oci-layout manifest.json docker.log

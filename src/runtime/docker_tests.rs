@@ -75,8 +75,7 @@ fn an_import_is_an_archive_without_the_layers_that_are_there() {
     let web = fixtures::image(&store, "web:1", &["base", "web"]);
     let facts = facts(CLASSIC, &line(&Digest::sha256(b"x"), &["old:1"], &[], &["base"]));
     let staged: BTreeSet<Digest> = web.blobs.iter().map(|b| b.digest().clone()).collect();
-    let job =
-        ImportJob { staging: "/s/t", image: &web, run: "r1", staged: &staged, facts: &facts, at_once: 1 };
+    let job = fixtures::job(&web, &staged, &facts);
     let command = Docker.import(&job);
     assert!(command.root);
     assert_snapshot!("docker_import", command.script);

@@ -1,10 +1,21 @@
 //! Images for tests, built from small layers as real ones are.
 
+use std::collections::BTreeSet;
+
 use crate::graph::{ImageGraph, Step, Walk};
 use crate::oci::{Descriptor, Digest, Platform, media};
 use crate::store::MemoryStore;
 
-use super::{NodeFacts, RuntimeImage};
+use super::{ImportJob, NodeFacts, RuntimeImage};
+
+/// The import of an image that is alone on its node.
+pub(crate) fn job<'a>(
+    image: &'a RuntimeImage,
+    staged: &'a BTreeSet<Digest>,
+    facts: &'a NodeFacts,
+) -> ImportJob<'a> {
+    ImportJob { staging: "/s/t", image, run: "r1", turn: Some("t1"), staged, facts, at_once: 1 }
+}
 
 /// A single-platform image whose layers have these texts as content; returns its manifest.
 pub(crate) fn manifest(store: &MemoryStore, arch: &str, layers: &[&str]) -> Descriptor {

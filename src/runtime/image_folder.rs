@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::containerd::{NAME_ANNOTATION, index_json};
 use super::sections::{self, PRELUDE, Section, Sections, Staged};
-use super::shell::{OCI_LAYOUT, ONE_AT_A_TIME, imported, patience};
+use super::shell::{OCI_LAYOUT, imported, in_turn, patience};
 use super::{
     ArchivedBlob, Have, ImportFailure, ImportJob, NamedImage, NodeFacts, Readiness, Reversible, Runtime,
     RuntimeError, RuntimeImage,
@@ -210,6 +210,7 @@ s runtime-space space {folder}
             }
         };
         let kinds = [Algorithm::Sha256, Algorithm::Sha512].map(|a| a.as_str()).join(" ");
+        let turn = in_turn(job.turn, 1);
         let script = format!(
             r#"set -u
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; export PATH LC_ALL
@@ -222,7 +223,7 @@ damaged() {{
   while IFS= read -r f; do rm -f -- "$f"; echo "==damaged $f"; done <import/bad
   fail "missing or damaged in the staging folder: $(head -n 1 import/bad)" {DAMAGED}
 }}
-{ONE_AT_A_TIME}rm -rf import index.json oci-layout
+{turn}rm -rf import index.json oci-layout
 mkdir import || exit 98
 set -C
 IFS= read -r index || exit 97

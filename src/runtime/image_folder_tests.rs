@@ -69,6 +69,7 @@ fn an_import_reuses_what_archives_have_and_checks_what_it_writes() {
         staging: "/srv/staging/1",
         image: &api,
         run: "r1",
+        turn: Some("t1"),
         staged: &staged,
         facts: &facts,
         at_once: 1,
@@ -87,6 +88,7 @@ fn an_import_reuses_what_archives_have_and_checks_what_it_writes() {
       while IFS= read -r f; do rm -f -- "$f"; echo "==damaged $f"; done <import/bad
       fail "missing or damaged in the staging folder: $(head -n 1 import/bad)" 93
     }
+    late() { echo "another connection took over on the node; run the same command again" >&2; exit 92; }
     if command -v flock >/dev/null 2>&1 && [ -d blobs ]; then
     exec 8<blobs
     n=0
@@ -95,6 +97,9 @@ fn an_import_reuses_what_archives_have_and_checks_what_it_writes() {
     n=$((n+1)); sleep 1
     done
     fi
+    turn=
+    { read -r turn; read -r turn; read -r turn; } <.omk-staging
+    [ "$turn" = t1 ] || late
     rm -rf import index.json oci-layout
     mkdir import || exit 98
     set -C

@@ -340,6 +340,9 @@ pub struct ImportJob<'a> {
     pub image: &'a RuntimeImage,
     /// The run, under whose name it is kept what the import replaces: see [`Reversible::backup`].
     pub run: &'a str,
+    /// The [turn](crate::node::Holder::turn) of the connection; the import does not begin once there is a later one. `None` where the node
+    /// has no locks.
+    pub turn: Option<&'a str>,
     /// What is complete in staging now.
     pub staged: &'a BTreeSet<Digest>,
     /// What the node had when it was probed, and what imports brought since.

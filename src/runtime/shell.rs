@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::RuntimeError;
+use super::{ImportJob, RuntimeError};
 use crate::node::{CommandOutput, RemoteCommand, quote};
 use crate::oci::{Descriptor, Digest};
 
@@ -21,7 +21,7 @@ pub fn check_staging(path: &str) -> Result<(), RuntimeError> {
 
 /// In an import script, in the staging folder: waits for all imports of an earlier run or connection that still work on. The lock
 /// is on the folder of blobs.
-pub(super) const ONE_AT_A_TIME: &str = r#"if command -v flock >/dev/null 2>&1 && [ -d blobs ]; then
+const ONE_AT_A_TIME: &str = r#"if command -v flock >/dev/null 2>&1 && [ -d blobs ]; then
 exec 8<blobs
 n=0
 while flock -n 8 2>/dev/null; [ $? = 1 ]; do
@@ -37,9 +37,22 @@ fi
 const BESIDE_OTHERS: &str = r#"if command -v flock >/dev/null 2>&1 && [ -d blobs ]; then
 exec 8<blobs
 flock -s -n 8 2>/dev/null
-[ $? != 1 ] || { echo "another connection took over on the node; run the same command again" >&2; exit 92; }
+[ $? != 1 ] || late
 fi
 "#;
+
+/// How an import takes its place among others, in the staging folder. A node that is overloaded may begin it long after its connection
+/// was lost. Whoever came later has written a turn of their own to the folder's [mark](crate::node::Holder) before they wait for imports:
+/// so an import that has the lock and still finds its own turn is one that they wait for, and any other must not begin.
+pub(super) fn in_turn(turn: Option<&str>, at_once: usize) -> String {
+    let lock = if at_once > 1 { BESIDE_OTHERS } else { ONE_AT_A_TIME };
+    let check = turn.map(|turn| {
+        format!("turn=\n{{ read -r turn; read -r turn; read -r turn; }} <.omk-staging\n[ \"$turn\" = {} ] || late\n", quote(turn))
+    });
+    format!("{LATE}{lock}{}", check.unwrap_or_default())
+}
+
+const LATE: &str = "late() { echo \"another connection took over on the node; run the same command again\" >&2; exit 92; }\n";
 
 /// Waits for an import whose connection was lost, for whoever takes back what it brings. As the session's own user: it reads
 /// the folder that is locked.
@@ -64,20 +77,22 @@ pub fn parse_await_import(output: &CommandOutput) -> Result<(), RuntimeError> {
 
 /// How an import script begins: in the staging folder, alone there unless there may be more than one, with files that only root
 /// reads.
-pub(super) fn import_head(staging: &str, at_once: usize) -> String {
-    let lock = if at_once > 1 { BESIDE_OTHERS } else { ONE_AT_A_TIME };
+pub(super) fn import_head(job: &ImportJob<'_>, at_once: usize) -> String {
+    let lock = in_turn(job.turn, at_once);
     format!(
         "set -u\n\
          PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; export PATH LC_ALL\n\
          umask 077\n\
          cd {} || exit 98\n\
          {lock}",
-        quote(staging)
+        quote(job.staging)
     )
 }
 
-/// How a script ends whose import failed: `t` is the status of tar, `c` that of what reads from it.
-pub(super) const FAILED: &str = r#"case $t in 0|141) ;; *) echo "tar could not read the staging folder (status $t)" >&2 ;; esac
+/// How a script ends whose import failed: `t` is the status of tar, or `dd` and that of what goes before, `c` that of what reads from it.
+pub(super) const FAILED: &str = r#"case $t in 0|141|'dd 141') ;;
+dd*) echo "the beginning of the archive could not be passed on ($t)" >&2 ;;
+*) echo "tar could not read the staging folder (status $t)" >&2 ;; esac
 [ "$c" = 0 ] && exit 94
 exit "$c"
 "#;
@@ -189,11 +204,16 @@ mod tests {
 
     #[test]
     fn imports_beside_each_other_share_the_lock_that_others_wait_for() {
-        let (alone, beside) = (import_head("/s/t", 1), import_head("/s/t", 2));
+        let (alone, beside) = (in_turn(Some("t1"), 1), in_turn(Some("t1"), 2));
         assert!(alone.contains("while flock -n 8 2>"), "{alone}");
         // It does not wait: who has the lock for himself came later.
         assert!(beside.contains("flock -s -n 8") && !beside.contains("while"), "{beside}");
         assert!(await_import("/s/t").script.contains("while flock -n 8 2>"));
+        // What it would be compared with could be written after it was read.
+        for script in [alone, beside] {
+            assert!(script.rfind("flock").unwrap() < script.find("<.omk-staging").unwrap(), "{script}");
+        }
+        assert!(!in_turn(None, 1).contains(".omk-staging"), "without locks nobody has a turn");
     }
 
     #[test]

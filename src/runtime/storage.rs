@@ -163,7 +163,7 @@ s kubelet kubelet
     }
 
     fn import(&self, job: &ImportJob<'_>) -> RemoteCommand {
-        let head = import_head(job.staging, 1);
+        let head = import_head(job, 1);
         // Two indexes that differ in how they name the image, as each tool reads it; then one name a line.
         let script = format!(
             r#"{head}rm -f index.json oci-layout

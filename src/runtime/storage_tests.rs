@@ -95,8 +95,7 @@ fn an_import_copies_a_layout_to_each_name() {
     web.names.push(format!("quay.io/other@{}", web.root.digest()));
     let facts = fixtures::empty_node();
     let staged: BTreeSet<Digest> = web.blobs.iter().map(|b| b.digest().clone()).collect();
-    let job =
-        ImportJob { staging: "/s/t", image: &web, run: "r1", staged: &staged, facts: &facts, at_once: 1 };
+    let job = fixtures::job(&web, &staged, &facts);
     let command = crio().import(&job);
     assert!(command.root);
     assert_snapshot!("storage_import", command.script);

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use omk::node::CommandOutput;
 use omk::node::RemoteCommand;
 use omk::oci::Digest;
+use omk::push::{NodePlan, PushOptions};
 use omk::runtime::reversible::{Changes, Restore, Reversible as _, parse_change};
-use omk::runtime::{Containerd, Flavor, Runtime as _};
+use omk::runtime::{Containerd, Flavor, ImportJob, NodeFacts, Runtime as _};
+use omk::store::MemoryStore;
 
 #[test]
 fn other_namespaces_are_not_asked_where_all_is_stored() {
@@ -72,4 +75,66 @@ fn a_ctr_that_refuses_at_a_rollback_is_told_or_found_out() {
     assert!(!String::from_utf8_lossy(&said.stderr).contains("removed"), "{said:?}");
     let why = parse_change(&said).unwrap_err().to_string();
     assert_eq!(why, "putting images back failed on the node: ctr: read-only file system");
+}
+
+/// The import of an image whose blobs are all staged, and of one whose blobs are all stored.
+fn imports(staging: &Path, turn: Option<&str>, at_once: usize) -> [RemoteCommand; 2] {
+    let store = MemoryStore::new();
+    let image = crate::push::bundled(&store, "lab.example/a:1", &[b"layer"]);
+    let (runtime, facts) = (Containerd::new(Flavor::Plain), NodeFacts::empty("linux/amd64".parse().unwrap()));
+    let plan = NodePlan::compute("n1", &[image], &runtime, &facts, &PushOptions::default()).unwrap();
+    let image = &plan.images[0].image;
+    std::fs::create_dir_all(staging.join("blobs/sha256")).unwrap();
+    for blob in &image.blobs {
+        std::fs::write(staging.join(blob.digest().layout_path()), store.get(blob.digest()).unwrap()).unwrap();
+    }
+    let all: BTreeSet<Digest> = image.blobs.iter().map(|b| b.digest().clone()).collect();
+    [&all, &BTreeSet::new()].map(|staged| {
+        let staging = staging.to_str().unwrap();
+        runtime.import(&ImportJob { staging, image, run: "r1", turn, staged, facts: &facts, at_once })
+    })
+}
+
+/// A `ctr` that takes what it is given, and complains of nothing at all as the real one does.
+const TAKES: &str = r#"case "$*" in
+*' images import '*) [ "$(wc -c)" -gt 0 ] || { echo 'ctr: unrecognized image format' >&2; return 1; }; echo began >&2 ;; esac"#;
+
+#[test]
+fn an_import_whose_turn_is_over_does_not_begin() {
+    let dir = tempfile::tempdir().unwrap();
+    let mark =
+        |turn: &str| std::fs::write(dir.path().join(".omk-staging"), format!("key 1\nwho\n{turn}")).unwrap();
+    for at_once in [1, 2] {
+        let [import, _] = imports(dir.path(), Some("t1"), at_once);
+        mark("t1\n");
+        let said = with_ctr(TAKES, &import);
+        assert!(said.ok() && said.complaint() == "began", "{said:?}");
+        // Another connection; one that is about to write its own; an omk that knew no turns.
+        for other in ["t2\n", "t", ""] {
+            mark(other);
+            let said = with_ctr(TAKES, &import);
+            let why = "another connection took over on the node; run the same command again";
+            assert_eq!((said.status, said.complaint().as_str()), (92, why), "{at_once}: {said:?}");
+        }
+        let [unlocked, _] = imports(dir.path(), None, at_once);
+        assert!(with_ctr(TAKES, &unlocked).ok(), "where there are no locks there is nothing to go by");
+    }
+}
+
+#[test]
+fn an_archive_whose_beginning_is_not_passed_on_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    for import in imports(dir.path(), None, 1) {
+        let fails = format!("dd() {{ return 5; }}\n{}", import.script);
+        let said = with_ctr(TAKES, &RemoteCommand { script: fails, ..import.clone() });
+        assert!(!said.ok() && !said.text().contains("==imported"), "{said:?}");
+        assert_eq!(said.complaint(), "the beginning of the archive could not be passed on (dd 5)");
+        // What reads it ended before: that has the reason.
+        let ended = format!("dd() {{ return 141; }}\n{}", import.script);
+        let full =
+            "case \"$*\" in *' images import '*) echo 'ctr: no space left on device' >&2; return 1 ;; esac";
+        let said = with_ctr(full, &RemoteCommand { script: ended, ..import.clone() });
+        assert_eq!((said.status, said.complaint().as_str()), (1, "ctr: no space left on device"));
+        assert!(with_ctr(TAKES, &import).ok());
+    }
 }

@@ -83,6 +83,8 @@ enum Fault {
     Overtaken(Box<Push>),
     /// The connection is lost while the first import runs, which goes on: see [`two_runs::Orphan`].
     Orphan(Arc<two_runs::Orphan>),
+    /// The connection is lost before the node begins the first import, which it does later: see [`two_runs::Late`].
+    BegunLate(Arc<two_runs::Late>),
 }
 
 #[async_trait]
@@ -131,6 +133,7 @@ impl NodeSession for Faulty {
             }
             Some(Fault::CancelAtImport(token)) if importing => token.cancel(),
             Some(Fault::Orphan(orphan)) if importing => orphan.import(command).await?,
+            Some(Fault::BegunLate(late)) if importing => late.import(command)?,
             _ => {}
         }
         let output = self.session.run(command).await?;

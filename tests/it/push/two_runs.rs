@@ -131,6 +131,47 @@ async fn an_import_waits_for_the_one_whose_connection_was_lost() {
     assert_eq!(files(&world.staging("n1")), [""; 0]);
 }
 
+/// An import that its sender has lost before the node began it: it begins once another connection is about to import.
+#[derive(Default)]
+pub(super) struct Late {
+    script: Mutex<Option<RemoteCommand>>,
+    said: Mutex<Option<Output>>,
+}
+
+impl Late {
+    pub(super) fn import(&self, command: &RemoteCommand) -> Result<(), NodeError> {
+        let Some(late) = self.script.lock().unwrap().replace(command.clone()) else {
+            return Err(NodeError::Lost("importing".into()));
+        };
+        self.said.lock().unwrap().get_or_insert_with(|| {
+            let mut sh = Command::new("sh");
+            sh.arg("-c")
+                .arg(&late.script)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+            let mut child = sh.spawn().unwrap();
+            // It may have ended already.
+            let _ = child.stdin.take().unwrap().write_all(&late.stdin);
+            child.wait_with_output().unwrap()
+        });
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn an_import_that_begins_after_its_connection_was_replaced_does_nothing() {
+    let world = World::new();
+    let late = Arc::new(Late::default());
+    let here =
+        Here { faults: [("n1".to_owned(), Fault::BegunLate(Arc::clone(&late)))].into(), ..Here::default() };
+    let report = world.push(&["n1"], here).run().await.unwrap();
+    let said = late.said.lock().unwrap().take().unwrap();
+    assert_eq!(said.status.code(), Some(92), "{said:?}");
+    assert!(String::from_utf8_lossy(&said.stderr).contains("another connection took over"), "{said:?}");
+    assert!(report.all_ready(), "the run itself goes on: {report:#?}");
+}
+
 #[tokio::test]
 async fn a_node_is_put_back_once_the_import_whose_connection_was_lost_is_through() {
     let world = World::new();
