@@ -110,6 +110,15 @@ pub enum Event {
         /// Bytes that need not be moved again.
         offset: u64,
     },
+    /// A host of which no key was recorded presented one, and it was recorded; told once for each.
+    HostKeyRecorded {
+        /// Host and port, or the name under which its key is kept.
+        host: String,
+        /// Its kind and its fingerprint, as far as that is known.
+        key: String,
+        /// The file of known hosts that has it now.
+        file: String,
+    },
     /// A node entered a state.
     Node {
         /// Its name in the inventory.

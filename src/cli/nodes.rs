@@ -1,7 +1,7 @@
 //! Options of every command that goes to nodes.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -213,7 +213,7 @@ impl NodeArgs {
                     KnownHosts::load_all([file.clone()])?
                 } else {
                     let mut known = KnownHosts::new();
-                    known.load(file)?;
+                    known.load(file).map_err(|e| no_known_hosts(e.into(), file))?;
                     known
                 }
             }
@@ -299,6 +299,17 @@ impl NodeArgs {
         let answer = terminal.ask("password for sudo on the nodes: ", false);
         answer.map(Some).ok_or_else(|| CliError::failed("no password was given"))
     }
+}
+
+/// The way out where a file of host keys is not there.
+fn no_known_hosts(error: CliError, file: &Path) -> CliError {
+    if file.exists() {
+        return error;
+    }
+    error.with_hint(
+        "name the file that has the keys of your nodes (`ssh-keyscan HOST >> FILE` makes one), leave --known-hosts out to trust what \
+         `ssh` trusts, or add --host-keys accept-new, which makes the file and records what new hosts present",
+    )
 }
 
 /// A password in a file.

@@ -193,6 +193,9 @@ fn line(event: &Event) -> Option<String> {
         Event::Resumed { node, digest, offset } => {
             format!("{}{} resumes at {}", prefix(node.as_deref()), digest.short(), output::bytes(*offset))
         }
+        Event::HostKeyRecorded { host, key, file } => {
+            format!("recorded the host key of {host}: {key} in {file}")
+        }
         // Why a node failed stands in the report; here it would stand twice.
         Event::Node { node, state } => format!("{node}: {}", state_word(state)),
         Event::NodeImage { node, image, step } => match step {
@@ -330,7 +333,10 @@ impl EventSink for Bars {
                 self.bar(Some(node)).finish_with_message(state_word(state));
             }
             Event::Node { node, state } => self.bar(Some(node)).set_message(state_word(state)),
-            Event::Retry { .. } | Event::Warning { .. } | Event::MirrorFailed { .. } => self.print(&event),
+            Event::Retry { .. }
+            | Event::Warning { .. }
+            | Event::MirrorFailed { .. }
+            | Event::HostKeyRecorded { .. } => self.print(&event),
             _ => {}
         }
     }
@@ -364,6 +370,17 @@ mod tests {
             bars.settle();
             assert_eq!(term.contents(), "");
         }
+    }
+
+    #[test]
+    fn a_host_key_that_was_recorded_is_told_with_its_file() {
+        let event = Event::HostKeyRecorded {
+            host: "10.0.0.1:22".into(),
+            key: "ssh-ed25519 SHA256:abc".into(),
+            file: "/home/u/.ssh/known_hosts".into(),
+        };
+        let told = "recorded the host key of 10.0.0.1:22: ssh-ed25519 SHA256:abc in /home/u/.ssh/known_hosts";
+        assert_eq!(line(&event).as_deref(), Some(told));
     }
 
     #[test]

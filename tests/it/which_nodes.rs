@@ -99,4 +99,9 @@ fn a_known_hosts_file_for_new_keys_need_not_be_there() {
     assert!(code == Some(5) && told.contains("cannot reach 127.0.0.1:1"), "{told}");
     let (code, _, told) = omk(home.path(), &check);
     assert!(code == Some(1) && told.contains("cannot read the known hosts file new/known"), "{told}");
+    assert!(told.contains("\nhint: name the file") && told.contains("--host-keys accept-new"), "{told}");
+    std::fs::create_dir(home.path().join("new")).unwrap();
+    std::fs::create_dir(home.path().join("new/known")).unwrap();
+    let (code, _, told) = omk(home.path(), &check);
+    assert!(code == Some(1) && !told.contains("hint:"), "it is there, and something else: {told}");
 }

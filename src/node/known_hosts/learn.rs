@@ -12,15 +12,20 @@ use sha1::Sha1;
 use super::{KnownHosts, Peer};
 
 impl KnownHosts {
-    /// Appends a line to the first file and returns that file's path. Of several connections to the same new host at once
-    /// only the first one's key is learned.
-    pub(super) fn learn(&self, peer: &Peer<'_>, key: &PublicKey, hashed: bool) -> Result<PathBuf, String> {
+    /// Appends a line to the first file; returns that file's path, and whether this was the first to do so. Of several connections to
+    /// the same new host at once only the first one's key is learned.
+    pub(super) fn learn(
+        &self,
+        peer: &Peer<'_>,
+        key: &PublicKey,
+        hashed: bool,
+    ) -> Result<(PathBuf, bool), String> {
         let file = self.files.first().ok_or("there is no known hosts file")?;
         let name = peer.names().swap_remove(0);
         let mut learned = self.learned();
         if let Some((_, other)) = learned.iter().find(|(n, _)| *n == name) {
             return match other.key_data() == key.key_data() {
-                true => Ok(file.clone()),
+                true => Ok((file.clone(), false)),
                 false => Err("it presented another key a moment ago".to_owned()),
             };
         }
@@ -30,7 +35,7 @@ impl KnownHosts {
         append(file, &format!("{shown} {}\n", text.join(" ")))
             .map_err(|e| format!("{}: {e}", file.display()))?;
         learned.push((name, key.clone()));
-        Ok(file.clone())
+        Ok((file.clone(), true))
     }
 
     /// Keys that must not be trusted for any host: `RevokedHostKeys`, one public key a line.

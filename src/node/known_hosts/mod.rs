@@ -11,11 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey, PublicKeyOrCertificate};
 
-use super::{NodeError, quote};
+use super::NodeError;
+use crate::event::Event;
 
 mod certificate;
 mod learn;
 mod line;
+mod mend;
 
 pub(super) use line::glob;
 use line::{Entry, Marker, parse_line};
@@ -90,6 +92,15 @@ pub struct Recorded {
     pub file: PathBuf,
     /// Counted from 1.
     pub line: usize,
+}
+
+/// A host whose key is trusted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trusted {
+    /// The key, and what speaks for it, in words.
+    pub by: String,
+    /// That it is recorded from now on, where it was not before.
+    pub recorded: Option<Event>,
 }
 
 /// What the files say about a key that a host presents.
@@ -273,14 +284,6 @@ impl KnownHosts {
         first
     }
 
-    /// The command that records a host's keys, to be pasted. Into the first file: with `--known-hosts` it is the one
-    /// that was named, else the user's own.
-    fn scan(&self, host: &str, port: u16) -> String {
-        let file = self.files.iter().find(|f| *f != Path::new(NOWHERE)).map(|f| f.display().to_string());
-        let into = file.map_or_else(|| "~/.ssh/known_hosts".to_owned(), |f| quote(&f));
-        format!("ssh-keyscan -p {port} {} >> {into}", quote(host))
-    }
-
     /// As [`KnownHosts::judge`] without learning.
     ///
     /// # Errors
@@ -299,20 +302,22 @@ impl KnownHosts {
         peer: &Peer<'_>,
         presented: &PublicKeyOrCertificate,
         trust: Trust,
-    ) -> Result<String, NodeError> {
+    ) -> Result<Trusted, NodeError> {
         let mut refused = String::new();
         if let PublicKeyOrCertificate::Certificate(certificate) = presented {
             match self.check_certificate(peer, certificate) {
-                Ok(by) => return Ok(by),
+                Ok(by) => return Ok(Trusted { by, recorded: None }),
                 // The key inside of it may still be one that is recorded.
                 Err(why) => refused = format!("; its certificate does not count: {why}"),
             }
         }
         let key = presented.public_key();
         let shown = format!("{} {}", key.algorithm().as_str(), key.fingerprint(HashAlg::Sha256));
-        let at =
-            |r: &Recorded| format!("{} {} ({}:{})", r.algorithm, r.fingerprint, r.file.display(), r.line);
-        let (name, scan) = (peer.shown(), self.scan(peer.host, peer.port));
+        let at = |r: &Recorded| {
+            let shared = if self.shared(r) { ", a line that is for other hosts too" } else { "" };
+            format!("{} {} ({}:{}{shared})", r.algorithm, r.fingerprint, r.file.display(), r.line)
+        };
+        let (name, scan) = (peer.shown(), self.scan(peer));
         let text = match self.check_peer(peer, &key) {
             Verdict::Known => {
                 let names = peer.names();
@@ -322,12 +327,20 @@ impl KnownHosts {
                 };
                 let line = self.entries.iter().find(knows).map(|e| self.recorded(e));
                 let line = line.map_or(String::new(), |r| format!(" ({}:{})", r.file.display(), r.line));
-                return Ok(format!("{shown}{line}"));
+                return Ok(Trusted { by: format!("{shown}{line}"), recorded: None });
             }
             Verdict::Unknown { .. } if trust != Trust::Recorded => {
                 let hashed = trust == Trust::AcceptNew { hashed: true };
                 return match self.learn(peer, &key, hashed) {
-                    Ok(file) => Ok(format!("{shown}, new, recorded in {}", file.display())),
+                    Ok((file, first)) => {
+                        let by = format!("{shown}, new, recorded in {}", file.display());
+                        let event = Event::HostKeyRecorded {
+                            host: name,
+                            key: shown,
+                            file: file.display().to_string(),
+                        };
+                        Ok(Trusted { by, recorded: first.then_some(event) })
+                    }
                     Err(why) => Err(NodeError::HostKey(format!(
                         "the host key of {name} is new ({shown}) and cannot be recorded: {why}"
                     ))),
@@ -350,12 +363,13 @@ impl KnownHosts {
                 )
             }
             Verdict::Changed { recorded } => {
+                let forget = self.forget(peer, &recorded);
                 let recorded: Vec<_> = recorded.iter().map(at).collect();
                 format!(
                     "the host key of {name} has changed: it presents {shown}, recorded is {}{refused}; either the node was \
                      reinstalled or somebody is in between: read the fingerprint on the node itself \
-                     (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub); only if it is the presented one, remove the recorded \
-                     line and record the new key: {scan}",
+                     (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub); only if it is the presented one, remove what is \
+                     recorded and record the new key: {forget} && {scan}",
                     recorded.join(", "),
                 )
             }

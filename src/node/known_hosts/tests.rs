@@ -117,7 +117,13 @@ fn a_refusal_says_what_was_seen_and_what_to_do() {
     assert!(text.contains("compare this fingerprint first"), "{text}");
     let text = refusal(&format!("\n[a]:2222 {TWO}\n"));
     let recorded = key(TWO).fingerprint(HashAlg::Sha256).to_string();
-    assert!(text.contains(ONE_PRINT) && text.contains(&recorded) && text.contains("kh:2"), "{text}");
+    assert!(text.contains(ONE_PRINT) && text.contains(&recorded) && text.contains("(kh:2);"), "{text}");
+    let commands = ": ssh-keygen -R '[a]:2222' -f kh && ssh-keyscan -p 2222 a >> kh";
+    assert!(text.ends_with(commands), "{text}");
+    for shared in [format!("[a]:2222,b {TWO}\n"), format!("[*]:2222 {TWO}\n")] {
+        let text = refusal(&shared);
+        assert!(text.contains("(kh:1, a line that is for other hosts too);"), "{text}");
+    }
     let text = refusal(&format!("@revoked * {ONE}\n"));
     assert!(text.contains("revoked") && text.contains("kh:1"), "{text}");
     let text = refusal(&format!("@cert-authority * {ONE}\n"));
@@ -183,8 +189,17 @@ fn a_new_key_is_learned_once_and_a_changed_one_never() {
     let peer = |host, port| Peer { host, port, alias: None };
     let learn = Trust::AcceptNew { hashed: false };
     assert!(known.judge(&peer("a", 22), &one, Trust::Recorded).is_err());
+    // Two connections to it have begun before either of them has a key.
+    let other = known.clone();
     let said = known.judge(&peer("a", 22), &one, learn).unwrap();
-    assert!(said.contains("new, recorded in"), "{said}");
+    assert!(said.by.contains("new, recorded in"), "{said:?}");
+    let event = Event::HostKeyRecorded {
+        host: "a:22".into(),
+        key: format!("ssh-ed25519 {ONE_PRINT}"),
+        file: file.display().to_string(),
+    };
+    assert_eq!(said.recorded, Some(event));
+    assert_eq!(other.judge(&peer("a", 22), &one, learn).unwrap().recorded, None, "it is told once");
     known.judge(&peer("a", 22), &one, Trust::Recorded).unwrap();
     let error = known.judge(&peer("a", 22), &two, learn).unwrap_err().to_string();
     assert!(error.contains("has changed"), "{error}");
@@ -200,6 +215,34 @@ fn a_new_key_is_learned_once_and_a_changed_one_never() {
     let nowhere = KnownHosts::load_all(["/dev/null".into()]).unwrap();
     let error = nowhere.judge(&peer("a", 22), &one, learn).unwrap_err().to_string();
     assert!(error.contains("no file"), "{error}");
+}
+
+#[test]
+fn every_file_that_has_another_key_is_mended_and_a_folder_that_is_missing_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let place = folder.path().display();
+    for name in ["own", "all"] {
+        std::fs::write(file(name), format!("a {TWO}\na {ECDSA}\n")).unwrap();
+    }
+    let presented = PublicKeyOrCertificate::from(key(ONE));
+    let refusal = |known: KnownHosts, alias| {
+        let peer = Peer { host: "a", port: 22, alias };
+        known.judge(&peer, &presented, Trust::Recorded).unwrap_err().to_string()
+    };
+    let text = refusal(KnownHosts::load_all([file("own"), file("all")]).unwrap(), None);
+    let commands = format!(
+        ": ssh-keygen -R a -f {place}/own && ssh-keygen -R a -f {place}/all && ssh-keyscan -p 22 a >> {place}/own"
+    );
+    assert!(text.ends_with(&commands), "{text}");
+    let none = || KnownHosts::load_all([file("new ssh/known_hosts")]).unwrap();
+    let command = format!(
+        "record the key: mkdir -p -m 700 '{place}/new ssh' && ssh-keyscan -p 22 a >> '{place}/new ssh/known_hosts' ("
+    );
+    let text = refusal(none(), None);
+    assert!(text.contains(&command), "{text}");
+    let text = refusal(none(), Some("workers"));
+    assert!(text.contains("ssh-keyscan -p 22 a | sed 's|^[^ ]*|workers|' >> "), "{text}");
 }
 
 #[test]
@@ -258,7 +301,7 @@ fn certificates_are_judged_by_authority_name_time_and_kind() {
     let judge = |text: &str, host, c: &PublicKeyOrCertificate| {
         hosts(text).judge(&peer(host), c, Trust::Recorded).map_err(|e| e.to_string())
     };
-    assert!(judge(&file, "n1.lan", &good).unwrap().contains("kh:1"));
+    assert!(judge(&file, "n1.lan", &good).unwrap().by.contains("kh:1"));
     assert!(judge(&file, "N22.lan", &good).is_ok());
     for (text, host, certificate, told) in [
         (file.clone(), "n3.lan", &good, "it is for n1.lan"),

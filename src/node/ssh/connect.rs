@@ -14,7 +14,8 @@ use tokio::net::TcpStream;
 use super::auth::Login;
 use super::route::{Family, Hop, Route, Via, address};
 use super::{SshOptions, stream};
-use crate::node::known_hosts::{Peer, Trust};
+use crate::event::Events;
+use crate::node::known_hosts::{Peer, Trust, Trusted};
 use crate::node::{KnownHosts, NodeError};
 
 /// Where to.
@@ -54,13 +55,14 @@ pub(super) struct Link {
 pub(super) fn dial<'a>(
     target: Target<'a>,
     options: &'a SshOptions,
+    events: &'a Events,
 ) -> BoxFuture<'a, Result<Link, NodeError>> {
     async move {
         let place = address(target.host, target.port);
         let known_hosts = options.known_hosts_of(target.route)?;
         let (mut through, mut before) = (Vec::new(), String::new());
         if let Via::Jump(hop) = &target.route.via {
-            let link = dial(Target::hop(hop), options).await.map_err(|e| on_the_way(e, &place))?;
+            let link = dial(Target::hop(hop), options, events).await.map_err(|e| on_the_way(e, &place))?;
             before = format!("through {} ({}); ", address(&hop.host, hop.port), link.how);
             through = link.through;
             through.push(link.handle);
@@ -68,7 +70,7 @@ pub(super) fn dial<'a>(
         // A server counts those that have not logged in yet (MaxStartups) and drops what is too many.
         let gate = options.gate(&place);
         let _turn = gate.acquire().await;
-        let opening = open(&target, &place, through.last(), known_hosts, options);
+        let opening = open(&target, &place, through.last(), known_hosts, options, events);
         let (handle, host_key) = opening.await?;
         let login = Login {
             address: &place,
@@ -93,6 +95,7 @@ async fn open(
     jump: Option<&Handle<Client>>,
     known_hosts: Arc<KnownHosts>,
     options: &SshOptions,
+    events: &Events,
 ) -> Result<(Handle<Client>, HostKey), NodeError> {
     let unreachable = |reason: String| NodeError::Connect { address: place.to_owned(), reason };
     let limit = target.route.connect_timeout.unwrap_or(options.connect_timeout);
@@ -107,6 +110,7 @@ async fn open(
             false => Trust::Recorded,
         },
         told: Arc::clone(&host_key),
+        events: Arc::clone(events),
     };
     let config = Arc::new(config(&client.peer(), &known_hosts, target.route, options));
     let mut complaint = None;
@@ -250,6 +254,7 @@ pub(crate) struct Client {
     alias: Option<String>,
     trust: Trust,
     told: HostKey,
+    events: Events,
 }
 
 impl Client {
@@ -275,7 +280,11 @@ impl client::Handler for Client {
     type Error = ClientError;
 
     async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, ClientError> {
-        let by = self.known_hosts.judge(&self.peer(), key, self.trust).map_err(ClientError::HostKey)?;
+        let Trusted { by, recorded } =
+            self.known_hosts.judge(&self.peer(), key, self.trust).map_err(ClientError::HostKey)?;
+        if let Some(event) = recorded {
+            self.events.emit(event);
+        }
         if let Ok(mut told) = self.told.lock() {
             *told = by;
         }

@@ -262,10 +262,10 @@ impl SshSession {
         let dial = || async {
             if let Some(system) = &options.system {
                 let system::Reached { master, user, address, how } =
-                    system::connect(node, system, options).await?;
+                    system::connect(node, system, options, events).await?;
                 return Ok((Wire::System(master), user, address, how));
             }
-            let Link { handle, through, how } = connect::dial(target, options).await?;
+            let Link { handle, through, how } = connect::dial(target, options, events).await?;
             Ok((Wire::Own { handle, through }, user.clone(), node.address.to_string(), how))
         };
         let mut attempt = 0;

@@ -53,6 +53,21 @@ impl Complaint {
         String::from_utf8_lossy(&self.said.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 
+    /// What there is before a line that has nothing but this word, which the command is known to write; what there is after a second.
+    pub(super) async fn before(&self, word: &str) -> String {
+        let mut tries = 0;
+        loop {
+            let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let text = String::from_utf8_lossy(&said);
+            let before: Vec<&str> = text.lines().take_while(|l| l.trim_end() != word).collect();
+            if before.len() < text.lines().count() || tries == 50 {
+                return before.join("\n");
+            }
+            tries += 1;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// The last line so far.
     pub(super) fn line(&self) -> Option<String> {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);

@@ -18,11 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::stream::{self, CommandStream, Complaint};
 use super::{Connection, SshOptions, pause, system_said};
+use crate::event::{Event, Events};
 use crate::node::command::{Clock, Run, Wrap};
 use crate::node::hold::{self, Answer};
 use crate::node::inventory::{Address, Node};
 use crate::node::{CommandOutput, NodeError, process};
 
+/// What the node says once it has logged in.
+const READY: &str = "omk-ready";
 /// How long `ssh` may take to log in: sshd itself gives up after two minutes, and a proxy command or a token may need
 /// somebody's hand.
 const LOGIN: Duration = Duration::from_secs(120);
@@ -77,6 +80,8 @@ struct Settings {
     user: String,
     address: String,
     keepalive: bool,
+    /// Where a new key is recorded.
+    known_hosts: String,
 }
 
 impl Settings {
@@ -90,6 +95,7 @@ impl Settings {
             user: value("user"),
             address: super::route::address(&value("hostname"), port),
             keepalive: value("serveraliveinterval").parse().is_ok_and(|s: u64| s > 0),
+            known_hosts: value("userknownhostsfile").split(' ').next().unwrap_or_default().to_owned(),
         }
     }
 }
@@ -107,6 +113,7 @@ pub(super) async fn connect(
     node: &Node,
     system: &SystemSsh,
     options: &SshOptions,
+    events: &Events,
 ) -> Result<Reached, NodeError> {
     let Address::Ssh { host, identity, .. } = &node.address else {
         return Err(NodeError::Other(format!("{} is this machine, not reached over SSH", node.name)));
@@ -125,7 +132,8 @@ pub(super) async fn connect(
     let mut ssh = command(&system.program);
     ssh.arg("-M").arg("-S").arg(socket(&folder)).args(&arguments);
     // The login shell may be any; it may also print whatever it likes first.
-    ssh.arg("-T").arg("--").arg(host).arg("exec sh -c 'echo omk-ready; exec cat >/dev/null'");
+    let ready = format!("exec sh -c 'echo {READY} >&2; echo {READY}; exec cat >/dev/null'");
+    ssh.arg("-T").arg("--").arg(host).arg(ready);
     let mut child = ssh.spawn().map_err(|e| not_started(&system.program, &e))?;
     let piped = || NodeError::Other("ssh was started without pipes".to_owned());
     let input = child.stdin.take().ok_or_else(piped)?;
@@ -135,7 +143,7 @@ pub(super) async fn connect(
         let (mut said, mut buffer) = (Vec::new(), [0; 4096]);
         while let Ok(count @ 1..) = output.read(&mut buffer).await {
             said.extend_from_slice(&buffer[..count]);
-            if said.split(|b| *b == b'\n').any(|line| line == b"omk-ready") {
+            if said.split(|b| *b == b'\n').any(|line| line == READY.as_bytes()) {
                 return true;
             }
             // A message of the day may be long; without end it is none.
@@ -145,7 +153,11 @@ pub(super) async fn connect(
         false
     };
     match tokio::time::timeout(LOGIN, logged_in).await {
-        Ok(true) => {}
+        Ok(true) => {
+            if let Some((host, key)) = system_said::recorded(&complaint.before(READY).await) {
+                events.emit(Event::HostKeyRecorded { host, key, file: settings.known_hosts });
+            }
+        }
         Ok(false) => {
             let _ = tokio::time::timeout(Duration::from_secs(2), child.wait()).await;
             return Err(system_said::login(

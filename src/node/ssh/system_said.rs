@@ -56,6 +56,15 @@ pub(super) fn login(said: &str, host: &str, address: &str, user: &str) -> NodeEr
     }
 }
 
+/// The host and the kind of its key, where `ssh` recorded it as one of a new host.
+pub(super) fn recorded(said: &str) -> Option<(String, String)> {
+    let line = said.lines().find_map(|l| l.trim().strip_prefix("Warning: Permanently added '"))?;
+    let (host, rest) = line.split_once("' (")?;
+    let (kind, _) = rest.split_once(')')?;
+    let plain = |text: &str| text.chars().filter(|c| !c.is_control()).take(300).collect();
+    Some((plain(host), plain(kind)))
+}
+
 /// Whether the server refused a channel because the connection has too many (`MaxSessions`).
 pub(super) fn too_many(said: &str) -> bool {
     said.contains("Session open refused by peer")
@@ -67,6 +76,13 @@ mod tests {
 
     fn of(said: &str) -> NodeError {
         login(said, "n1", "10.0.0.1:22", "core")
+    }
+
+    #[test]
+    fn what_ssh_has_recorded_is_read() {
+        let said = "a banner\nWarning: Permanently added '[10.0.0.1]:2222' (ED25519) to the list of known hosts.\r\n";
+        assert_eq!(recorded(said), Some(("[10.0.0.1]:2222".into(), "ED25519".into())));
+        assert_eq!(recorded("Warning: Permanently"), None);
     }
 
     /// Texts of OpenSSH 9.2.

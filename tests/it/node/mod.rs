@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omk::demo::sshd;
-use omk::event::{Event, Recorder, silent};
+use omk::event::{Event, Events, Recorder, silent};
 use omk::node::inventory::Address;
 use omk::node::ssh::{Route, SystemSsh};
 use omk::node::{

@@ -93,8 +93,14 @@ async fn what_the_systems_ssh_says_is_told_with_a_way_out() {
     );
     std::fs::write(known, "").unwrap();
     options.accept_new = true;
-    connect(&bed.node(), &options).await.unwrap();
+    let recorder = Arc::new(Recorder::default());
+    let (events, cancel) = (Arc::clone(&recorder) as Events, CancellationToken::new());
+    SshSession::connect(&bed.node(), &options, &events, &cancel).await.unwrap();
     assert!(std::fs::read_to_string(known).unwrap().contains("ssh-ed25519"));
+    let told = recorder.events();
+    let [Event::HostKeyRecorded { host, key, file }] = &told[..] else { panic!("{told:?}") };
+    let place = format!("[127.0.0.1]:{}", bed.addr.port());
+    assert_eq!((host, key.as_str(), file), (&place, "ED25519", &known.display().to_string()));
 
     options.system = Some(SystemSsh { program: "no-such-ssh".into(), ..SystemSsh::default() });
     let absent = connect(&bed.node(), &options).await.unwrap_err();

@@ -182,6 +182,30 @@ async fn certificates_of_users_and_hosts_are_followed() {
     assert!(matches!(error, NodeError::HostKey(_)), "{error}");
 }
 
+/// What a refusal says to run is run, in the shell of whoever reads it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_that_a_refusal_names_record_the_key() {
+    let Some(bed) = Bed::openssh() else { return };
+    let file = bed.folder.path().join("new folder/known_hosts");
+    let options = || SshOptions::new(Arc::new(KnownHosts::load_all([file.clone()]).unwrap()));
+    let refused = async || connect(&bed.node(), &options()).await.unwrap_err().to_string();
+    let pasted = |text: &str| {
+        let commands =
+            text.rsplit_once("record the key: ").or_else(|| text.rsplit_once("record the new key: "));
+        let commands = commands.unwrap().1.split(" (`--host-keys").next().unwrap();
+        assert!(Command::new("sh").args(["-c", commands]).status().unwrap().success(), "{commands}");
+    };
+    let unknown = refused().await;
+    pasted(&unknown);
+    connect(&bed.node(), &options()).await.unwrap();
+    let other = new_key().public_key().to_openssh().unwrap();
+    std::fs::write(&file, format!("[127.0.0.1]:{} {other}\n", bed.addr.port())).unwrap();
+    let changed = refused().await;
+    assert!(changed.contains("has changed"), "{changed}");
+    pasted(&changed);
+    connect(&bed.node(), &options()).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_host_is_recorded_on_request_and_a_server_that_hangs_is_noticed() {
     let Some(bed) = Bed::openssh() else { return };
@@ -189,9 +213,16 @@ async fn a_new_host_is_recorded_on_request_and_a_server_that_hangs_is_noticed() 
     let mut options = SshOptions::new(Arc::new(KnownHosts::load_all([file.clone()]).unwrap()));
     assert!(matches!(connect(&bed.node(), &options).await, Err(NodeError::HostKey(_))));
     options.accept_new = true;
-    let session = connect(&bed.node(), &options).await.unwrap();
+    let recorder = Arc::new(Recorder::default());
+    let (events, cancel) = (Arc::clone(&recorder) as Events, CancellationToken::new());
+    let session = SshSession::connect(&bed.node(), &options, &events, &cancel).await.unwrap();
     assert!(session.how().contains("new, recorded in"), "{}", session.how());
     assert_eq!(std::fs::read_to_string(&file).unwrap(), bed.known_hosts);
+    SshSession::connect(&bed.node(), &options, &events, &cancel).await.unwrap();
+    let told = recorder.events();
+    let [Event::HostKeyRecorded { host, key, file: into }] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((host, into), (&bed.addr.to_string(), &file.display().to_string()));
+    assert!(key.starts_with("ssh-ed25519 SHA256:"), "{key}");
 
     // The server stops for good: a new connection and one that is open both end by themselves.
     options.connect_timeout = Duration::from_secs(2);
