@@ -1,13 +1,15 @@
 //! What a plan does to the disks of a node, and whether they bear it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::free::staged;
 use super::plan::{NodePlan, PIPELINE, PlanError};
 use crate::oci::{Descriptor, Digest};
 use crate::runtime::kubelet::IMAGE_GC_PERCENT;
-use crate::runtime::{Disk, Kubelet, NodeFacts, Runtime};
+use crate::runtime::{Disk, NodeFacts, Runtime};
+use crate::units;
 
 /// Space on one file system of which a plan needs some. Sizes are bytes; those after are estimates that err upwards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -16,8 +18,13 @@ pub struct DiskNeed {
     pub what: &'static str,
     /// Where it is mounted.
     pub mount: String,
+    /// The folders on it that need it.
+    pub paths: Vec<String>,
     /// What is needed at most at any time, an estimate.
     pub need: u64,
+    /// What of that is needed whatever images unpack to.
+    #[serde(skip)]
+    pub least: u64,
     /// What is free now.
     pub free: u64,
     /// All of it.
@@ -57,13 +64,47 @@ impl DiskNeed {
     }
 }
 
+/// What is told of a disk that is too small. The option goes on where it may turn out to be large enough, and is not named where it
+/// cannot. `staged`: bytes that earlier runs left in staging.
+pub(super) fn too_small(disk: &DiskNeed, staged: u64) -> String {
+    let bytes = units::bytes;
+    let kept = match staged {
+        0 => String::new(),
+        n => format!(", and the {} that earlier runs left in staging stay there", bytes(n)),
+    };
+    let way = match disk.least <= disk.free {
+        true => "make room, or pass --ignore-disk: what images unpack to is an estimate that errs upwards"
+            .to_owned(),
+        false => format!(
+            "make room, or preheat a bundle of fewer images: {} are needed whatever they unpack to",
+            bytes(disk.least)
+        ),
+    };
+    format!(
+        "disk too small: about {} are needed on {}, {} of its {} are free; nothing is sent{kept}; {way}",
+        bytes(disk.need),
+        place(disk),
+        bytes(disk.free),
+        bytes(disk.size)
+    )
+}
+
+/// The file system, what for, and the folders where they are not the file system's own.
+fn place(disk: &DiskNeed) -> String {
+    let paths: Vec<&str> = disk.paths.iter().filter(|p| **p != disk.mount).map(String::as_str).collect();
+    let paths = if paths.is_empty() { String::new() } else { format!(": {}", paths.join(", ")) };
+    format!("{} ({}{paths})", disk.mount, disk.what)
+}
+
 /// Refuses what does not fit, and what would make a kubelet that runs on the node remove images, perhaps those that were just
 /// brought.
-pub(super) fn check(disks: &[DiskNeed], kubelet: Option<&Kubelet>) -> Result<(), PlanError> {
-    if let Some(d) = disks.iter().find(|d| d.need > d.free) {
-        return Err(PlanError::Disk { what: d.what, mount: d.mount.clone(), need: d.need, free: d.free });
+pub(super) fn check(disks: &[DiskNeed], facts: &NodeFacts) -> Result<(), PlanError> {
+    // What can be gone on with nevertheless is told after what cannot.
+    let small = disks.iter().filter(|d| d.need > d.free).max_by_key(|d| d.least > d.free);
+    if let Some(disk) = small {
+        return Err(PlanError::Disk { disk: Box::new(disk.clone()), staged: staged(facts) });
     }
-    match (kubelet, disks.iter().find(|d| d.collects())) {
+    match (&facts.kubelet, disks.iter().find(|d| d.collects())) {
         (Some(kubelet), Some(d)) => Err(PlanError::ImageGc {
             what: d.what,
             mount: d.mount.clone(),
@@ -88,6 +129,7 @@ pub(super) fn needs(
         b.size() - facts.partials.get(b.digest().hex()).map_or(0, |&part| part.min(b.size()))
     };
     let sizes: Vec<u64> = plan.to_import().map(|i| i.send.iter().map(rest).sum()).collect();
+    let least = at_once_in_staging(plan, rest);
     let staging = if runtime.keeps_shared_blobs_staged() {
         sizes.iter().sum()
     } else {
@@ -102,18 +144,21 @@ pub(super) fn needs(
         windows.iter().take(PIPELINE + at_once - 1).sum::<u64>().min(sizes.iter().sum())
     };
     let mut after = facts.clone();
-    let mut stored = 0u64;
+    let (mut stored, mut stays) = (0u64, 0u64);
     for image in plan.to_import().map(|i| &i.image) {
         stored = stored.saturating_add(runtime.disk_need(&after, image));
+        stays = stays.saturating_add(runtime.disk_least(&after, image));
         after.content.extend(image.blobs.iter().map(|b| b.digest().clone()));
         after.snapshots.extend(image.image.chain_ids.iter().cloned());
     }
     let gc = facts.kubelet.as_ref().map_or(IMAGE_GC_PERCENT, |k| k.image_gc_percent);
     let gc = runtime.feeds_kubelet().then_some(gc);
-    let on = |disk: &Disk, what, need: u64, stays: u64, image_gc_percent| DiskNeed {
+    let on = |disk: &Disk, what, (need, least): (u64, u64), stays: u64, image_gc_percent| DiskNeed {
         what,
         mount: disk.mount.clone(),
+        paths: vec![disk.path.clone()],
         need,
+        least,
         free: disk.free,
         size: disk.size,
         used: disk.used,
@@ -123,11 +168,22 @@ pub(super) fn needs(
     };
     let mut needs = match (&facts.staging_disk, &facts.runtime_disk) {
         (Some(s), Some(r)) if s.same(r) => {
-            vec![on(r, "staging and images", staging.saturating_add(stored), stored, gc)]
+            let most = staging.saturating_add(stored);
+            // What is imported is copied out of staging, where the last of it still lies then.
+            let both = on(
+                r,
+                "staging and images",
+                (most, stays.max(least.saturating_add(least.min(stays)))),
+                stored,
+                gc,
+            );
+            let mut paths = vec![s.path.clone(), r.path.clone()];
+            paths.dedup();
+            vec![DiskNeed { paths, ..both }]
         }
         (s, r) => {
-            let s = s.as_ref().map(|d| on(d, "staging", staging, 0, None));
-            let r = r.as_ref().map(|d| on(d, "images", stored, stored, gc));
+            let s = s.as_ref().map(|d| on(d, "staging", (staging, least), 0, None));
+            let r = r.as_ref().map(|d| on(d, "images", (stored, stays), stored, gc));
             s.into_iter().chain(r).collect()
         }
     };
@@ -135,15 +191,33 @@ pub(super) fn needs(
     needs
 }
 
+/// Bytes that are in staging at the same time in whatever order images come: what an image brings that no other one does, or the
+/// largest blob.
+fn at_once_in_staging(plan: &NodePlan, rest: impl Fn(&Descriptor) -> u64) -> u64 {
+    let sent: BTreeSet<&Digest> = plan.to_send().map(Descriptor::digest).collect();
+    let mut wanted: BTreeMap<&Digest, u32> = BTreeMap::new();
+    for blob in plan.to_import().flat_map(|i| &i.image.blobs) {
+        *wanted.entry(blob.digest()).or_default() += 1;
+    }
+    let alone = |i: &super::ImagePlan| -> u64 {
+        let own = i.image.blobs.iter().filter(|b| sent.contains(b.digest()) && wanted[b.digest()] == 1);
+        own.map(&rest).sum()
+    };
+    plan.to_import().map(alone).chain(plan.to_send().map(&rest)).max().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::{Kubelet, fixtures};
 
     fn disk(need: u64, free: u64, image_gc_percent: Option<u8>) -> DiskNeed {
         DiskNeed {
             what: "images",
             mount: "/var".into(),
+            paths: vec!["/var/lib/containerd".into()],
             need,
+            least: 0,
             free,
             size: 1000,
             used: 1000 - free,
@@ -153,10 +227,15 @@ mod tests {
         }
     }
 
+    fn node(kubelet: Option<Kubelet>) -> NodeFacts {
+        NodeFacts { kubelet, ..fixtures::empty_node() }
+    }
+
     #[test]
     fn a_disk_that_fits_but_would_be_collected_is_refused_where_a_kubelet_runs() {
         let kubelet = Kubelet { image_gc_percent: 85, source: Some("/var/lib/kubelet/config.yaml".into()) };
-        let check = |d: DiskNeed| check(&[d], Some(&kubelet)).map_err(|e| e.to_string());
+        let facts = node(Some(kubelet));
+        let check = |d: DiskNeed| check(&[d], &facts).map_err(|e| e.to_string());
         assert_eq!(check(disk(540, 700, Some(85))), Ok(()));
         assert!(
             check(disk(541, 700, Some(85))).is_err(),
@@ -166,7 +245,22 @@ mod tests {
         assert_eq!(check(disk(690, 700, Some(100))), Ok(()), "100 switches it off");
         assert_eq!(check(disk(690, 700, None)), Ok(()), "kubelet does not look there");
         assert!(check(disk(701, 700, None)).unwrap_err().starts_with("disk too small"));
-        assert_eq!(super::check(&[disk(690, 700, Some(85))], None), Ok(()), "there is no kubelet yet");
+        assert_eq!(super::check(&[disk(690, 700, Some(85))], &node(None)), Ok(()), "there is no kubelet yet");
+    }
+
+    #[test]
+    fn the_option_is_named_only_where_it_can_help() {
+        let mut facts = node(None);
+        let said = |disks: &[DiskNeed], facts: &NodeFacts| check(disks, facts).unwrap_err().to_string();
+        let may = DiskNeed { least: 700, ..disk(800, 700, None) };
+        insta::assert_snapshot!(said(std::slice::from_ref(&may), &facts), @"disk too small: about 800 B are needed on /var (images: /var/lib/containerd), 700 B of its 1.0 kB are free; nothing is sent; make room, or pass --ignore-disk: what images unpack to is an estimate that errs upwards");
+        let root =
+            |path: &str| DiskNeed { mount: "/".into(), paths: vec![path.into(), "/".into()], ..may.clone() };
+        assert!(said(&[root("/")], &facts).contains(" on / (images), 700 B of its 1.0 kB are free; "));
+        facts.partial = 300;
+        let cannot =
+            DiskNeed { what: "staging", least: 701, paths: vec!["/var".into()], ..disk(710, 700, None) };
+        insta::assert_snapshot!(said(&[may, cannot], &facts), @"disk too small: about 710 B are needed on /var (staging), 700 B of its 1.0 kB are free; nothing is sent, and the 300 B that earlier runs left in staging stay there; make room, or preheat a bundle of fewer images: 701 B are needed whatever they unpack to");
     }
 
     #[test]

@@ -99,20 +99,12 @@ pub enum PlanError {
         runtime: String,
     },
     /// Not enough room.
-    #[error(
-        "disk too small: about {} are needed on {mount} ({what}), {} are free; make room, or pass --ignore-disk",
-        units::bytes(*need),
-        units::bytes(*free)
-    )]
+    #[error("{}", disk::too_small(disk, *staged))]
     Disk {
-        /// What it is needed for.
-        what: &'static str,
-        /// Where.
-        mount: String,
-        /// Bytes, an estimate.
-        need: u64,
-        /// Bytes.
-        free: u64,
+        /// Where, for what, and how much.
+        disk: Box<DiskNeed>,
+        /// Bytes that earlier runs left in staging.
+        staged: u64,
     },
     /// Enough room, but kubelet would make more.
     #[error(
@@ -259,7 +251,7 @@ impl NodePlan {
         if options.ignore_disk {
             return Ok(());
         }
-        disk::check(&self.disk, facts.kubelet.as_ref())
+        disk::check(&self.disk, facts)
     }
 
     /// As [`NodePlan::compute`], when these layers are packed for a fast import, and without asking whether it [fits](Self::fits):
@@ -343,7 +335,7 @@ impl NodePlan {
         plan.skipped = skipped.into_values().collect();
         plan.imports_at_once = options.imports_at_once(runtime, facts);
         plan.disk = disk::needs(&plan, runtime, facts, plan.imports_at_once);
-        if plan.imports_at_once > 1 && disk::check(&plan.disk, facts.kubelet.as_ref()).is_err() {
+        if plan.imports_at_once > 1 && disk::check(&plan.disk, facts).is_err() {
             // One after the other they take less room.
             plan.imports_at_once = 1;
             plan.disk = disk::needs(&plan, runtime, facts, 1);

@@ -153,7 +153,14 @@ fn a_disk_that_is_too_small_is_refused_before_anything_is_sent() {
         ["a", "b", "c", "d"].iter().map(|n| single(&store, &format!("{n}:1"), &["base", n])).collect();
     let size = 1 << 40;
     let disk = |device: &str, free| {
-        Some(Disk { device: device.into(), mount: format!("/mnt{device}"), size, used: size - free, free })
+        Some(Disk {
+            device: device.into(),
+            path: "/x".into(),
+            mount: format!("/mnt{device}"),
+            size,
+            used: size - free,
+            free,
+        })
     };
     let mut facts = empty_node();
     (facts.staging_disk, facts.runtime_disk) = (disk("/dev/a", 1 << 30), disk("/dev/b", 1 << 30));
@@ -172,11 +179,14 @@ fn a_disk_that_is_too_small_is_refused_before_anything_is_sent() {
     {
         (facts.staging_disk, facts.runtime_disk) =
             (disk("/dev/a", staging_free), disk("/dev/b", runtime_free));
-        assert!(matches!(plan(&images, &facts), Err(PlanError::Disk { what: w, .. }) if w == what), "{what}");
+        assert!(
+            matches!(plan(&images, &facts), Err(PlanError::Disk { disk, .. }) if disk.what == what),
+            "{what}"
+        );
     }
     (facts.staging_disk, facts.runtime_disk) = (disk("/dev/a", staging.need), disk("/dev/a", staging.need));
     let error = plan(&images, &facts).unwrap_err();
-    assert!(matches!(error, PlanError::Disk { what: "staging and images", .. }), "{error}");
+    assert!(matches!(&error, PlanError::Disk { disk, .. } if disk.what == "staging and images"), "{error}");
     let anyway = PushOptions { ignore_disk: true, ..PushOptions::default() };
     assert!(NodePlan::compute("n1", &images, &containerd(), &facts, &anyway).is_ok());
     facts.partial = staging.need;
@@ -190,12 +200,46 @@ fn a_disk_that_is_too_small_is_refused_before_anything_is_sent() {
 }
 
 #[test]
+fn to_go_on_nevertheless_is_offered_where_only_the_estimate_is_in_the_way() {
+    let store = MemoryStore::new();
+    let (one, other) = (single(&store, "a:1", &["base", "a"]), single(&store, "b:1", &["base", "b"]));
+    let mut facts = empty_node();
+    let mut offered = |staging: &str, free: u64, images: &[BundleImage], runtime: &dyn Runtime| {
+        let disk = |device: &str, free: u64| {
+            let (device, path) = (device.to_owned(), format!("/srv{device}"));
+            Some(Disk { device, path, mount: "/srv".into(), size: 1 << 40, used: 0, free })
+        };
+        (facts.staging_disk, facts.runtime_disk) = (disk(staging, free), disk("/dev/r", free));
+        let plan = NodePlan::compute("n1", images, runtime, &facts, &PushOptions::default());
+        plan.unwrap_err().to_string().contains("--ignore-disk")
+    };
+    let packed = |images: &[BundleImage]| plan(images, &empty_node()).unwrap().bytes;
+    let (single, both) = (packed(std::slice::from_ref(&one)), packed(&[one.clone(), other.clone()]));
+    let alone = std::slice::from_ref(&one);
+    // In staging and in containerd at the same time, and unpacked.
+    assert!(offered("/dev/r", 2 * single, alone, &containerd()));
+    assert!(!offered("/dev/r", 2 * single - 1, alone, &containerd()));
+    // On its own disk, what is stored is sure and what it unpacks to is not.
+    assert!(offered("/dev/s", single, alone, &containerd()));
+    assert!(!offered("/dev/s", single - 1, alone, &containerd()));
+    assert!(!offered("/dev/r", both - 1, &[one.clone(), other], &containerd()));
+    let folder = ImageFolder::new("/srv/images", false);
+    assert!(!offered("/dev/r", 2 * single - 1, alone, &folder), "archives are as large as what they are of");
+}
+
+#[test]
 fn a_plan_that_would_make_kubelet_remove_images_is_refused() {
     let store = MemoryStore::new();
     let images = [single(&store, "a:1", &["base"])];
     let mut facts = empty_node();
-    let disk =
-        Disk { device: "/dev/a".into(), mount: "/".into(), size: 1 << 30, used: 1 << 29, free: 1 << 29 };
+    let disk = Disk {
+        device: "/dev/a".into(),
+        path: "/".into(),
+        mount: "/".into(),
+        size: 1 << 30,
+        used: 1 << 29,
+        free: 1 << 29,
+    };
     facts.runtime_disk = Some(disk);
     let kubelet = |image_gc_percent| Some(Kubelet { image_gc_percent, source: None });
     facts.kubelet = kubelet(52);
@@ -237,8 +281,14 @@ fn an_image_folder_keeps_shared_blobs_until_the_last_archive() {
     let images: Vec<BundleImage> =
         ["a", "b", "c", "d"].iter().map(|n| single(&store, &format!("{n}:1"), &["base", n])).collect();
     let mut facts = empty_node();
-    let disk =
-        Disk { device: "/dev/a".into(), mount: "/".into(), size: 1 << 31, used: 1 << 30, free: 1 << 30 };
+    let disk = Disk {
+        device: "/dev/a".into(),
+        path: "/".into(),
+        mount: "/".into(),
+        size: 1 << 31,
+        used: 1 << 30,
+        free: 1 << 30,
+    };
     facts.staging_disk = Some(disk);
     let folder = ImageFolder::new("/srv/images", false);
     let plan = NodePlan::compute("n1", &images, &folder, &facts, &PushOptions::default()).unwrap();

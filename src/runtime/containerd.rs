@@ -385,6 +385,14 @@ fi
         missing.fold(need, |n, b| n.saturating_add(b.size()))
     }
 
+    fn disk_least(&self, facts: &NodeFacts, image: &RuntimeImage) -> u64 {
+        if facts.discards_layers || image.carrier.is_some() {
+            return 0;
+        }
+        let missing = image.kept().filter(|b| self.has(facts, image, b).is_none());
+        missing.fold(0, |n, b| n.saturating_add(b.size()))
+    }
+
     fn feeds_kubelet(&self) -> bool {
         self.namespace == NAMESPACE
     }

@@ -270,6 +270,14 @@ echo ==imported
         image.blobs.iter().chain(reused).fold(tar_header, |n, b| n.saturating_add(b.size()))
     }
 
+    fn disk_least(&self, facts: &NodeFacts, image: &RuntimeImage) -> u64 {
+        // An archive that takes the place of another may need less than the other had.
+        match facts.archives.is_empty() {
+            true => image.blobs.iter().fold(0, |n, b| n.saturating_add(b.size())),
+            false => 0,
+        }
+    }
+
     fn keeps_shared_blobs_staged(&self) -> bool {
         true
     }

@@ -272,6 +272,8 @@ pub struct ArchivedBlob {
 pub struct Disk {
     /// Device, or what stands for one.
     pub device: String,
+    /// The folder on it that was asked for.
+    pub path: String,
     /// Where it is mounted.
     pub mount: String,
     /// Bytes in all.
@@ -402,6 +404,11 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// Whether images may come by [carriers](Carrier).
     fn takes_carriers(&self) -> bool {
         false
+    }
+
+    /// How much of [`Runtime::disk_need`] is no estimate: what stays there of the image as it was sent.
+    fn disk_least(&self, _: &NodeFacts, _: &RuntimeImage) -> u64 {
+        0
     }
 
     /// Whether kubelet looks after what this runtime stores, and removes images when their file system fills up.

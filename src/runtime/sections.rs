@@ -16,7 +16,7 @@ PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 s() { printf '\n==omk %s\n' "$1"; shift; "$@" 2>&1; r=$?; printf '\n==rc %s\n' "$r"; }
 staged() ( cd "$1" 2>/dev/null && find . -type f -exec stat -c '%s %n' {} + )
 processors() { unset OMP_NUM_THREADS OMP_THREAD_LIMIT; nproc 2>/dev/null || getconf _NPROCESSORS_ONLN; }
-space() ( p=$1; while [ ! -e "$p" ]; do p=${p%/*}; [ -n "$p" ] || p=/; done; df -Pk "$p" )
+space() ( p=$1; printf 'path %s\n' "$1"; while [ ! -e "$p" ]; do p=${p%/*}; [ -n "$p" ] || p=/; done; df -Pk "$p" )
 "#;
 
 /// What one command of a probe said.
@@ -134,7 +134,9 @@ pub(super) fn disk(lines: &[&str]) -> Option<Disk> {
         let (size, used, free) = (bytes(3)?, bytes(2)?, bytes(1)?);
         let device = fields[..percent.checked_sub(3)?].join(" ");
         let mount = fields[percent + 1..].join(" ");
-        (!device.is_empty()).then_some(Disk { device, mount, size, used, free })
+        let path = lines.iter().find_map(|l| l.strip_prefix("path ")).unwrap_or(&mount);
+        let path = path.chars().filter(|c| !c.is_control()).collect();
+        (!device.is_empty()).then_some(Disk { device, path, mount, size, used, free })
     })
 }
 
@@ -236,6 +238,7 @@ mod tests {
         let vda = disk(&lines).unwrap();
         let expected = Disk {
             device: "/dev/vda".into(),
+            path: "/var/lib/containerd".into(),
             mount: "/var/lib/containerd".into(),
             size: 264_212_084 * 1024,
             used: 19_064_448 * 1024,
@@ -243,7 +246,8 @@ mod tests {
         };
         assert_eq!(vda, expected);
         assert_eq!(disk(&["//srv/a share 100 50 50 50% /mnt/a b"]).unwrap().mount, "/mnt/a b");
-        assert_eq!(disk(&["df: no such file"]), None);
+        assert_eq!(disk(&["path /srv/x", "/dev/a 100 50 50 50% /"]).unwrap().path, "/srv/x");
+        assert_eq!(disk(&["path /srv/x", "df: no such file"]), None);
         let other =
             |device: &str, mount: &str| Disk { device: device.into(), mount: mount.into(), ..vda.clone() };
         assert!(vda.same(&other("/dev/vda", "/")));

@@ -305,6 +305,8 @@ mod tests {
         plan.disk.push(DiskNeed {
             what: "images",
             mount: "/var".into(),
+            paths: Vec::new(),
+            least: 0,
             need: 30_000_000,
             free: 40_000_000,
             size: 100_000_000,

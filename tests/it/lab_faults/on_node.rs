@@ -82,7 +82,8 @@ fn wrong_bundles(lab: &Lab, sender: &Sender, foreign: &Sender) {
 fn staging_is_full(lab: &Lab, sender: &Sender) {
     forget(lab, 1);
     sh(lab, 1, &format!("mkdir -p {STAGING} && mount -t tmpfs -o size=20m tmpfs {STAGING}"));
-    run(&mut sender.preheat(lab, &[])).bad("staging too small", &["disk too small: ", "(staging)"]);
+    run(&mut sender.preheat(lab, &[]))
+        .bad("staging too small", &["disk too small: ", "(staging)", "are needed whatever they unpack to"]);
     let ran = run(&mut sender.preheat(lab, &["--ignore-disk"]));
     ran.bad("staging full", &["is the disk full", "omk's own staging folder"]);
     only_resumable(lab, 1);
@@ -101,7 +102,10 @@ fn store_is_full(lab: &Lab, sender: &Sender) {
         "free=$(df -B1 --output=avail /var/lib/containerd | tail -n 1); fallocate -l $((free - 60000000)) {filler}"
     );
     sh(lab, 1, &fill);
-    run(&mut sender.preheat(lab, &[])).bad("store too small", &["disk too small: ", "(images)"]);
+    run(&mut sender.preheat(lab, &[])).bad(
+        "store too small",
+        &["disk too small: ", "(images)", "nothing is sent; make room, or pass --ignore-disk"],
+    );
     only_resumable(lab, 1);
     let ran = run(&mut sender.preheat(lab, &["--ignore-disk"]));
     ran.bad("store full", &["no space left on device", "make room on the node's disk"]);
