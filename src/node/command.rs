@@ -210,21 +210,63 @@ impl<'a> Run<'a> {
     /// After the last output.
     pub(super) fn finish(mut self) -> Result<CommandOutput, NodeError> {
         self.output.status = self.status.ok_or_else(|| NodeError::Lost(self.what.clone()))?;
-        let Some(gate) = self.gate else { return Ok(self.output) };
-        let complaint = self.output.complaint();
-        let complaint = complaint.strip_prefix("sudo: ").unwrap_or(&complaint);
-        Err(NodeError::Sudo(match (gate.password, gate.prompts) {
-            (Some(_), 2..) => "the password is wrong: correct it where it comes from, sudo_password in \
-                                  the inventory or --sudo-password-file"
-                .to_owned(),
-            (None, _) if complaint.contains("password is required") => {
-                "it asks for a password: give --ask-sudo-password, --sudo-password-file or sudo_password in the \
-                 inventory, or allow this user NOPASSWD"
-                    .to_owned()
-            }
-            _ => format!("{complaint}: allow this user to run commands as root, or log in as root"),
-        }))
+        let Some(gate) = &self.gate else { return Ok(self.output) };
+        Err(refusal(gate.password.is_some(), gate.prompts, &self.complained(), &self.output.complaint()))
     }
+}
+
+/// The end of every message about sudo.
+const ROOT: &str = "log in as root (`user: root`)";
+
+/// Why sudo did not run the command. `said`: all that came; `complaint`: the last line of it.
+fn refusal(password: bool, prompts: u32, said: &str, complaint: &str) -> NodeError {
+    let line = |words: &[&str]| {
+        let found = said.lines().map(str::trim).find(|l| words.iter().any(|w| l.contains(w)))?;
+        // Older versions say on the same line that they tell somebody.
+        let found = found.split(".  ").next().unwrap_or(found).trim_end_matches('.');
+        Some(
+            found
+                .trim_start_matches("sudo: ")
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(300)
+                .collect::<String>(),
+        )
+    };
+    // `env` says it: GNU's, busybox's, and others'.
+    let absent = complaint.starts_with("env:") && complaint.contains("sudo");
+    if absent && ["No such file", "not found"].iter().any(|w| complaint.contains(w)) {
+        return NodeError::Other(format!(
+            "sudo is not installed on the node, and this user is not root: {ROOT}, or install sudo there and allow this user to run \
+             commands as root (sudoers)"
+        ));
+    }
+    // The second is that of sudo-rs.
+    let stranger = line(&["is not in the sudoers file", "I'm afraid I can't do that"]);
+    let limited = line(&["is not allowed to execute", "is not allowed to run sudo"]);
+    NodeError::Sudo(match (stranger, limited) {
+        (Some(line), _) => {
+            format!("{line}: {ROOT}, or add this user to sudoers (`NAME ALL=(ALL) NOPASSWD: ALL` in a file in /etc/sudoers.d)")
+        }
+        (None, Some(line)) => {
+            format!("{line}: omk runs `sh` as root; {ROOT}, or allow this user all commands in sudoers")
+        }
+        (None, None) if password && prompts > 1 => {
+            "the password is wrong: correct it where it comes from, sudo_password in the inventory or --sudo-password-file".to_owned()
+        }
+        (None, None) if !password && complaint.contains("password is required")
+            || complaint.contains("authentication is required") =>
+        {
+            format!(
+                "it asks for a password, as it does of a user too whom sudoers does not name: give --ask-sudo-password, \
+                 --sudo-password-file or sudo_password in the inventory, allow this user NOPASSWD in sudoers, or {ROOT}"
+            )
+        }
+        (None, None) => {
+            let complaint = complaint.strip_prefix("sudo: ").unwrap_or(complaint);
+            format!("{complaint}: allow this user to run commands as root, or {ROOT}")
+        }
+    })
 }
 
 /// What `id -u; id -g` printed.
@@ -281,4 +323,49 @@ pub(super) fn summary(script: &str) -> String {
         text.push('…');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texts of sudo 1.8, 1.9 and sudo-rs, GNU's and busybox's env.
+    #[test]
+    fn who_cannot_use_sudo_is_told_why_and_what_to_do() {
+        let told = |password, prompts, said: &str| {
+            let output = CommandOutput { status: 1, stdout: Vec::new(), stderr: said.into() };
+            refusal(password, prompts, said, &output.complaint()).to_string()
+        };
+        for absent in [
+            "env: 'sudo': No such file or directory\n",
+            "env: can't execute 'sudo': No such file or directory\n",
+        ] {
+            insta::allow_duplicates! {
+                insta::assert_snapshot!(told(false, 0, absent), @"sudo is not installed on the node, and this user is not root: log in as root (`user: root`), or install sudo there and allow this user to run commands as root (sudoers)");
+            }
+        }
+        for stranger in [
+            "nosudo is not in the sudoers file.\n",
+            "nosudo is not in the sudoers file.  This incident will be reported.\n",
+            "\nnosudo is not in the sudoers file.\nThis incident has been reported to the administrator.\n",
+        ] {
+            insta::allow_duplicates! {
+                insta::assert_snapshot!(told(true, 1, stranger), @"sudo refused: nosudo is not in the sudoers file: log in as root (`user: root`), or add this user to sudoers (`NAME ALL=(ALL) NOPASSWD: ALL` in a file in /etc/sudoers.d)");
+            }
+        }
+        assert!(
+            told(true, 1, "sudo: I'm sorry nosudo. I'm afraid I can't do that\n")
+                .contains("add this user to sudoers")
+        );
+        let limited =
+            "Sorry, user nosudo is not allowed to execute '/usr/bin/sh -c echo' as root on node1.\n";
+        insta::assert_snapshot!(told(true, 1, limited), @"sudo refused: Sorry, user nosudo is not allowed to execute '/usr/bin/sh -c echo' as root on node1: omk runs `sh` as root; log in as root (`user: root`), or allow this user all commands in sudoers");
+        insta::assert_snapshot!(told(false, 0, "sudo: a password is required\n"), @"sudo refused: it asks for a password, as it does of a user too whom sudoers does not name: give --ask-sudo-password, --sudo-password-file or sudo_password in the inventory, allow this user NOPASSWD in sudoers, or log in as root (`user: root`)");
+        assert_eq!(
+            told(false, 0, "sudo: interactive authentication is required\n"),
+            told(false, 0, "sudo: a password is required\n")
+        );
+        assert!(told(true, 2, "Sorry, try again.\n").contains("the password is wrong"));
+        insta::assert_snapshot!(told(false, 0, "sudo: /usr/bin/sudo must be owned by uid 0 and have the setuid bit set\n"), @"sudo refused: /usr/bin/sudo must be owned by uid 0 and have the setuid bit set: allow this user to run commands as root, or log in as root (`user: root`)");
+    }
 }

@@ -33,6 +33,16 @@ fn doors(lab: &Lab, sender: &Sender) {
     let words = ["sudo refused", "allow this user NOPASSWD"];
     run(&mut sender.preheat(lab, &["--nodes", &nodes])).bad("sudo refused", &words);
 
+    sh(lab, 1, "mv /usr/bin/sudo /usr/bin/sudo.away");
+    run(&mut sender.preheat(lab, &["--nodes", &nodes]))
+        .bad("no sudo", &["sudo is not installed on the node"]);
+    sh(lab, 1, "mv /usr/bin/sudo.away /usr/bin/sudo && echo nosudo:known | chpasswd");
+    let password = home.join("password");
+    std::fs::write(&password, "known\n").unwrap();
+    let password = ["--nodes", &nodes, "--sudo-password-file", password.to_str().unwrap()];
+    let words = ["nosudo is not in the sudoers file", "add this user to sudoers"];
+    run(&mut sender.preheat(lab, &password)).bad("not in sudoers", &words);
+
     let text = std::fs::read_to_string(lab.inventory("omkpw")).unwrap();
     let wrong = home.join("wrong.yaml");
     std::fs::write(&wrong, text.replace("sudo_password: ", "sudo_password: not-")).unwrap();
