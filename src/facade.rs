@@ -135,7 +135,8 @@ impl Fleet {
     /// # Errors
     /// When one of the files cannot be used.
     pub fn load(inventory: &Path, known_hosts: &Path) -> Result<Self, FleetError> {
-        let inventory = Inventory::load_with(inventory, &Fallback::default())?;
+        let fallback = Fallback { runtimes: RuntimeChoice::NAMES, ..Fallback::default() };
+        let inventory = Inventory::load_with(inventory, &fallback)?;
         let mut known = KnownHosts::new();
         known.load(known_hosts)?;
         let mut ssh = SshOptions::new(Arc::new(known));

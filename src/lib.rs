@@ -32,6 +32,7 @@ pub mod event;
 pub mod facade;
 pub mod graph;
 pub mod kustomize;
+mod near;
 pub mod node;
 pub mod oci;
 pub mod push;

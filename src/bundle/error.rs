@@ -19,6 +19,18 @@ pub enum BundleError {
     /// Reading failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is nothing at the path.
+    #[error(
+        "cannot open bundle {}: No such file or directory{}; name the file or folder that `omk bundle build -o` wrote",
+        path.display(),
+        near.as_ref().map(|n| format!(" (did you mean {}?)", n.display())).unwrap_or_default()
+    )]
+    Missing {
+        /// The path.
+        path: PathBuf,
+        /// What lies beside it under a like name.
+        near: Option<PathBuf>,
+    },
     /// Not an image layout.
     #[error("{} is no bundle: {reason}", path.display())]
     NotBundle {

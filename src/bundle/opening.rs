@@ -12,9 +12,13 @@ use super::open::{Bundle, MAX_INDEX_BYTES};
 use super::spool::{self, Compression};
 use super::volume::{VolumeSet, looks_like_volume};
 use crate::event::{Event, Events, silent};
+use crate::near::nearest;
 use crate::oci::{Descriptor, ImageRef};
 use crate::store::archive::Archive;
 use crate::store::{FolderStore, OpenFile, StoreError};
+
+/// Files that are looked at for one that may be meant.
+const MAX_BESIDE: usize = 10_000;
 
 /// What a bundle is, which decides how it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -188,7 +192,12 @@ impl Opening {
             let whether = "; `omk bundle verify` takes several, `omk bundle merge` makes one of them";
             return Err(BundleError::Together { path: second.clone(), reason: format!("{reason}{whether}") });
         }
-        let meta = std::fs::metadata(&path).map_err(StoreError::io("open bundle", &path))?;
+        let meta = match std::fs::metadata(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(BundleError::Missing { near: beside(&path), path });
+            }
+            meta => meta.map_err(StoreError::io("open bundle", &path))?,
+        };
         if meta.is_dir() {
             let medium = Medium::Folder(FolderStore::new(&path));
             let listing = layout(&path, &medium);
@@ -222,6 +231,20 @@ pub fn is_bundle(path: &Path) -> bool {
     path.is_file()
         && (looks_like_volume(path)
             || Archive::open(path).is_ok_and(|a| a.has(LAYOUT_FILE) || docker::lists_images(&a)))
+}
+
+/// What lies where the path leads, under a name like its own.
+fn beside(path: &Path) -> Option<PathBuf> {
+    let folder = path.parent()?;
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let entries = std::fs::read_dir(here).ok()?.take(MAX_BESIDE).flatten();
+    let names: Vec<String> = entries.filter_map(|e| e.file_name().into_string().ok()).collect();
+    let names = || names.iter().map(String::as_str);
+    let wanted = path.file_name()?.to_str()?;
+    // `web.bundle.tar` for `web.tar`.
+    let stem = |name: &str| name.split('.').next().map(str::to_owned);
+    let longer = || names().find(|name| stem(name) == stem(wanted) && name.contains(".tar"));
+    nearest(wanted, names()).or_else(longer).map(|name| folder.join(name))
 }
 
 fn not_bundle(path: &Path, reason: impl Into<String>) -> BundleError {

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use super::ask::Terminal;
 use super::{CliError, Context};
 use crate::event::Event;
-use crate::node::inventory::{Fallback, InventoryError, Labelled, check};
+use crate::node::inventory::{Fallback, Labelled, check};
 use crate::node::ssh::{Ask, Secrets, SystemSsh};
 use crate::node::{Inventory, KnownHosts, Node, Secret, SshConfig, SshOptions, login_name, quote};
 use crate::push::{Connector, Nodes, Push, PushOptions, Reached, Target};
@@ -162,6 +162,7 @@ impl NodeArgs {
                 Ssh::Own => self.ssh_config()?,
                 Ssh::System => SshConfig::none(),
             })),
+            runtimes: RuntimeChoice::NAMES,
         };
         let mut all =
             Inventory::named(&self.named.node, &fallback).or_else(|e| match self.named.node.is_empty() {
@@ -169,11 +170,7 @@ impl NodeArgs {
                 false => Err(CliError::usage(e.to_string())),
             })?;
         if let Some(file) = &self.named.file {
-            let read = Inventory::load_with(file, &fallback).map_err(|e| match &e {
-                // --user mends it: the command line is what lacks something.
-                InventoryError::User { .. } => CliError::usage(e.to_string()),
-                _ => CliError::from(e),
-            })?;
+            let read = Inventory::load_with(file, &fallback)?;
             read.check_identities(file)?;
             let names = |i: &Inventory| -> BTreeSet<String> {
                 let left_out = i.left_out.iter().map(|n| n.name.clone());
@@ -284,7 +281,7 @@ impl NodeArgs {
             None => SshConfig::load_default(home.as_deref()),
         };
         read.map_err(|e| {
-            CliError::usage(e.to_string()).with_hint("--ssh-config none leaves ssh_config aside")
+            CliError::failed(e.to_string()).with_hint("--ssh-config none leaves ssh_config aside")
         })
     }
 
@@ -314,12 +311,12 @@ fn no_known_hosts(error: CliError, file: &Path) -> CliError {
 
 /// A password in a file.
 fn secret(file: Option<&PathBuf>) -> Result<Option<Secret>, CliError> {
-    file.map(|f| Secret::from_file(f).map_err(CliError::usage)).transpose()
+    file.map(|f| Secret::from_file(f).map_err(CliError::failed)).transpose()
 }
 
 /// What the inventory says about a node goes before what the command line says about all.
 fn target(node: &Node, usual: &RuntimeChoice) -> Result<Target, CliError> {
-    Target::of(node, usual).map_err(|e| CliError::usage(format!("node {}: {e}", node.name)))
+    Target::of(node, usual).map_err(|e| CliError::failed(format!("node {}: {e}", node.name)))
 }
 
 #[cfg(test)]

@@ -24,6 +24,23 @@ pub enum RuntimeChoice {
     ImageFolder(Option<String>),
 }
 
+impl RuntimeChoice {
+    /// Every word that an inventory and the command line may say.
+    pub const NAMES: &[&str] = &[
+        "auto",
+        "containerd",
+        "k3s",
+        "rke2",
+        "microk8s",
+        "canonical-k8s",
+        "cri-o",
+        "crio",
+        "docker",
+        "podman",
+        "image-folder",
+    ];
+}
+
 impl FromStr for RuntimeChoice {
     type Err = RuntimeError;
 

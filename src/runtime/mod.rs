@@ -81,7 +81,9 @@ pub enum RuntimeError {
     NoRuntime,
     /// A word that names no runtime.
     #[error(
-        "{0:?} is no runtime: use auto, containerd, k3s, rke2, microk8s, canonical-k8s, cri-o, docker, podman or image-folder"
+        "{:?} is no runtime{}: use auto, containerd, k3s, rke2, microk8s, canonical-k8s, cri-o, docker, podman or image-folder",
+        .0,
+        crate::near::did_you_mean(.0, RuntimeChoice::NAMES)
     )]
     Unknown(String),
     /// A folder that must not be used for staging.

@@ -88,7 +88,64 @@ fn what_lacks_is_named_with_its_alternative() {
     assert_eq!(code, Some(2), "{told}");
     std::fs::write(home.path().join("n"), "nodes: [{name: a, host: h}]").unwrap();
     let (code, _, told) = omk(home.path(), &["node", "list", "--nodes", "n"]);
-    assert!(code == Some(2) && told.contains("user is missing"), "{told}");
+    assert!(code == Some(1) && told.contains("(a), line 1: user is missing"), "{told}");
+}
+
+/// What is wrong in a file is no mistake on the command line.
+#[test]
+fn mistakes_in_files_and_on_the_command_line_have_their_own_exit_codes() {
+    let home = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(home.path().join(name), text).unwrap();
+    write("good", "nodes: [{name: a, host: h, user: u}]");
+    write("runtime", "nodes:\n- {name: a, host: h, user: u, runtime: containrd}\n");
+    write("field", "nodes:\n- {name: a, host: h, usr: u}\n");
+    write("syntax", "nodes: [");
+    write("config", "Host *\n  Port none\n");
+    write("empty", "");
+    let list = |more: &[&str]| omk(home.path(), &[&["node", "list", "--nodes"], more].concat());
+    let check = |more: &[&str]| omk(home.path(), &[&["node", "check", "--nodes", "good"], more].concat());
+    for ((code, _, told), expected) in [
+        (list(&["runtime"]), "line 2: runtime: \"containrd\" is no runtime (did you mean containerd?)"),
+        (list(&["field"]), "unknown field `usr` (did you mean user?)"),
+        (list(&["syntax"]), "inventory syntax: "),
+        (list(&["gone"]), "cannot read the inventory gone"),
+        (list(&["good", "--ssh-config", "config"]), "config:2"),
+        (check(&["--known-hosts", "gone"]), "cannot read the known hosts file gone"),
+        (check(&["--password-file", "gone"]), "gone"),
+        (check(&["--sudo-password-file", "empty"]), "empty"),
+    ] {
+        assert!(code == Some(1) && told.contains(expected), "{expected}: {code:?} {told}");
+    }
+    for ((code, _, told), expected) in [
+        (list(&["good", "--limit", "b"]), "--limit"),
+        (list(&["good", "--node", "a"]), "--node a: the inventory has a node of this name too"),
+        (list(&["good", "--node", "u@"]), "a name has 1 to 253"),
+        (check(&["--runtime", "containrd"]), "(did you mean containerd?)"),
+        (check(&["--ssh", "none"]), "--ssh"),
+    ] {
+        assert!(code == Some(2) && told.contains(expected), "{expected}: {code:?} {told}");
+    }
+}
+
+#[test]
+fn a_bundle_that_is_not_there_is_told_with_one_that_is() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join("out")).unwrap();
+    std::fs::write(home.path().join("out/web.bundle.tar"), "").unwrap();
+    for (path, asked) in
+        [("out/web.tar", " (did you mean out/web.bundle.tar?)"), ("out/other", ""), ("none/web.tar", "")]
+    {
+        for command in [&["bundle", "inspect", path][..], &["preheat", path, "--node", "local"]] {
+            let (code, _, told) = omk(home.path(), command);
+            assert_eq!(code, Some(1), "{told}");
+            assert_eq!(
+                told,
+                format!(
+                    "error: cannot open bundle {path}: No such file or directory{asked}; name the file or folder that `omk bundle build -o` wrote\n"
+                )
+            );
+        }
+    }
 }
 
 #[test]

@@ -318,6 +318,10 @@ impl All {
                 ssh_options.extend(read);
             }
         }
+        // What omk's own checks will complain about.
+        let own = ["runtime", "image_folder", "staging", "platform"];
+        let line = |field: &&str| Some(((*field).to_owned(), vars.get(&format!("omk_{field}"))?.line));
+        let lines = super::Lines(own.iter().filter_map(line).collect());
         let groups =
             groups.keys().filter(|g| !["all", "ungrouped"].contains(*g)).map(|g| (*g).to_owned()).collect();
         Ok(RawNode {
@@ -340,6 +344,7 @@ impl All {
             staging: get(&["omk_staging"])?,
             platform: get(&["omk_platform"])?,
             groups,
+            lines,
             ..RawNode::named(host.to_owned())
         })
     }

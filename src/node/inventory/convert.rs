@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Address, Fallback, Node, Port, RawDefaults, RawNode};
+use super::{Address, Fallback, Node, Port, RawDefaults, RawNode, Wrong};
+use crate::near;
 use crate::node::Secret;
 use crate::node::ssh::route::{Route, Said, Why, settle};
 use crate::node::ssh_config::{SshConfig, Who};
@@ -15,27 +16,39 @@ pub(super) fn convert(
     fallback: &Fallback,
     who: &Who,
     warnings: &mut Vec<String>,
-) -> Result<Node, String> {
+) -> Result<Node, Wrong> {
     let name_byte = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if raw.name.is_empty() || raw.name.len() > 253 || !raw.name.bytes().all(name_byte) {
-        return Err("a name has 1 to 253 letters, digits, '.', '_' or '-'".to_owned());
+        return Err(Wrong::of("name")("a name has 1 to 253 letters, digits, '.', '_' or '-'".to_owned()));
     }
     let either = |own: &Option<String>, default: &Option<String>| own.clone().or_else(|| default.clone());
     let local = raw.local || raw.host.as_deref() == Some("local");
     let (address, route) = if local {
         if raw.local && raw.host.is_some() {
-            return Err("local: true and host exclude each other".to_owned());
+            return Err(Wrong::of("host")("local: true and host exclude each other".to_owned()));
         }
         (Address::Local, Route::default())
     } else {
         reach(&raw, defaults, path, fallback, who, warnings)?
     };
     let platform = either(&raw.platform, &defaults.platform);
-    let platform = platform.map(|p| p.parse::<Platform>().map_err(|e| e.to_string())).transpose()?;
+    let platform = platform
+        .map(|p| p.parse::<Platform>().map_err(|e| Wrong::of("platform")(format!("platform: {e}"))))
+        .transpose()?;
+    let runtime = either(&raw.runtime, &defaults.runtime);
+    if let Some(word) = runtime.as_deref().filter(|w| !known(w, fallback.runtimes)) {
+        let asked = near::did_you_mean(word, fallback.runtimes);
+        let text = format!(
+            "runtime: {:?} is no runtime{asked}: use one of {}",
+            clip(word),
+            fallback.runtimes.join(", ")
+        );
+        return Err(Wrong::of("runtime")(text));
+    }
     Ok(Node {
         address,
         route,
-        runtime: either(&raw.runtime, &defaults.runtime),
+        runtime,
         image_folder: absolute("image_folder", either(&raw.image_folder, &defaults.image_folder))?,
         staging: absolute("staging", either(&raw.staging, &defaults.staging))?,
         platform,
@@ -46,6 +59,10 @@ pub(super) fn convert(
     })
 }
 
+fn known(word: &str, words: &[&str]) -> bool {
+    words.is_empty() || words.contains(&word)
+}
+
 /// Brings what the inventory says about a host together with what `ssh_config` does. The inventory wins.
 fn reach(
     raw: &RawNode,
@@ -54,11 +71,12 @@ fn reach(
     fallback: &Fallback,
     who: &Who,
     warnings: &mut Vec<String>,
-) -> Result<(Address, Route), String> {
+) -> Result<(Address, Route), Wrong> {
     let home = fallback.home.as_deref();
     let either = |own: &Option<String>, default: &Option<String>| own.clone().or_else(|| default.clone());
-    let typed = raw.host.as_deref().ok_or("host is missing (or say local: true)")?;
-    host(typed)?;
+    let missing = || Wrong::of("")("host is missing (or say local: true)".to_owned());
+    let typed = raw.host.as_deref().ok_or_else(missing)?;
+    host(typed).map_err(Wrong::of("host"))?;
     let typed = typed.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(typed).to_owned();
     let here = path.display().to_string();
     let mut given = Vec::new();
@@ -72,7 +90,9 @@ fn reach(
         user.is_empty() || user.len() > 255 || user.starts_with('-') || user.contains(odd)
     };
     match either(&raw.user, &defaults.user) {
-        Some(user) if odd(&user) => return Err(format!("{:?} is no login name", clip(&user))),
+        Some(user) if odd(&user) => {
+            return Err(Wrong::of("user")(format!("{:?} is no login name", clip(&user))));
+        }
         Some(user) => say("user", user, &here),
         None => {
             if let Some(user) = &fallback.user {
@@ -90,11 +110,11 @@ fn reach(
     let login = raw.login.clone().or_else(usual).map(|user| (user, "the name of who runs omk".to_owned()));
     let none = SshConfig::none();
     let config = fallback.ssh_config.as_deref().unwrap_or(&none);
-    let settled = settle(&Said { host: typed, given, login }, config, who)?;
+    let settled = settle(&Said { host: typed, given, login }, config, who).map_err(Wrong::of(""))?;
     warnings.extend(settled.warnings);
-    let user = settled.user.ok_or(super::NO_USER)?;
+    let user = settled.user.ok_or_else(|| Wrong::of("")(super::NO_USER.to_owned()))?;
     if odd(&user) {
-        return Err(format!("{:?} is no login name", clip(&user)));
+        return Err(Wrong::of("user")(format!("{:?} is no login name", clip(&user))));
     }
     let mut route = settled.route;
     let identity = match either(&raw.identity, &defaults.identity) {
@@ -118,7 +138,7 @@ fn reach(
                     file.display()
                 ));
             }
-            Some(Secret::from_file(&file)?)
+            Some(Secret::from_file(&file).map_err(Wrong::of("password_file"))?)
         }
         (None, None) => defaults.password.clone(),
     };
@@ -143,13 +163,19 @@ fn host(text: &str) -> Result<String, String> {
     Ok(bare.to_ascii_lowercase())
 }
 
-fn absolute(field: &str, value: Option<String>) -> Result<Option<String>, String> {
-    value
-        .map(|v| crate::node::check_remote_path(&v).map(|()| v).map_err(|e| format!("{field}: {e}")))
-        .transpose()
+fn absolute(field: &'static str, value: Option<String>) -> Result<Option<String>, Wrong> {
+    let checked = |v: String| match crate::node::check_remote_path(&v) {
+        Ok(()) => Ok(v),
+        Err(e) => Err(Wrong { field, text: format!("{field}: {e}") }),
+    };
+    value.map(checked).transpose()
 }
 
-fn expand(field: &str, text: &str, inventory: &Path, home: Option<&Path>) -> Result<PathBuf, String> {
+fn expand(field: &'static str, text: &str, inventory: &Path, home: Option<&Path>) -> Result<PathBuf, Wrong> {
+    expanded(field, text, inventory, home).map_err(Wrong::of(field))
+}
+
+fn expanded(field: &str, text: &str, inventory: &Path, home: Option<&Path>) -> Result<PathBuf, String> {
     if let Some(rest) = text.strip_prefix('~') {
         let Some(home) = home else { return Err(format!("{text}: no home folder is known: set HOME")) };
         return match rest.strip_prefix('/') {

@@ -5,7 +5,8 @@ use crate::yaml;
 
 /// What an inventory is written in.
 pub(super) enum Form {
-    Own,
+    /// As it was read, for the places of what is wrong.
+    Own(Option<yaml::Node>),
     Ansible,
     Kubectl(Result<Vec<RawNode>, String>),
 }
@@ -17,11 +18,11 @@ pub(super) fn form(text: &str) -> Form {
     }
     let limits = yaml::Limits { max_nodes: 500_000, max_depth: 64, ..yaml::Limits::default() };
     match yaml::parse_one(text, &limits) {
-        Ok(root) if root.get("nodes").is_some() || root.get("defaults").is_some() => Form::Own,
+        Ok(root) if root.get("nodes").is_some() || root.get("defaults").is_some() => Form::Own(Some(root)),
         Ok(root) if ansible::is_yaml(&root) => Form::Ansible,
-        Ok(root) if root.as_map().is_some() || root.is_null() => Form::Own,
+        Ok(root) if root.as_map().is_some() || root.is_null() => Form::Own(None),
         _ if text.lines().any(ansible_line) => Form::Ansible,
-        _ => Form::Own,
+        _ => Form::Own(None),
     }
 }
 

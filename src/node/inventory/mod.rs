@@ -38,11 +38,13 @@ mod form;
 mod kubectl;
 mod range;
 mod select;
+mod told;
 
 use convert::{clip, convert, readable_by_others};
 use form::{Form, foreign, form, inline, ssh_config_like};
 use select::wanted;
 pub use select::{Labelled, NoSuchNode, check};
+use told::{Lines, Wrong, reword};
 
 /// An inventory is refused when it is larger, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
@@ -145,24 +147,28 @@ pub enum InventoryError {
         text: String,
     },
     /// A value that cannot be meant.
-    #[error("inventory {}: nodes[{index}] ({name}): {text}", path.display())]
+    #[error("inventory {}: nodes[{index}] ({name}){}: {text}", path.display(), told::at(*line))]
     Value {
         /// The file.
         path: PathBuf,
         /// Which node, from 0.
         index: usize,
+        /// Where it stands, as far as that is known.
+        line: Option<u32>,
         /// Its name as far as known.
         name: String,
         /// What is wrong and what to write instead.
         text: String,
     },
     /// Nobody says as whom to log in.
-    #[error("inventory {}: nodes[{index}] ({name}): {NO_USER}", path.display())]
+    #[error("inventory {}: nodes[{index}] ({name}){}: {NO_USER}", path.display(), told::at(*line))]
     User {
         /// The file.
         path: PathBuf,
         /// Which node, from 0.
         index: usize,
+        /// Where it stands, as far as that is known.
+        line: Option<u32>,
         /// Its name.
         name: String,
     },
@@ -221,6 +227,9 @@ struct RawDefaults {
     image_folder: Option<String>,
     staging: Option<String>,
     platform: Option<String>,
+    /// Where what stands.
+    #[serde(skip)]
+    lines: Lines,
 }
 
 /// Spelled out instead of flattening `RawDefaults` into it: serde cannot refuse unknown fields through `flatten`.
@@ -252,6 +261,9 @@ struct RawNode {
     /// Who logs in where nobody says.
     #[serde(skip)]
     login: Option<String>,
+    /// Where what stands.
+    #[serde(skip)]
+    lines: Lines,
 }
 
 impl RawNode {
@@ -275,6 +287,7 @@ impl RawNode {
             labels: BTreeMap::new(),
             ssh_options: Vec::new(),
             login: None,
+            lines: Lines::default(),
         }
     }
 }
@@ -298,6 +311,8 @@ pub struct Fallback {
     pub identity: Option<PathBuf>,
     /// What `ssh` would be told about a host.
     pub ssh_config: Option<Arc<SshConfig>>,
+    /// Words that a node's runtime may be; none: it is not looked at.
+    pub runtimes: &'static [&'static str],
 }
 
 impl Inventory {
@@ -381,7 +396,12 @@ impl Inventory {
         let text = text.trim_start_matches('\u{feff}');
         let syntax = |text: String| InventoryError::Syntax { path: path.to_owned(), text };
         let raw = match form(text) {
-            Form::Own => serde_yaml::from_str(text).map_err(|e| syntax(reword(&e.to_string())))?,
+            Form::Own(read) => {
+                let mut raw: RawInventory =
+                    serde_yaml::from_str(text).map_err(|e| syntax(reword(&e.to_string())))?;
+                told::place(&mut raw, read.as_ref());
+                raw
+            }
             Form::Kubectl(nodes) => foreign(nodes.map_err(syntax)?, fallback),
             Form::Ansible => {
                 let nodes =
@@ -424,12 +444,17 @@ impl Inventory {
         let who = Who::here(fallback.home.clone(), fallback.login.clone());
         for (index, node) in raw.nodes.into_iter().enumerate() {
             let name = clip(&node.name);
-            let refuse = |text: String| match (path.to_owned(), text == NO_USER) {
-                (path, true) => InventoryError::User { path, index, name },
-                (path, false) => InventoryError::Value { path, index, name, text },
+            let (own, shared) = (node.lines.clone(), &raw.defaults.lines);
+            let refuse = |Wrong { field, text }: Wrong| {
+                let line = own.of(field).or_else(|| shared.of(field)).or_else(|| own.of(""));
+                match (path.to_owned(), text == NO_USER) {
+                    (path, true) => InventoryError::User { path, index, line, name },
+                    (path, false) => InventoryError::Value { path, index, line, name, text },
+                }
             };
             if !names.insert(node.name.clone()) {
-                return Err(refuse("this name is taken by an earlier node: each needs its own".to_owned()));
+                let text = "this name is taken by an earlier node: each needs its own".to_owned();
+                return Err(refuse(Wrong { field: "name", text }));
             }
             let (groups, labels) = (node.groups.clone(), node.labels.clone());
             let labelled = Labelled { name: node.name.clone(), groups, labels };
@@ -468,24 +493,6 @@ impl<'de> Deserialize<'de> for Port {
 
         deserializer.deserialize_any(Number)
     }
-}
-
-/// The parser's words in those of YAML's users.
-fn reword(text: &str) -> String {
-    const WORDS: [(&str, &str); 11] = [
-        ("invalid type: ", "found "),
-        ("invalid value: ", "found "),
-        ("found unit value", "found nothing"),
-        ("found sequence", "found a list"),
-        ("found map", "found fields"),
-        ("found string ", "found the text "),
-        ("found integer ", "found the number "),
-        ("found floating point ", "found the number "),
-        ("expected a sequence", "expected a list: every entry begins with `- `"),
-        ("expected a boolean", "expected true or false, without quotes"),
-        ("expected a string", "expected text: put it in quotes"),
-    ];
-    WORDS.iter().fold(text.to_owned(), |text, (theirs, ours)| text.replacen(theirs, ours, 1))
 }
 
 #[cfg(test)]

@@ -43,7 +43,29 @@ fn an_unknown_field_is_named_with_file_and_line() {
         text.contains("/inv/nodes.yaml") && text.contains("idenity") && text.contains("line 5"),
         "{text}"
     );
-    assert!(refused("nodes: []\nnode: 1\n").contains("unknown field `node`"));
+    assert!(
+        text.contains("unknown field `idenity` (did you mean identity?), expected one of `name`"),
+        "{text}"
+    );
+    assert!(refused("nodes: []\nnode: 1\n").contains("unknown field `node` (did you mean nodes?)"));
+    assert!(refused("nodes: []\nzzz: 1\n").contains("unknown field `zzz`, expected"));
+}
+
+#[test]
+fn a_value_that_cannot_be_meant_is_named_with_file_field_and_line() {
+    let with = |text: &str| {
+        let fallback = Fallback { runtimes: &["auto", "containerd", "docker"], ..Fallback::default() };
+        Inventory::parse_with(text, Path::new("/inv/nodes.yaml"), &fallback)
+    };
+    let refused = |text: &str| with(text).unwrap_err().to_string();
+    insta::assert_snapshot!(refused("nodes:\n- {name: a, host: h, user: u}\n- name: b\n  local: true\n  runtime: containrd\n"), @r#"inventory /inv/nodes.yaml: nodes[1] (b), line 5: runtime: "containrd" is no runtime (did you mean containerd?): use one of auto, containerd, docker"#);
+    insta::assert_snapshot!(refused("defaults:\n  user: u\n  runtime: runc\nnodes: [{name: a, host: h}]\n"), @r#"inventory /inv/nodes.yaml: nodes[0] (a), line 3: runtime: "runc" is no runtime: use one of auto, containerd, docker"#);
+    insta::assert_snapshot!(refused("nodes:\n- name: a\n  host: h\n  user: u\n  staging: omk\n"), @r#"inventory /inv/nodes.yaml: nodes[0] (a), line 5: staging: "omk" is not absolute: begin it with /"#);
+    insta::assert_snapshot!(refused("nodes:\n\n- name: a\n  host: h\n"), @"inventory /inv/nodes.yaml: nodes[0] (a), line 3: user is missing, here and in defaults; --user names one for all");
+    insta::assert_snapshot!(refused("[w]\nw1\n\n[w:vars]\nansible_user=u\nomk_runtime=containrd\n"), @r#"inventory /inv/nodes.yaml: nodes[0] (w1), line 6: runtime: "containrd" is no runtime (did you mean containerd?): use one of auto, containerd, docker"#);
+    let good = "nodes: [{name: a, local: true, runtime: docker}]";
+    assert!(with(good).is_ok());
+    assert!(parse(&good.replace("docker", "anything")).is_ok(), "words are for whoever knows runtimes");
 }
 
 #[test]
