@@ -137,6 +137,9 @@ fn state(result: NodeResult) -> &'static str {
 
 pub(super) fn tell_report(report: &PushReport, nodes: &NodeArgs) {
     say(&report_table(report));
+    if idle(report) {
+        say("nothing to do: every image was there already");
+    }
     weak(report).iter().for_each(|note| warn(note));
     for node in &report.nodes {
         // That it was stopped stands in the table.
@@ -157,6 +160,15 @@ pub(super) fn tell_report(report: &PushReport, nodes: &NodeArgs) {
         spared(&node.node, &node.spared);
     }
     undo_hint(report).iter().for_each(|hint| say(&nodes.addressed(hint)));
+}
+
+/// Whether every node was ready before the run; what is pinned may have been pinned by it.
+fn idle(report: &PushReport) -> bool {
+    let pinned =
+        |n: &NodeReport| n.images.iter().flat_map(|i| &i.checks).any(|c| c.check == CheckKind::Pinned);
+    let moved = |n: &NodeReport| n.bytes_sent + n.bytes_adopted + n.bytes_resumed > 0;
+    let idle = |n: &NodeReport| n.state == NodeResult::Ready && !n.recorded && !moved(n) && !pinned(n);
+    report.nodes.iter().all(idle) && report.nodes.iter().any(|n| !n.images.is_empty())
 }
 
 /// How what a run changed is undone; nothing where it changed nothing, or where --atomic has put everything back.

@@ -128,6 +128,22 @@ async fn drift_tells_how_it_is_mended_and_mending_how_it_is_undone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_finds_everything_there_says_so() {
+    const IDLE: &str = "nothing to do: every image was there already";
+    let world = Cli::new().await;
+    let preheat = ["preheat", "b.tar"];
+    let (code, out, told) = world.omk(&preheat);
+    assert!(
+        code == Some(0) && !out.contains("nothing to do") && !told.contains("nothing to do"),
+        "{out}{told}"
+    );
+    let (code, out, told) = world.omk(&preheat);
+    assert!(code == Some(0) && out.lines().last() == Some(IDLE), "{out}{told}");
+    let (_, out, told) = world.omk(&["preheat", "b.tar", "-o", "json"]);
+    assert!(serde_json::from_str::<serde_json::Value>(&out).is_ok() && !told.contains(IDLE), "{out}{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_was_stopped_tells_once_how_to_go_on() {
     use std::io::{BufRead as _, BufReader, Read as _};
 
