@@ -239,12 +239,19 @@ fn beside(path: &Path) -> Option<PathBuf> {
     let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let entries = std::fs::read_dir(here).ok()?.take(MAX_BESIDE).flatten();
     let names: Vec<String> = entries.filter_map(|e| e.file_name().into_string().ok()).collect();
+    // What cannot be a bundle by its name is not meant, and what could confuse a terminal is not told.
+    let plain = |name: &String| !name.chars().any(char::is_control);
+    let bundle = |name: &String| {
+        let ends = [".sha256", ".asc", ".sig", ".lock", ".part"].iter().any(|end| name.ends_with(end));
+        !ends && (name.contains(".tar") || name.contains("bundle") || !name.contains('.'))
+    };
+    let names: Vec<String> = names.into_iter().filter(|n| plain(n) && bundle(n)).collect();
     let names = || names.iter().map(String::as_str);
     let wanted = path.file_name()?.to_str()?;
     // `web.bundle.tar` for `web.tar`.
     let stem = |name: &str| name.split('.').next().map(str::to_owned);
     let longer = || names().find(|name| stem(name) == stem(wanted) && name.contains(".tar"));
-    nearest(wanted, names()).or_else(longer).map(|name| folder.join(name))
+    longer().or_else(|| nearest(wanted, names())).map(|name| folder.join(name))
 }
 
 fn not_bundle(path: &Path, reason: impl Into<String>) -> BundleError {
@@ -336,5 +343,27 @@ impl Naming<'_> {
         let tagged = tag.and_then(|t| format!("unnamed.invalid/{stem}:{t}").parse().ok());
         let pinned = || format!("unnamed.invalid/{stem}@{digest}").parse().ok();
         tagged.or_else(pinned).or_else(|| format!("unnamed.invalid/image@{digest}").parse().ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_that_may_be_meant_is_one_by_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let near = |wanted: &str| {
+            let found = beside(&dir.path().join(wanted))?;
+            Some(found.file_name().unwrap().to_string_lossy().into_owned())
+        };
+        for file in ["web.yaml", "web.tar.sha256", "we\u{1b}b.tar", "web.lock"] {
+            std::fs::write(dir.path().join(file), "").unwrap();
+        }
+        assert_eq!(near("web.tar"), None);
+        std::fs::write(dir.path().join("web.bundle.tar"), "").unwrap();
+        assert_eq!(near("web.tar").as_deref(), Some("web.bundle.tar"));
+        assert_eq!(near("web.bundel.tar").as_deref(), Some("web.bundle.tar"));
+        assert_eq!(near("other.tar"), None);
     }
 }

@@ -224,6 +224,8 @@ fn refusal(password: bool, prompts: u32, said: &str, complaint: &str) -> NodeErr
         let found = said.lines().map(str::trim).find(|l| words.iter().any(|w| l.contains(w)))?;
         // Older versions say on the same line that they tell somebody.
         let found = found.split(".  ").next().unwrap_or(found).trim_end_matches('.');
+        // Then comes the command, which goes over many lines.
+        let found = found.split_once(" to execute '").map_or(found, |(who, _)| who);
         Some(
             found
                 .trim_start_matches("sudo: ")
@@ -357,9 +359,8 @@ mod tests {
             told(true, 1, "sudo: I'm sorry nosudo. I'm afraid I can't do that\n")
                 .contains("add this user to sudoers")
         );
-        let limited =
-            "Sorry, user nosudo is not allowed to execute '/usr/bin/sh -c echo' as root on node1.\n";
-        insta::assert_snapshot!(told(true, 1, limited), @"sudo refused: Sorry, user nosudo is not allowed to execute '/usr/bin/sh -c echo' as root on node1: omk runs `sh` as root; log in as root (`user: root`), or allow this user all commands in sudoers");
+        let limited = "Sorry, user nosudo is not allowed to execute '/usr/bin/sh -c echo ready >&2\nid\n' as root on node1.\n";
+        insta::assert_snapshot!(told(true, 1, limited), @"sudo refused: Sorry, user nosudo is not allowed: omk runs `sh` as root; log in as root (`user: root`), or allow this user all commands in sudoers");
         insta::assert_snapshot!(told(false, 0, "sudo: a password is required\n"), @"sudo refused: it asks for a password, as it does of a user too whom sudoers does not name: give --ask-sudo-password, --sudo-password-file or sudo_password in the inventory, allow this user NOPASSWD in sudoers, or log in as root (`user: root`)");
         assert_eq!(
             told(false, 0, "sudo: interactive authentication is required\n"),

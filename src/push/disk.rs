@@ -70,7 +70,7 @@ pub(super) fn too_small(disk: &DiskNeed, staged: u64) -> String {
     let bytes = units::bytes;
     let kept = match staged {
         0 => String::new(),
-        n => format!(", and the {} that earlier runs left in staging stay there", bytes(n)),
+        n => format!(", and the {} that are in staging stay there", bytes(n)),
     };
     let way = match disk.least <= disk.free {
         true => "make room, or pass --ignore-disk: what images unpack to is an estimate that errs upwards"
@@ -81,7 +81,7 @@ pub(super) fn too_small(disk: &DiskNeed, staged: u64) -> String {
         ),
     };
     format!(
-        "disk too small: about {} are needed on {}, {} of its {} are free; nothing is sent{kept}; {way}",
+        "disk too small: about {} are needed on {}, {} of its {} are free; nothing more is sent{kept}; {way}",
         bytes(disk.need),
         place(disk),
         bytes(disk.free),
@@ -253,14 +253,14 @@ mod tests {
         let mut facts = node(None);
         let said = |disks: &[DiskNeed], facts: &NodeFacts| check(disks, facts).unwrap_err().to_string();
         let may = DiskNeed { least: 700, ..disk(800, 700, None) };
-        insta::assert_snapshot!(said(std::slice::from_ref(&may), &facts), @"disk too small: about 800 B are needed on /var (images: /var/lib/containerd), 700 B of its 1.0 kB are free; nothing is sent; make room, or pass --ignore-disk: what images unpack to is an estimate that errs upwards");
+        insta::assert_snapshot!(said(std::slice::from_ref(&may), &facts), @"disk too small: about 800 B are needed on /var (images: /var/lib/containerd), 700 B of its 1.0 kB are free; nothing more is sent; make room, or pass --ignore-disk: what images unpack to is an estimate that errs upwards");
         let root =
             |path: &str| DiskNeed { mount: "/".into(), paths: vec![path.into(), "/".into()], ..may.clone() };
         assert!(said(&[root("/")], &facts).contains(" on / (images), 700 B of its 1.0 kB are free; "));
         facts.partial = 300;
         let cannot =
             DiskNeed { what: "staging", least: 701, paths: vec!["/var".into()], ..disk(710, 700, None) };
-        insta::assert_snapshot!(said(&[may, cannot], &facts), @"disk too small: about 710 B are needed on /var (staging), 700 B of its 1.0 kB are free; nothing is sent, and the 300 B that earlier runs left in staging stay there; make room, or preheat a bundle of fewer images: 701 B are needed whatever they unpack to");
+        insta::assert_snapshot!(said(&[may, cannot], &facts), @"disk too small: about 710 B are needed on /var (staging), 700 B of its 1.0 kB are free; nothing more is sent, and the 300 B that are in staging stay there; make room, or preheat a bundle of fewer images: 701 B are needed whatever they unpack to");
     }
 
     #[test]

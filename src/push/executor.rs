@@ -320,8 +320,11 @@ impl Push {
             tries += 1;
             // A runtime that does not run when a run begins is somebody's to start.
             let passing = fault.passing && !fault.restarting;
-            if !passing || tries >= ATTEMPTS || !self.pause(target, &fault, tries).await {
+            if !passing || tries >= ATTEMPTS {
                 break Ready::Fault(fault);
+            }
+            if !self.pause(target, &fault, tries).await {
+                break Ready::Fault(fault.interrupted());
             }
         };
         (ready, started)
@@ -368,8 +371,11 @@ impl Push {
                 Err(fault) => fault,
             };
             tries = if tally.progress() > before { 1 } else { tries + 1 };
-            if !fault.passing || tries >= ATTEMPTS || !self.pause(target, &fault, tries).await {
+            if !fault.passing || tries >= ATTEMPTS {
                 break Err(fault.given_up(tries));
+            }
+            if !self.pause(target, &fault, tries).await {
+                break Err(fault.interrupted());
             }
         };
         let outcome = outcome.map_err(|fault| match run.preflight.damaged() {

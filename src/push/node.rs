@@ -86,6 +86,11 @@ impl Fault {
         Self::lasting(STOPPED)
     }
 
+    /// The same of one that was to be tried again: it is not, nor is the node reached once more to put it in order.
+    pub(super) fn interrupted(self) -> Self {
+        Self { passing: self.passing, ..Self::cancelled() }
+    }
+
     /// Stopped because what was to be sent, here or to another node, is not what it should be.
     pub(super) fn damaged(damage: &str) -> Self {
         Self::lasting(format!("stopped, because the bundle is damaged: {damage}"))

@@ -38,6 +38,18 @@ pub enum RollbackError {
         /// The runs, newest first.
         runs: Vec<String>,
     },
+    /// Part of an id, and a node that may know another run by it.
+    #[error(
+        "which run {word:?} is cannot be known: {node}: {reason}. Give the whole id (`omk preheat history` lists them)"
+    )]
+    PartNotAsked {
+        /// What was asked for.
+        word: String,
+        /// The node.
+        node: String,
+        /// Why it could not be asked.
+        reason: String,
+    },
     /// Which run was the last cannot be known.
     #[error(
         "which run was the last cannot be known: {node}: {reason}. Name the run with --run (`omk preheat history` \
@@ -184,6 +196,9 @@ pub struct RunSummary {
     pub error: Option<String>,
 }
 
+/// Of a part of an id, in characters: as many as its random digits.
+const SHORTEST: usize = 4;
+
 impl RunSummary {
     /// Whether it failed because somebody stopped it.
     pub fn stopped(&self) -> bool {
@@ -237,11 +252,21 @@ impl RunSummary {
     }
 }
 
-/// The one run whose id begins or ends like this.
+/// The one run whose id begins or ends like this. A node that cannot say may have another one.
 fn called(word: &str, asked: Vec<(String, Result<NodeRuns, Fault>)>) -> Result<String, RollbackError> {
-    let runs = asked.into_iter().filter_map(|(_, runs)| runs.ok()).flat_map(|node| node.runs);
-    let like = |run: &String| run.starts_with(word) || run.ends_with(word);
-    let like: BTreeSet<String> = runs.map(|r| r.run).filter(like).collect();
+    let mut like: BTreeSet<String> = BTreeSet::new();
+    for (node, runs) in asked {
+        match runs {
+            Ok(of) => {
+                let ids = of.runs.into_iter().map(|r| r.run);
+                like.extend(ids.filter(|run| run.starts_with(word) || run.ends_with(word)));
+            }
+            Err(Fault { unrecorded: Some(_), .. }) => {}
+            Err(Fault { reason, .. }) => {
+                return Err(RollbackError::PartNotAsked { word: word.to_owned(), node, reason });
+            }
+        }
+    }
     match like.len() {
         // What any node makes of it stands in its report.
         0 => Ok(word.to_owned()),
@@ -319,7 +344,9 @@ impl Push {
     pub async fn rollback(&self, which: &Which, dry_run: bool) -> Result<RollbackReport, RollbackError> {
         let bare = self.bare();
         let run = match which {
-            Which::Run(run) if !journal::check_run(run) => return Err(RollbackError::NotAnId(run.clone())),
+            Which::Run(run) if !journal::check_run(run) || run.len() < SHORTEST => {
+                return Err(RollbackError::NotAnId(run.clone()));
+            }
             Which::Run(run) if journal::whole_id(run) => run.clone(),
             Which::Run(word) => called(word, bare.asked().await)?,
             Which::Last => last(bare.asked().await)?,
@@ -435,7 +462,9 @@ impl Prepared {
         }
         let own = journal::own(&record, &records);
         let whole = std::mem::replace(&mut record, own);
-        if let Some(later) = journal::later(&record, &records) {
+        // What a run that ended had moved was its own, whoever put the same there again after others.
+        let moved = if whole.state == RunState::Started { &record } else { &whole };
+        if let Some(later) = journal::later(moved, &records) {
             return Err(Fault::lasting(format!(
                 "run {later} came later and moved the same names: what they had before both is only kept as long as {run} is not \
                  undone first. Undo {later} first, then {run}"

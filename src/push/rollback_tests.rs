@@ -65,6 +65,24 @@ fn the_last_run_is_known_only_where_every_node_records_runs() {
 }
 
 #[test]
+fn a_part_of_an_id_is_believed_only_where_every_node_can_say() {
+    let nodes =
+        || vec![records("a", &["20261103-010101-aaaa", "20261101-010101-bbbb"]), without("d1", "Docker")];
+    assert_eq!(called("bbbb", nodes()).unwrap(), "20261101-010101-bbbb");
+    assert_eq!(called("20261103", nodes()).unwrap(), "20261103-010101-aaaa");
+    assert_eq!(called("cccc", nodes()).unwrap(), "cccc", "what nodes make of it is in their reports");
+    let several = called("2026", nodes()).unwrap_err().to_string();
+    assert!(several.contains("20261103-010101-aaaa, 20261101-010101-bbbb; name more"), "{several}");
+    let mut silent = nodes();
+    silent.push(("n".to_owned(), Err(Fault::lasting("no route"))));
+    let error = called("bbbb", silent).unwrap_err().to_string();
+    assert!(
+        error.starts_with("which run \"bbbb\" is cannot be known: n: no route. Give the whole id"),
+        "{error}"
+    );
+}
+
+#[test]
 fn why_a_run_failed_is_told_without_what_to_do() {
     // As earlier versions wrote it down.
     assert_eq!(Fault::cause("stopped; run the same command again to go on"), "stopped");

@@ -204,8 +204,8 @@ impl Prepared {
                     target.name, record.run
                 );
                 push.events.emit(Event::Warning { message });
-                let all = Claims::default();
-                self.undo(target, &broken, &all, false, &mut Default::default()).await?;
+                let claims = Claims::on(&broken, earlier);
+                self.undo(target, &broken, &claims, false, &mut Default::default()).await?;
             }
         }
         Ok(())
@@ -272,9 +272,11 @@ impl Prepared {
                 record.pruned = pruned.remove;
             }
         } else if push.options.atomic {
-            // No run came after this one.
-            let (none, mut told) = (Claims::default(), Default::default());
-            let left = self.undo(target, &record, &none, true, &mut told).await?;
+            // Another run may have come and gone while the connection was lost.
+            let records = self.here(self.records(push).await?);
+            let (claims, mut told) = (Claims::on(&record, &records), Default::default());
+            let own = journal::own(&record, &records);
+            let left = self.undo(target, &own, &claims, true, &mut told).await?;
             let report = UndoReport::of(&left);
             record.state =
                 if report.state == UndoState::Undone { RunState::Undone } else { RunState::Failed };
@@ -364,7 +366,7 @@ impl Push {
         }
         // Whoever stops a run wants no more to be sent, not a node that is left half-done.
         let cancel = CancellationToken::new();
-        let options = super::PushOptions { prune: false, ..self.options.clone() };
+        let options = super::PushOptions { prune: false, deep: false, ..self.options.clone() };
         let events = Arc::new(Quiet(Arc::clone(&self.events)));
         let push = Self { images: Vec::new(), left_out: None, cancel, options, events, ..self.clone() };
         self.node_is(target, NodeState::Settling);
@@ -397,7 +399,14 @@ impl Prepared {
             NodePlan::compute_with(&target.name, images, runtime, &self.facts, options, &Packed::new());
         let Ok(plan) = plan else { return Vec::new() };
         self.plan = plan;
-        let evidence = self.evidence(push, false).await.ok().flatten();
+        // Once: what CRI has not taken notice of yet is not waited for.
+        let evidence = match (self.facts.evidence.clone(), self.runtime.evidence()) {
+            (None, Some(command)) => {
+                let said = self.session.run(&command).await;
+                said.ok().and_then(|said| self.runtime.parse_evidence(&said).ok())
+            }
+            (known, _) => known,
+        };
         self.proved(push, target, &BTreeMap::new(), evidence.as_ref())
     }
 }

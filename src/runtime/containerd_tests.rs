@@ -294,7 +294,7 @@ fn an_import_sends_what_is_staged_and_keeps_what_names_meant() {
     fi
     turn=
     { read -r turn; read -r turn; read -r turn; } <.omk-staging
-    [ "$turn" = t1 ] || late
+    [ -z "$turn" ] || [ "$turn" = t1 ] || late
     set -C
     opening() { dd bs=1 count="$size" 2>/dev/null || { echo "dd $?" >&3; exit 1; }; }
     IFS= read -r size || exit 97

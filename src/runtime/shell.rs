@@ -43,11 +43,11 @@ fi
 
 /// How an import takes its place among others, in the staging folder. A node that is overloaded may begin it long after its connection
 /// was lost. Whoever came later has written a turn of their own to the folder's [mark](crate::node::Holder) before they wait for imports:
-/// so an import that has the lock and still finds its own turn is one that they wait for, and any other must not begin.
+/// so an import that has the lock and still finds its own turn, or none yet, is one that they wait for, and any other must not begin.
 pub(super) fn in_turn(turn: Option<&str>, at_once: usize) -> String {
     let lock = if at_once > 1 { BESIDE_OTHERS } else { ONE_AT_A_TIME };
     let check = turn.map(|turn| {
-        format!("turn=\n{{ read -r turn; read -r turn; read -r turn; }} <.omk-staging\n[ \"$turn\" = {} ] || late\n", quote(turn))
+        format!("turn=\n{{ read -r turn; read -r turn; read -r turn; }} <.omk-staging\n[ -z \"$turn\" ] || [ \"$turn\" = {} ] || late\n", quote(turn))
     });
     format!("{LATE}{lock}{}", check.unwrap_or_default())
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use omk::bundle::BundleImage;
 use omk::demo::sshd;
-use omk::event::{Event, Events, ImageStep, NodeState, Recorder};
+use omk::event::{Event, EventSink, Events, ImageStep, NodeState, Recorder};
 use omk::graph::{ImageGraph, Step, Walk};
 use omk::node::inventory::Address;
 use omk::node::{
@@ -395,6 +395,34 @@ async fn a_lost_connection_goes_on_where_it_was() {
     assert!(report.all_ready(), "{report:#?}");
     assert_eq!(report.nodes[0].bytes_sent, size(&world.images), "nothing was sent twice");
     assert!(world.recorder.events().iter().any(|e| matches!(e, Event::Retry { .. })));
+}
+
+/// Stops the run as soon as something is to be tried again.
+struct StopAtRetry(CancellationToken, Arc<Recorder>);
+
+impl EventSink for StopAtRetry {
+    fn emit(&self, event: Event) {
+        if matches!(event, Event::Retry { .. }) {
+            self.0.cancel();
+        }
+        self.1.emit(event);
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_stopped_while_it_waits_for_another_attempt_is_stopped() {
+    let world = World::new();
+    let lost = Fault::LostAtImport(Arc::new(AtomicU32::new(1)));
+    let here = Here { faults: [("n1".to_owned(), lost)].into(), ..Here::default() };
+    let mut push = world.push(&["n1"], here);
+    push.events = Arc::new(StopAtRetry(world.cancel.clone(), Arc::clone(&world.recorder)));
+    let report = push.run().await.unwrap();
+    let node = &report.nodes[0];
+    assert_eq!((node.state, node.error.as_deref()), (NodeResult::Stopped, Some("stopped")), "{node:#?}");
+    let connecting = |e: &Event| matches!(e, Event::Node { state: NodeState::Connecting, .. });
+    let connects = world.recorder.events().iter().filter(|e| connecting(e)).count();
+    assert_eq!(connects, 1, "it is not reached once more");
+    assert!(node.recorded);
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ Examples:
   omk preheat rollback --last --nodes nodes.yaml --limit worker-2 -o json
 
 Only what the run added or moved is touched. A name that somebody moved since is left alone and named; so is an image that a
-container uses. What the run left in staging is removed. What is undone already is not done again, and an interrupted rollback goes on when it is run again. --last is the
+container uses, and what a later run found there and counts on. What the run left in staging is removed. What is undone already is not done again, and an interrupted rollback goes on when it is run again. --last is the
 newest run on record, undone or not; go further back with --run.
 
 Exit codes: 0 every node is as it was before the run, 4 some are not, 5 none is.")]

@@ -31,7 +31,9 @@ impl KnownHosts {
         let name = peer.names().swap_remove(0);
         let files = distinct(recorded.iter().map(|r| r.file.clone()));
         let one = |file: &PathBuf| {
-            format!("ssh-keygen -R {} -f {}", quote(&name), quote(&file.display().to_string()))
+            // The system's own file is root's.
+            let sudo = if file.starts_with("/etc") { "sudo " } else { "" };
+            format!("{sudo}ssh-keygen -R {} -f {}", quote(&name), quote(&file.display().to_string()))
         };
         files.iter().map(one).collect::<Vec<_>>().join(" && ")
     }

@@ -12,8 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio_util::sync::CancellationToken;
 
-/// The end of what the command complains about, in bytes.
-const MAX_COMPLAINT: usize = 2000;
+/// The end of what the command complains about, in bytes: a banner may go before what counts.
+const MAX_COMPLAINT: usize = 16_000;
 
 /// A running command as a stream. Ends it when dropped.
 pub(super) struct CommandStream {

@@ -154,8 +154,8 @@ pub(super) async fn connect(
     };
     match tokio::time::timeout(LOGIN, logged_in).await {
         Ok(true) => {
-            if let Some((host, key)) = system_said::recorded(&complaint.before(READY).await) {
-                events.emit(Event::HostKeyRecorded { host, key, file: settings.known_hosts });
+            for (host, key) in system_said::recorded(&complaint.before(READY).await) {
+                events.emit(Event::HostKeyRecorded { host, key, file: settings.known_hosts.clone() });
             }
         }
         Ok(false) => {

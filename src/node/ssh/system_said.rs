@@ -56,13 +56,15 @@ pub(super) fn login(said: &str, host: &str, address: &str, user: &str) -> NodeEr
     }
 }
 
-/// The host and the kind of its key, where `ssh` recorded it as one of a new host.
-pub(super) fn recorded(said: &str) -> Option<(String, String)> {
-    let line = said.lines().find_map(|l| l.trim().strip_prefix("Warning: Permanently added '"))?;
-    let (host, rest) = line.split_once("' (")?;
-    let (kind, _) = rest.split_once(')')?;
-    let plain = |text: &str| text.chars().filter(|c| !c.is_control()).take(300).collect();
-    Some((plain(host), plain(kind)))
+/// Hosts and the kinds of their keys that `ssh` recorded as those of new hosts: of the node and of those on the way to it.
+pub(super) fn recorded(said: &str) -> Vec<(String, String)> {
+    let one = |line: &str| {
+        let (host, rest) = line.trim().strip_prefix("Warning: Permanently added '")?.split_once("' (")?;
+        let (kind, _) = rest.split_once(')')?;
+        let plain = |text: &str| text.chars().filter(|c| !c.is_control()).take(300).collect();
+        Some((plain(host), plain(kind)))
+    };
+    said.lines().filter_map(one).collect()
 }
 
 /// Whether the server refused a channel because the connection has too many (`MaxSessions`).
@@ -80,9 +82,12 @@ mod tests {
 
     #[test]
     fn what_ssh_has_recorded_is_read() {
-        let said = "a banner\nWarning: Permanently added '[10.0.0.1]:2222' (ED25519) to the list of known hosts.\r\n";
-        assert_eq!(recorded(said), Some(("[10.0.0.1]:2222".into(), "ED25519".into())));
-        assert_eq!(recorded("Warning: Permanently"), None);
+        let said = "Warning: Permanently added 'jump' (RSA) to the list of known hosts.\r\na banner\nWarning: Permanently added '[10.0.0.1]:2222' (ED25519) to the list of known hosts.\r\n";
+        assert_eq!(
+            recorded(said),
+            [("jump".into(), "RSA".into()), ("[10.0.0.1]:2222".into(), "ED25519".into())]
+        );
+        assert!(recorded("Warning: Permanently").is_empty());
     }
 
     /// Texts of OpenSSH 9.2.

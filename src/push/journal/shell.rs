@@ -134,8 +134,10 @@ fn plain(record: &RunRecord) -> bool {
     let texts = [&record.bundle, &record.node, &record.by, &record.started, &record.runtime];
     let changes = record.slots.iter().chain(&record.derived);
     let names = changes.flat_map(|c| std::iter::once(&c.name).chain(&c.backup));
-    let owned = record.pruned.iter().chain(&record.earlier).map(|o| &o.name);
-    let told = [&record.ended, &record.namespace, &record.error].into_iter().flatten();
+    let owned =
+        record.pruned.iter().chain(&record.earlier).chain(record.wants.iter().flatten()).map(|o| &o.name);
+    let told =
+        [&record.ended, &record.namespace, &record.error, &record.undone_in_part].into_iter().flatten();
     texts
         .into_iter()
         .chain(told)

@@ -186,6 +186,7 @@ fn what_a_later_run_counts_on_is_left_until_that_is_undone() {
         |second: &mut RunRecord| second.sequence = 0,
         |second: &mut RunRecord| second.namespace = Some("default".into()),
         |second: &mut RunRecord| second.wants = None,
+        |second: &mut RunRecord| second.undone_in_part = Some("2026-11-29T01:30:00Z".into()),
     ] {
         let mut second = second.clone();
         change(&mut second);
@@ -208,6 +209,11 @@ fn runs_that_another_one_went_on_from_are_known() {
     };
     assert_eq!(found(&first, &now), 1);
     assert_eq!(found(&first, &slots(&[("a:1", "other")])), 0, "nothing is left of it");
+    let mut between = record("r1b", 1);
+    between.images_digest = first.images_digest.clone();
+    let all = [first.clone(), between, second.clone()]
+        .map(|r| RunRecord { sequence: r.sequence * 2 + u64::from(r.run == "r1b"), ..r });
+    assert!(begun_before(&all[2], &all, &now).is_empty(), "that one counts on it");
     for change in [
         |first: &mut RunRecord| first.state = RunState::Committed,
         |first: &mut RunRecord| first.state = RunState::Undone,

@@ -85,8 +85,12 @@ pub struct Claims<'a>(BTreeMap<(&'a str, &'a Digest), &'a str>);
 impl<'a> Claims<'a> {
     /// On what `record` set.
     pub fn on(record: &RunRecord, records: &'a [RunRecord]) -> Self {
+        // Of one that was undone in part the node is not what it proved any more, and it may never come to its end.
         let after = |r: &&RunRecord| {
-            r.sequence > record.sequence && r.namespace == record.namespace && r.state == RunState::Committed
+            r.sequence > record.sequence
+                && r.namespace == record.namespace
+                && r.state == RunState::Committed
+                && r.undone_in_part.is_none()
         };
         let mut after: Vec<&RunRecord> = records.iter().filter(after).collect();
         after.sort_by_key(|r| r.sequence);
@@ -110,12 +114,19 @@ pub fn begun_before<'a>(
     now: &BTreeMap<String, Option<Digest>>,
 ) -> Vec<&'a str> {
     let there = |c: &SlotChange| now.get(&c.name).is_some_and(|d| d.as_ref() == Some(&c.digest));
+    // Another one that has all of it may be there between them: then that one counts on it.
+    let ended = |r: &RunRecord| {
+        let after = |o: &&RunRecord| o.run != record.run && o.sequence > r.sequence;
+        let same = |o: &RunRecord| o.namespace == r.namespace && o.images_digest == r.images_digest;
+        records.iter().filter(after).any(|o| same(o) && o.state == RunState::Committed)
+    };
     let unfinished = |r: &&RunRecord| {
         r.sequence < record.sequence
             && r.namespace == record.namespace
             && r.images_digest.is_some()
             && r.images_digest == record.images_digest
             && matches!(r.state, RunState::Started | RunState::Failed)
+            && !ended(r)
             && own(r, records).slots.iter().any(there)
     };
     records.iter().filter(unfinished).map(|r| r.run.as_str()).collect()

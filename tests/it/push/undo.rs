@@ -141,11 +141,44 @@ async fn undoing_a_run_leaves_what_a_later_one_counts_on() {
     let part = |run: &str| Which::Run(run.rsplit_once('-').unwrap().1.to_owned());
     let undo = asking.rollback(&part(&second.run_id), false).await.unwrap();
     assert_eq!((&undo.run, undo.nodes[0].undo.state), (&second.run_id, UndoState::Undone));
-    let both = asking.rollback(&Which::Run("20".into()), true).await.unwrap_err().to_string();
-    assert!(both.starts_with("\"20\" may be any of these runs: ") && both.contains(&first.run_id), "{both}");
+    let short = asking.rollback(&Which::Run("202".into()), true).await.unwrap_err().to_string();
+    assert!(short.starts_with("\"202\" is no id of a run"), "{short}");
+    let both = asking.rollback(&Which::Run("2026".into()), true).await.unwrap_err().to_string();
+    assert!(
+        both.starts_with("\"2026\" may be any of these runs: ") && both.contains(&first.run_id),
+        "{both}"
+    );
     let undo = asking.rollback(&which, false).await.unwrap().nodes.remove(0).undo;
     assert_eq!((undo.state, undo.removed), (UndoState::Undone, 1));
     assert!(world.archives("n1").is_empty() && all.len() == 2);
+}
+
+/// A name that went from one image to another and back is undone in the order of the runs, or not at all.
+#[tokio::test]
+async fn a_name_that_came_back_is_not_undone_out_of_turn() {
+    let mut world = World::new();
+    let image = |n| vec![bundled(&world.store, "lab.example/a:1", &[&images::noise(n, 30_000)])];
+    let (x, y) = (image(7), image(8));
+    let mut runs = Vec::new();
+    for images in [&x, &y, &x] {
+        world.images.clone_from(images);
+        let report = world.run(&["n1"]).await;
+        assert!(report.all_ready(), "{report:#?}");
+        runs.push(report.run_id);
+    }
+    let asking = world.push(&["n1"], Here::default());
+    let undo = async |run: &String| {
+        asking.rollback(&Which::Run(run.clone()), false).await.unwrap().nodes.remove(0).undo
+    };
+    for (early, late) in [(0, 1), (1, 2)] {
+        let refused = undo(&runs[early]).await;
+        let why = refused.error.unwrap();
+        assert!(why.contains(&format!("Undo {} first, then {}", runs[late], runs[early])), "{why}");
+    }
+    for run in runs.iter().rev() {
+        assert_eq!(undo(run).await.state, UndoState::Undone);
+    }
+    assert!(world.archives("n1").is_empty());
 }
 
 /// Who undoes the run that went on from a stopped one is told that the stopped one brought something too.
