@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
-use futures_util::{TryStreamExt as _, stream};
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Event, Events};
@@ -71,12 +71,30 @@ impl Preflight {
             return Ok(());
         }
         events.emit(Event::Phase { name: "verify", total: Some(new.len() as u64) });
-        let proof = stream::iter(new.iter().map(Ok))
-            .try_for_each_concurrent(PARALLEL, |blob| prove(self.source.as_ref(), blob, None, cancel))
-            .await;
-        proof.map_err(|error| self.blame(error))?;
+        self.prove_all(&new, cancel).await.map_err(|error| self.blame(error))?;
         proved.extend(new.iter().map(|b| b.digest().clone()));
         Ok(())
+    }
+
+    /// Each in a task of its own: hashing waits for nothing, so within one task one would wait for the other.
+    async fn prove_all(&self, blobs: &[Descriptor], cancel: &CancellationToken) -> Result<(), StoreError> {
+        let (mut waiting, mut running) = (blobs.iter().cloned(), JoinSet::new());
+        loop {
+            while running.len() < PARALLEL
+                && let Some(blob) = waiting.next()
+            {
+                let (source, cancel) = (Arc::clone(&self.source), cancel.clone());
+                running.spawn(async move { prove(source.as_ref(), &blob, None, &cancel).await });
+            }
+            match running.join_next().await {
+                None => return Ok(()),
+                Some(Ok(proof)) => proof?,
+                Some(Err(ended)) => match ended.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => return Err(StoreError::Cancelled),
+                },
+            }
+        }
     }
 }
 

@@ -45,13 +45,14 @@ if [ "$c" != 0 ] || [ "$t" != 0 ]; then
 {remove}{FAILED}fi
 "#
         );
+        // Each takes its time to start, and none is about what another does.
         let labels: String = job
             .image
             .names
             .iter()
-            .map(|n| format!("{ctr} images label {} {FAST}=yes >/dev/null 2>&1\n", quote(n)))
+            .map(|n| format!("{ctr} images label {} {FAST}=yes >/dev/null 2>&1 &\n", quote(n)))
             .collect();
-        let carried = format!("if [ \"$c\" = 0 ] && [ \"$t\" = 0 ]; then\n{labels}fi\n{remove}");
+        let carried = format!("if [ \"$c\" = 0 ] && [ \"$t\" = 0 ]; then\n{labels}fi\n{remove}wait\n");
         let members = format!("{}\n", members.join(" ")).into_bytes();
         let first = [members, sized(&index_of(&[entry]), 0)].concat();
         Some(Carry { carry, carried, first })

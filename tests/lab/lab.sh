@@ -268,8 +268,6 @@ cmd_add_latency() {
     ip link set "${TAG}v$i" nomaster
     ip link set "${TAG}x$i" master "$BRIDGE" up
     ip link set "${TAG}y$i" up
-    "$HERE/shape.py" whole-frames "${TAG}x$i" "${TAG}y$i" "${TAG}v$i"
-    in_net "$i" "$HERE/shape.py" whole-frames eth0
     # the last argument marks the process as this lab's, see alive()
     setsid "$HERE/shape.py" carry "${TAG}v$i" "${TAG}y$i" "$ms" "$mbit" "$LAB/" </dev/null >"$(dir_of "$i")/shape.log" 2>&1 &
     echo $! >"$(dir_of "$i")/shape.pid"
