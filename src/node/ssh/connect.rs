@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -12,6 +13,7 @@ use russh::{Channel, ChannelOpenFailure};
 use tokio::net::TcpStream;
 
 use super::auth::Login;
+use super::patient::Patient;
 use super::route::{Family, Hop, Route, Via, address};
 use super::{SshOptions, stream};
 use crate::event::Events;
@@ -113,6 +115,11 @@ async fn open(
         events: Arc::clone(events),
     };
     let config = Arc::new(config(&client.peer(), &known_hosts, target.route, options));
+    // Twice as long as a server may be silent that is asked for signs of life: a kernel has room again only for a megabyte or so at a
+    // time, for which a slow line takes a while.
+    let silence = config.keepalive_interval.unwrap_or(options.keepalive).max(Duration::from_millis(100));
+    let times = u32::try_from(config.keepalive_max).unwrap_or(u32::MAX).saturating_add(1);
+    let silence = silence.saturating_mul(times.saturating_mul(2));
     let mut complaint = None;
     let connecting = async {
         match (&target.route.via, jump) {
@@ -120,15 +127,15 @@ async fn open(
                 let (stream, said) =
                     stream::start(command).map_err(|e| unreachable(format!("ProxyCommand: {e}")))?;
                 complaint = Some(said);
+                let stream = Patient::new(stream, silence);
                 client::connect_stream(config, stream, client).await.map_err(|e| failed(e, place))
             }
             (_, Some(jump)) => {
                 let channel =
                     jump.channel_open_direct_tcpip(target.host, u32::from(target.port), "127.0.0.1", 0);
                 let channel = channel.await.map_err(|e| forward(&e, place))?;
-                client::connect_stream(config, channel.into_stream(), client)
-                    .await
-                    .map_err(|e| failed(e, place))
+                let stream = Patient::new(channel.into_stream(), silence);
+                client::connect_stream(config, stream, client).await.map_err(|e| failed(e, place))
             }
             (_, None) => {
                 let tcp = tcp(target).await.map_err(|e| match e.kind() {
@@ -136,7 +143,8 @@ async fn open(
                     _ => unreachable(e.to_string()),
                 })?;
                 tcp.set_nodelay(true).map_err(|e| unreachable(e.to_string()))?;
-                client::connect_stream(config, tcp, client).await.map_err(|e| failed(e, place))
+                let stream = Patient::new(tcp, silence);
+                client::connect_stream(config, stream, client).await.map_err(|e| failed(e, place))
             }
         }
     };

@@ -28,6 +28,7 @@ mod connect;
 mod exec;
 mod hold;
 mod keys;
+mod patient;
 mod prompt;
 pub mod route;
 mod stream;

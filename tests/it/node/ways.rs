@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use omk::node::ssh::route::{Hop, Via};
 use omk::node::ssh::{Ask, Secrets};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
@@ -240,4 +243,66 @@ async fn a_new_host_is_recorded_on_request_and_a_server_that_hangs_is_noticed() 
     signal("-CONT");
     assert!(error.may_retry(), "{error}");
     assert!(again.to_string().contains("no answer within 2 s"), "{again}");
+}
+
+/// A way to a server that takes nothing any more from some moment on, and says nothing: its connections stay open.
+async fn stopping_way(to: std::net::SocketAddr) -> (std::net::SocketAddr, Arc<AtomicBool>) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    // So that what is sent into it soon has no place.
+    socket.set_recv_buffer_size(32 << 10).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(16).unwrap();
+    let (addr, stopped) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+    let stop = Arc::clone(&stopped);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = tokio::net::TcpStream::connect(to).await.unwrap();
+            let ((from, into), (back, out)) = (client.into_split(), server.into_split());
+            for (mut from, mut into) in [(from, out), (back, into)] {
+                let stop = Arc::clone(&stop);
+                tokio::spawn(async move {
+                    let mut buffer = vec![0; 16 << 10];
+                    loop {
+                        while stop.load(Ordering::SeqCst) {
+                            tokio::time::sleep(Duration::from_millis(20)).await;
+                        }
+                        let count = from.read(&mut buffer).await.unwrap_or(0);
+                        if count == 0 || into.write_all(&buffer[..count]).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        }
+    });
+    (addr, stopped)
+}
+
+/// What is not taken any more is noticed as soon as what is not answered: a full connection takes no sign of life either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_nothing_any_more_is_noticed_while_much_is_sent() {
+    let Some(bed) = Bed::openssh() else { return };
+    let (way, stopped) = stopping_way(bed.addr).await;
+    let mut options =
+        SshOptions::new(Arc::new(KnownHosts::load_all([bed.folder.path().join("learned")]).unwrap()));
+    (options.accept_new, options.keepalive) = (true, Duration::from_millis(500));
+    let mut node = bed.node();
+    let Address::Ssh { port, .. } = &mut node.address else { panic!() };
+    *port = way.port();
+    let session = connect(&node, &options).await.unwrap();
+    let store = session.staging(&bed.staging()).await.unwrap();
+    let blobs: Vec<_> = (0..4).map(|n| noise(70 + n, 24 << 20)).collect();
+    let stop = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        stopped.store(true, Ordering::SeqCst);
+    };
+    let sending =
+        futures_util::future::join_all(blobs.iter().map(|b| async {
+            crate::conformance::send(store.as_ref(), &crate::conformance::blob(b), b).await
+        }));
+    let both = async { tokio::join!(sending, stop).0 };
+    let sent = tokio::time::timeout(Duration::from_secs(30), both).await.expect("it is noticed");
+    for error in sent.into_iter().map(Result::unwrap_err) {
+        assert!(error.may_retry(), "{error}");
+    }
 }
