@@ -81,7 +81,7 @@ struct Named {
 }
 
 impl NodeArgs {
-    /// A message with commands for the same nodes in it, such that they can be pasted.
+    /// A message with commands for the same nodes in it, reached in the same way, such that they can be pasted.
     pub(super) fn addressed(&self, message: &str) -> String {
         let quoted = |text: &str| {
             if text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./@:=".contains(&b)) {
@@ -92,12 +92,33 @@ impl NodeArgs {
         };
         let file = self.named.file.iter().map(|f| format!(" --nodes {}", quoted(&f.display().to_string())));
         let nodes = self.named.node.iter().map(|n| format!(" --node {}", quoted(n)));
-        let all: String = file.chain(nodes).collect();
+        let mut all: String = file.chain(nodes).collect();
+        let files = [
+            ("identity", &self.identity),
+            ("known-hosts", &self.known_hosts),
+            ("ssh-config", &self.ssh_config),
+            ("passphrase-file", &self.passphrase_file),
+            ("password-file", &self.password_file),
+            ("sudo-password-file", &self.sudo_password_file),
+        ];
+        let files =
+            files.iter().filter_map(|(name, file)| Some((*name, file.as_ref()?.display().to_string())));
+        let runtime = Some(&self.runtime).filter(|r| *r != "auto");
+        let namespace = Some(&self.namespace).filter(|n| *n != "k8s.io");
+        let words = [("user", self.user.as_ref()), ("runtime", runtime), ("namespace", namespace)];
+        let words = words.into_iter().filter_map(|(name, word)| Some((name, word?.clone())));
+        for (name, word) in files.chain(words) {
+            all += &format!(" --{name} {}", quoted(&word));
+        }
+        if self.ssh == Ssh::System {
+            all += " --ssh system";
+        }
+        if self.ask_sudo_password {
+            all += " --ask-sudo-password";
+        }
         // In messages a command stands between backticks.
         let parts = message.split('`').enumerate().map(|(i, part)| {
-            let names_nodes = ["omk preheat rollback ", "omk preheat history", "omk preheat status"]
-                .iter()
-                .any(|c| part.starts_with(c));
+            let names_nodes = ["omk preheat ", "omk node verify "].iter().any(|c| part.starts_with(c));
             if i % 2 == 1 && names_nodes { format!("{part}{all}") } else { part.to_owned() }
         });
         parts.collect::<Vec<_>>().join("`")
@@ -337,7 +358,23 @@ mod tests {
         let text = "run r1; `omk preheat rollback --run r1` undoes it, `omk preheat web.tar` again goes on";
         assert_eq!(
             said(&["--nodes", "my nodes.yaml"], text),
-            "run r1; `omk preheat rollback --run r1 --nodes 'my nodes.yaml'` undoes it, `omk preheat web.tar` again goes on"
+            "run r1; `omk preheat rollback --run r1 --nodes 'my nodes.yaml'` undoes it, `omk preheat web.tar --nodes 'my nodes.yaml'` again goes on"
+        );
+        let way = [
+            "--node",
+            "a",
+            "--known-hosts",
+            "kh",
+            "--user",
+            "core",
+            "--sudo-password-file",
+            "s w",
+            "--ssh",
+            "system",
+        ];
+        assert_eq!(
+            said(&way, "`omk preheat status`"),
+            "`omk preheat status --node a --known-hosts kh --sudo-password-file 's w' --user core --ssh system`"
         );
         assert_eq!(
             said(&["--node", "root@a:22", "--node", "[::1]:2222"], "`omk preheat history` lists them"),

@@ -83,6 +83,7 @@ fn undoing_is_offered_where_something_is_left_to_undo() {
         restored: 1,
         removed: 1,
         names: Default::default(),
+        pruned: Vec::new(),
         unfinished: Vec::new(),
         kept,
         stuck,

@@ -109,6 +109,9 @@ pub struct UndoReport {
     /// `None` where it is known what is the run's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub staging_left: Option<u64>,
+    /// What the run had pruned, which is not brought back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pruned: Vec<String>,
     /// Earlier runs of the same images that did not come to their end; some of what they brought is there still.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unfinished: Vec<String>,

@@ -163,8 +163,10 @@ pub struct NodeRuns {
 pub struct RunSummary {
     /// Its id.
     pub run: String,
-    /// Where it stands.
+    /// What its record says of it.
     pub state: RunState,
+    /// Where it stands, in the words of `omk preheat status`.
+    pub standing: &'static str,
     /// It is said to have started, and nobody is at work on the node.
     pub interrupted: bool,
     /// Everything that it was to put there is there now, whatever its record says.
@@ -196,13 +198,27 @@ pub struct RunSummary {
     pub error: Option<String>,
 }
 
+fn standing(record: &RunRecord, held: bool, whole: bool) -> &'static str {
+    let stopped = || record.error.as_deref().map(Fault::cause).is_none_or(|why| why == STOPPED);
+    match record.state {
+        RunState::Undone => "undone",
+        _ if record.undone_in_part.is_some() => "undone in part",
+        RunState::Started if held => "running",
+        RunState::Started if whole => "interrupted, whole",
+        RunState::Started => "interrupted",
+        RunState::Committed => "committed",
+        RunState::Failed if stopped() => "stopped",
+        RunState::Failed => "failed",
+    }
+}
+
 /// Of a part of an id, in characters: as many as its random digits.
 const SHORTEST: usize = 4;
 
 impl RunSummary {
     /// Whether it failed because somebody stopped it.
     pub fn stopped(&self) -> bool {
-        self.state == RunState::Failed && self.error.as_deref().is_none_or(|why| why == STOPPED)
+        self.standing == "stopped"
     }
 
     fn of(
@@ -219,6 +235,8 @@ impl RunSummary {
         };
         let there = |c: &journal::SlotChange| has(&c.name, &c.digest);
         let interrupted = record.state == RunState::Started && !held;
+        let wanted = || record.wants.iter().flatten().all(|w| has(&w.name, &w.digest));
+        let whole = record.slots.iter().all(there) && wanted();
         let missing: BTreeSet<&Digest> = match record.state {
             RunState::Committed if record.namespace.as_deref() == reversible.namespace() => {
                 let wants = record.wants.iter().flatten().map(|w| (&w.name, &w.digest));
@@ -228,13 +246,14 @@ impl RunSummary {
             _ => BTreeSet::new(),
         };
         Self {
+            standing: standing(&record, held, whole),
             interrupted,
-            whole: record.slots.iter().all(there),
+            whole,
             missing: missing.len(),
             undone_in_part: record.undone_in_part.is_some() && record.state != RunState::Undone,
             staged: left(&record, facts).map(|left| left.values().sum()),
             // How far an interrupted run came does not stand in its record; what a later one brought is not its own.
-            changed: match interrupted {
+            changed: match record.state == RunState::Started {
                 true => journal::own(&record, records).only(there).changed_images(),
                 false => record.changed_images(),
             },
@@ -471,6 +490,7 @@ impl Prepared {
             )));
         }
         let claims = Claims::on(&record, &records);
+        let pruned: Vec<String> = record.pruned.iter().map(|o| o.name.clone()).collect();
         let unfinished = self.reversible().map(|r| r.slots(&self.facts)).unwrap_or_default();
         let unfinished = journal::begun_before(&record, &records, &unfinished);
         let unfinished: Vec<String> = unfinished.into_iter().map(str::to_owned).collect();
@@ -482,7 +502,7 @@ impl Prepared {
             let mut left = journal::undo(&record, &slots, &used, &claims, runtime);
             left.changes = Default::default();
             let freed = self.free(&record, &records, done, true).await?;
-            return Ok(freed.told(UndoReport { unfinished, ..UndoReport::of(&left) }));
+            return Ok(freed.told(UndoReport { unfinished, pruned, ..UndoReport::of(&left) }));
         }
         done.begun = true;
         // First of all: on a full disk nothing could be written down.
@@ -495,7 +515,7 @@ impl Prepared {
             _ => None,
         };
         let left = self.undo(target, &record, &claims, true, &mut done.names).await?;
-        let report = freed.told(UndoReport { unfinished, ..UndoReport::of(&left) });
+        let report = freed.told(UndoReport { unfinished, pruned, ..UndoReport::of(&left) });
         if report.state == UndoState::Undone {
             // What an interrupted run did not come to is nothing that it changed.
             record = came_to.unwrap_or(record);

@@ -6,6 +6,7 @@ fn records(node: &str, runs: &[&str]) -> Asked {
     let run = |run: &&str| RunSummary {
         run: (*run).to_owned(),
         state: RunState::Committed,
+        standing: "committed",
         interrupted: false,
         whole: true,
         missing: 0,

@@ -280,6 +280,10 @@ impl Prepared {
             let report = UndoReport::of(&left);
             record.state =
                 if report.state == UndoState::Undone { RunState::Undone } else { RunState::Failed };
+            if record.state == RunState::Undone {
+                // What it did not come to is nothing that it changed.
+                record.retain(|c| told.0.contains(&c.name) || told.1.contains(&c.name));
+            }
             tally.undone = Some(report);
         } else {
             record.state = RunState::Failed;
@@ -433,6 +437,7 @@ impl UndoReport {
             names: Undone { restored: names(&left.restored), removed: names(&left.removed) },
             staging_freed: 0,
             staging_left: None,
+            pruned: Vec::new(),
             unfinished: Vec::new(),
             kept: left.kept.clone(),
             stuck: left.stuck.clone(),

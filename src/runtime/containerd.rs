@@ -390,7 +390,11 @@ fi
             return 0;
         }
         let missing = image.kept().filter(|b| self.has(facts, image, b).is_none());
-        missing.fold(0, |n, b| n.saturating_add(b.size()))
+        let stored = missing.fold(0, |n: u64, b| n.saturating_add(b.size()));
+        // What cannot be packed further unpacks to hardly less than it has.
+        let layers = image.layers().iter().zip(&image.image.chain_ids);
+        let unpacked = layers.filter(|(_, chain)| !facts.snapshots.contains(*chain));
+        unpacked.fold(stored, |n, (layer, _)| n.saturating_add(layer.size() / 10 * 9))
     }
 
     fn feeds_kubelet(&self) -> bool {

@@ -97,6 +97,7 @@ fn mistakes_in_files_and_on_the_command_line_have_their_own_exit_codes() {
     let home = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(home.path().join(name), text).unwrap();
     write("good", "nodes: [{name: a, host: h, user: u}]");
+    write("platform", "nodes:\n- {name: a, host: h, user: u, platform: linux/amd46}\n");
     write("runtime", "nodes:\n- {name: a, host: h, user: u, runtime: containrd}\n");
     write("field", "nodes:\n- {name: a, host: h, usr: u}\n");
     write("syntax", "nodes: [");
@@ -105,6 +106,10 @@ fn mistakes_in_files_and_on_the_command_line_have_their_own_exit_codes() {
     let list = |more: &[&str]| omk(home.path(), &[&["node", "list", "--nodes"], more].concat());
     let check = |more: &[&str]| omk(home.path(), &[&["node", "check", "--nodes", "good"], more].concat());
     for ((code, _, told), expected) in [
+        (
+            list(&["platform"]),
+            "platform: \"linux/amd46\" has no architecture that images are made for (did you mean amd64?)",
+        ),
         (list(&["runtime"]), "line 2: runtime: \"containrd\" is no runtime (did you mean containerd?)"),
         (list(&["field"]), "unknown field `usr` (did you mean user?)"),
         (list(&["syntax"]), "inventory syntax: "),

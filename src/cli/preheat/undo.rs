@@ -153,6 +153,7 @@ fn tell_rollback(report: &RollbackReport, addressed: impl Fn(&str) -> String) {
             warn(&format!("{}: {error}", node.node));
         }
     }
+    pruned(report).iter().for_each(|note| warn(note));
     unfinished(report).iter().for_each(|note| warn(&addressed(note)));
 }
 
@@ -212,6 +213,16 @@ fn some(nodes: &[&str]) -> String {
     if more == 0 { named } else { format!("{named} and {more} more") }
 }
 
+/// What runs removed for good.
+fn pruned(report: &RollbackReport) -> Vec<String> {
+    let note = |node: &NodeRollback| -> Vec<String> {
+        let names: Vec<&str> = node.undo.pruned.iter().map(String::as_str).collect();
+        let line = || format!("what the run had pruned is not brought back: {}", some(&names));
+        (!names.is_empty()).then(line).into_iter().collect()
+    };
+    together(report.nodes.iter().map(|n| (n.node.as_str(), note(n))))
+}
+
 /// Earlier runs that this one went on from: what they brought is not its own, and stays.
 fn unfinished(report: &RollbackReport) -> Vec<String> {
     let mut runs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -245,19 +256,6 @@ async fn ask(args: &AskArgs, context: &Context, table: impl Fn(&[NodeRuns])) -> 
     Ok(code(context, nodes.len() - bad, bad))
 }
 
-fn state(run: &RunSummary) -> &'static str {
-    match run.state {
-        _ if run.undone_in_part => "undone in part",
-        RunState::Started if !run.interrupted => "running",
-        RunState::Started if run.whole => "interrupted, whole",
-        RunState::Started => "interrupted",
-        RunState::Committed => "committed",
-        RunState::Failed if run.stopped() => "stopped",
-        RunState::Failed => "failed",
-        RunState::Undone => "undone",
-    }
-}
-
 fn history_table(nodes: &[NodeRuns]) {
     let row = |node: &NodeRuns, run: &RunSummary| {
         vec![
@@ -267,7 +265,7 @@ fn history_table(nodes: &[NodeRuns]) {
             run.bundle.clone(),
             format!("{} of {}", run.changed, run.images),
             if run.pruned.is_empty() { "-".to_owned() } else { run.pruned.len().to_string() },
-            state(run).to_owned(),
+            run.standing.to_owned(),
         ]
     };
     let rows: Vec<_> = nodes.iter().flat_map(|n| n.runs.iter().map(move |r| row(n, r))).collect();
@@ -283,7 +281,7 @@ fn status_table(nodes: &[NodeRuns], addressed: impl Fn(String) -> String) {
             (Some(_), ..) => "not known",
             (None, Some(_), _) => "running",
             (None, None, None) => "no run",
-            (None, None, Some(run)) => state(run),
+            (None, None, Some(run)) => run.standing,
         };
         vec![
             node.node.clone(),
@@ -325,6 +323,8 @@ fn hints(node: &NodeRuns) -> Vec<String> {
             RunState::Started if r.interrupted && !r.whole && (at == 0 || open(&node.runs, at)) => {
                 Some(on("was interrupted:"))
             }
+            // Nothing is left of it.
+            RunState::Failed if at > 0 && r.changed == 0 && r.staged == Some(0) => None,
             RunState::Failed if stands && r.stopped() => Some(on("was stopped:")),
             RunState::Failed if stands => {
                 let why = r.error.as_ref().map_or_else(String::new, |why| format!(": {why}"));
@@ -340,8 +340,12 @@ fn hints(node: &NodeRuns) -> Vec<String> {
             _ => None,
         }
     };
-    let mut hints: Vec<String> = node.runs.iter().enumerate().filter_map(hint).collect();
-    if hints.is_empty() && node.staged > 0 {
+    let told: Vec<(&RunSummary, String)> =
+        node.runs.iter().enumerate().filter_map(|(at, r)| Some((r, hint((at, r))?))).collect();
+    // How to go on with a run, or to undo it, is how to free staging of what it left there.
+    let freed = told.iter().any(|(r, _)| r.staged != Some(0));
+    let mut hints: Vec<String> = told.into_iter().map(|(_, text)| text).collect();
+    if !freed && node.staged > 0 {
         hints.push(format!("{} wait in staging {}", output::bytes(node.staged), of_whom(node)));
     }
     hints
@@ -398,6 +402,7 @@ mod tests {
         RunSummary {
             run: id.into(),
             state,
+            standing: if state == RunState::Failed { "stopped" } else { "" },
             interrupted,
             whole,
             missing: 0,
@@ -438,7 +443,8 @@ mod tests {
         );
         let failed = |error: Option<&str>| {
             let run = run("r1", RunState::Failed, false, false);
-            hints(&node(vec![RunSummary { error: error.map(str::to_owned), ..run }])).join("\n")
+            let standing = if error.is_some_and(|e| e != "stopped") { "failed" } else { "stopped" };
+            hints(&node(vec![RunSummary { standing, error: error.map(str::to_owned), ..run }])).join("\n")
         };
         insta::assert_snapshot!(failed(Some("stopped")), @"run r1 was stopped: preheat web.tar again to go on, or put the node back with `omk preheat rollback --run r1`");
         assert_eq!(failed(None), failed(Some("stopped")));
@@ -457,6 +463,8 @@ mod tests {
         let stopped = || same(run("r1", Failed, false, false));
         assert_eq!(told(vec![same(run("r2", Committed, false, true)), stopped()]), "");
         insta::assert_snapshot!(told(vec![same(run("r2", Undone, false, true)), stopped()]), @"run r1 was stopped: preheat web.tar again to go on, or put the node back with `omk preheat rollback --run r1`");
+        let empty = RunSummary { changed: 0, ..stopped() };
+        assert_eq!(told(vec![same(run("r2", Undone, false, true)), empty]), "", "nothing is left of it");
         // Killed, and others came to the end of the same, or it had not begun.
         let killed = || same(run("r1", Started, true, false));
         assert_eq!(told(vec![same(run("r2", Committed, false, true)), killed()]), "");
@@ -466,7 +474,6 @@ mod tests {
         let gone = RunSummary { missing: 1, ..run("r2", Committed, false, false) };
         insta::assert_snapshot!(told(vec![gone]), @"of the 2 images of run r2, 1 is not there any more (removed, moved, or garbage-collected): `omk node verify web.tar` names what, `omk preheat web.tar` again brings it back");
         let part = RunSummary { undone_in_part: true, ..run("r2", Committed, false, false) };
-        assert_eq!((state(&part), state(&stopped())), ("undone in part", "stopped"));
         insta::assert_snapshot!(told(vec![part]), @"run r2 is undone in part: `omk preheat rollback --run r2 --dry-run` says what is left and why; without --dry-run it goes on");
     }
 
@@ -507,6 +514,8 @@ mod tests {
             ]
         );
         assert_eq!((told.len(), told[27].as_str()), (28, "  and 10 more, which -o json lists"));
+        report.nodes[0].undo.pruned = vec!["old:1".to_owned(), "old:2".to_owned()];
+        assert_eq!(pruned(&report), ["a: what the run had pruned is not brought back: old:1, old:2"]);
         report.dry_run = false;
         assert_eq!(names(&report)[2], "\nremoved on a:");
         insta::assert_snapshot!(unfinished(&report).join("\n"), @"note: run r1, which did not come to its end, had brought some of these images to a, b, c before; they stay: `omk preheat rollback --run r1` undoes that run too");
@@ -520,6 +529,7 @@ mod tests {
             names: Default::default(),
             staging_freed: 0,
             staging_left: None,
+            pruned: Vec::new(),
             unfinished: Vec::new(),
             kept: Vec::new(),
             stuck: Vec::new(),

@@ -9,6 +9,11 @@ use crate::node::ssh::route::{Route, Said, Why, settle};
 use crate::node::ssh_config::{SshConfig, Who};
 use crate::oci::Platform;
 
+/// Of Linux, in Go's words (`GOARCH`), as platforms of images have them.
+const ARCHITECTURES: [&str; 11] = [
+    "amd64", "arm64", "arm", "386", "ppc64le", "s390x", "riscv64", "loong64", "mips64le", "mips64", "mipsle",
+];
+
 pub(super) fn convert(
     raw: RawNode,
     defaults: &RawDefaults,
@@ -35,6 +40,14 @@ pub(super) fn convert(
     let platform = platform
         .map(|p| p.parse::<Platform>().map_err(|e| Wrong::of("platform")(format!("platform: {e}"))))
         .transpose()?;
+    if let Some(odd) = platform.as_ref().filter(|p| !ARCHITECTURES.contains(&p.architecture())) {
+        let asked = near::did_you_mean(odd.architecture(), &ARCHITECTURES);
+        return Err(Wrong::of("platform")(format!(
+            "platform: {odd:?} has no architecture that images are made for{asked}: leave it out, so that the node is asked, or use one of {}",
+            ARCHITECTURES.join(", "),
+            odd = odd.to_string()
+        )));
+    }
     let runtime = either(&raw.runtime, &defaults.runtime);
     if let Some(word) = runtime.as_deref().filter(|w| !known(w, fallback.runtimes)) {
         let asked = near::did_you_mean(word, fallback.runtimes);

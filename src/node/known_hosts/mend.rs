@@ -2,10 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
+use russh::keys::{Algorithm, PublicKey};
+
 use super::line::{Entry, Hosts};
 use super::{KnownHosts, NOWHERE, Peer, Recorded};
 use crate::node::quote;
 use crate::node::ssh::route::distinct;
+
+/// Where a host of OpenSSH keeps the key, for people.
+pub(super) fn own_file(key: &PublicKey) -> String {
+    let kind = match key.algorithm() {
+        Algorithm::Rsa { .. } => "rsa",
+        Algorithm::Ecdsa { .. } => "ecdsa",
+        _ => "ed25519",
+    };
+    format!("/etc/ssh/ssh_host_{kind}_key.pub")
+}
 
 impl KnownHosts {
     /// Records a host's keys. Into the first file: with `--known-hosts` it is the one that was named, else the user's own. Its folder

@@ -318,6 +318,7 @@ impl KnownHosts {
             format!("{} {} ({}:{}{shared})", r.algorithm, r.fingerprint, r.file.display(), r.line)
         };
         let (name, scan) = (peer.shown(), self.scan(peer));
+        let own = mend::own_file(&key);
         let text = match self.check_peer(peer, &key) {
             Verdict::Known => {
                 let names = peer.names();
@@ -358,7 +359,7 @@ impl KnownHosts {
                 format!(
                     "the host key of {name} is unknown: it presents {shown}, nothing is recorded in {files}{note}; \
                      compare this fingerprint first with the one that the node itself shows \
-                     (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub); if it is the same, record the key: {scan} \
+                     (ssh-keygen -lf {own}); if it is the same, record the key: {scan} \
                      (`--host-keys accept-new` records what hosts present that are not known, without comparing)"
                 )
             }
@@ -368,7 +369,7 @@ impl KnownHosts {
                 format!(
                     "the host key of {name} has changed: it presents {shown}, recorded is {}{refused}; either the node was \
                      reinstalled or somebody is in between: read the fingerprint on the node itself \
-                     (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub); only if it is the presented one, remove what is \
+                     (ssh-keygen -lf {own}); only if it is the presented one, remove what is \
                      recorded and record the new key: {forget} && {scan}",
                     recorded.join(", "),
                 )

@@ -283,7 +283,9 @@ impl SshSession {
             if !dropped {
                 return Err(match failed {
                     NodeError::Lost(reason) => {
-                        let reason = format!("the server dropped {attempt} connections, last while {reason}");
+                        let reason = format!(
+                            "the server dropped {attempt} connections, last while {reason} (is it an SSH server, and does it let in as                              many at once: MaxStartups?)"
+                        );
                         NodeError::Connect { address: node.address.to_string(), reason }
                     }
                     other => other,

@@ -114,7 +114,11 @@ fn store_is_full(lab: &Lab, sender: &Sender) {
     sh(lab, 1, &fill);
     run(&mut sender.preheat(lab, &[])).bad(
         "store too small",
-        &["disk too small: ", "(images)", "nothing more is sent; make room, or pass --ignore-disk"],
+        &[
+            "disk too small: ",
+            "(images)",
+            "nothing more is sent; make room, or preheat a bundle of fewer images",
+        ],
     );
     only_resumable(lab, 1);
     let ran = run(&mut sender.preheat(lab, &["--ignore-disk"]));
