@@ -20,6 +20,7 @@ mod preflight;
 mod proof;
 pub mod report;
 pub mod rollback;
+mod runs;
 mod tally;
 mod txn;
 mod verify;
@@ -31,5 +32,6 @@ pub use proof::{Check, CheckKind, Verdict};
 pub use report::{
     ImageReport, NodeReport, NodeResult, PushReport, ReportKind, UndoReport, UndoState, Undone,
 };
-pub use rollback::{NodeRollback, NodeRuns, RollbackError, RollbackReport, RunSummary, Unrecorded, Which};
+pub use rollback::{NodeRollback, RollbackError, RollbackReport, Unrecorded, Which};
+pub use runs::{NodeRuns, RunSummary};
 pub use verify::Wanted;
