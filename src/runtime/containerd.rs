@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::kubelet::{self, SCRIPT as KUBELET};
 use super::sections::{self, PRELUDE, Sections, Staged};
-use super::shell::{FAILED, archive_head, import_head, imported, patience, unpacked_size};
+use super::shell::{FAILED, archive_head, import_head, imported, patience, to_unpack, unpacked_size};
 use super::{
     Evidence, Hashes, Have, ImportFailure, ImportJob, NodeFacts, Readiness, Reversible, Runtime,
     RuntimeError, RuntimeImage,
@@ -374,15 +374,11 @@ fi
     }
 
     fn disk_need(&self, facts: &NodeFacts, image: &RuntimeImage) -> u64 {
-        let mut need = 0u64;
-        for (i, layer) in image.layers().iter().enumerate() {
-            let unpacked = image.image.chain_ids.get(i).is_some_and(|c| facts.snapshots.contains(c));
-            if !unpacked {
-                need = need.saturating_add(unpacked_size(layer));
-            }
-        }
         let missing = image.blobs.iter().filter(|b| self.has(facts, image, b).is_none());
-        missing.fold(need, |n, b| n.saturating_add(b.size()))
+        missing
+            .map(Descriptor::size)
+            .chain(to_unpack(facts, image).map(unpacked_size))
+            .fold(0, u64::saturating_add)
     }
 
     fn disk_least(&self, facts: &NodeFacts, image: &RuntimeImage) -> u64 {
@@ -390,11 +386,9 @@ fi
             return 0;
         }
         let missing = image.kept().filter(|b| self.has(facts, image, b).is_none());
-        let stored = missing.fold(0, |n: u64, b| n.saturating_add(b.size()));
         // What cannot be packed further unpacks to hardly less than it has.
-        let layers = image.layers().iter().zip(&image.image.chain_ids);
-        let unpacked = layers.filter(|(_, chain)| !facts.snapshots.contains(*chain));
-        unpacked.fold(stored, |n, (layer, _)| n.saturating_add(layer.size() / 10 * 9))
+        let unpacked = to_unpack(facts, image).map(|layer| layer.size() / 10 * 9);
+        missing.map(Descriptor::size).chain(unpacked).fold(0, u64::saturating_add)
     }
 
     fn feeds_kubelet(&self) -> bool {

@@ -142,9 +142,9 @@ pub(super) fn tell_report(report: &PushReport, nodes: &NodeArgs) {
     }
     weak(report).iter().for_each(|note| warn(note));
     for node in &report.nodes {
-        // That it was stopped stands in the table.
-        let plain = |error: &&String| node.state != NodeResult::Stopped || *error != "stopped";
-        if let Some(error) = node.error.as_ref().filter(plain) {
+        // That it was stopped stands in the table; how it was put back does not.
+        let told = node.state != NodeResult::Stopped || node.undone.is_some();
+        if let Some(error) = node.error.as_ref().filter(|_| told) {
             warn(&format!("{}: {error}", node.node));
         }
     }
@@ -240,11 +240,7 @@ fn notes<'a>(ready: impl Iterator<Item = (&'a str, Option<&'a str>)>) -> Vec<Str
         }
     }
     let line = |(note, (images, nodes)): (&str, (usize, Vec<&str>))| {
-        let mut on = nodes.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
-        if nodes.len() > NAMED {
-            on += &format!(" and {} more", nodes.len() - NAMED);
-        }
-        format!("note: {} on {on}: {note}", output::count(images, "image"))
+        format!("note: {} on {}: {note}", output::count(images, "image"), output::some(&nodes, NAMED))
     };
     grouped.into_iter().map(line).collect()
 }

@@ -1,6 +1,6 @@
 //! `omk preheat rollback|status|history`: what earlier runs did to nodes, and undoing it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use clap::{Args, Subcommand};
 
@@ -173,7 +173,7 @@ fn names(report: &RollbackReport) -> Vec<String> {
     }
     let mut groups: BTreeMap<(&str, String), Vec<&str>> = BTreeMap::new();
     for ((word, name), on) in nodes {
-        groups.entry((word, some(&on))).or_default().push(name);
+        groups.entry((word, output::some(&on, SHOWN))).or_default().push(name);
     }
     let mut lines = Vec::new();
     for ((word, on), names) in groups {
@@ -198,26 +198,22 @@ fn left(report: &RollbackReport) -> Vec<String> {
 /// Lines about nodes, each once after the names of all nodes that it is about.
 fn together<'a>(lines: impl Iterator<Item = (&'a str, Vec<String>)>) -> Vec<String> {
     let mut told: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
     for (node, line) in lines.flat_map(|(node, lines)| lines.into_iter().map(move |line| (node, line))) {
-        match told.iter_mut().find(|(known, _)| *known == line) {
-            Some((_, on)) => on.push(node),
-            None => told.push((line, vec![node])),
-        }
+        let at = *places.entry(line).or_insert_with_key(|line| {
+            told.push((line.clone(), Vec::new()));
+            told.len() - 1
+        });
+        told[at].1.push(node);
     }
-    told.into_iter().map(|(line, on)| format!("{}: {line}", some(&on))).collect()
-}
-
-fn some(nodes: &[&str]) -> String {
-    let more = nodes.len().saturating_sub(SHOWN);
-    let named = nodes.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
-    if more == 0 { named } else { format!("{named} and {more} more") }
+    told.into_iter().map(|(line, on)| format!("{}: {line}", output::some(&on, SHOWN))).collect()
 }
 
 /// What runs removed for good.
 fn pruned(report: &RollbackReport) -> Vec<String> {
     let note = |node: &NodeRollback| -> Vec<String> {
         let names: Vec<&str> = node.undo.pruned.iter().map(String::as_str).collect();
-        let line = || format!("what the run had pruned is not brought back: {}", some(&names));
+        let line = || format!("what the run had pruned is not brought back: {}", output::some(&names, SHOWN));
         (!names.is_empty()).then(line).into_iter().collect()
     };
     together(report.nodes.iter().map(|n| (n.node.as_str(), note(n))))
@@ -233,7 +229,7 @@ fn unfinished(report: &RollbackReport) -> Vec<String> {
         format!(
             "note: run {run}, which did not come to its end, had brought some of these images to {} before; they stay: \
              `omk preheat rollback --run {run}` undoes that run too",
-            some(&on)
+            output::some(&on, SHOWN)
         )
     };
     runs.into_iter().map(line).collect()

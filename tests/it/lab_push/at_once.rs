@@ -58,6 +58,11 @@ async fn imported(
     (report, recorder.events().into_iter().filter_map(step).collect())
 }
 
+/// An image that shares nothing with others.
+fn only(store: &MemoryStore, i: u64) -> BundleImage {
+    bundled(store, &format!("lab.example/app{i}:1"), &[&layer("only", &noise(i, 300_000))])
+}
+
 /// How many imports there were at the same time.
 fn most(steps: &[String]) -> usize {
     let (mut now, mut most) = (0, 0);
@@ -81,9 +86,7 @@ async fn lab_images_that_share_nothing_are_imported_at_the_same_time() {
     let lab = Lab::up(1);
     wait_for_two(&lab, 2, 600);
     let store = MemoryStore::new();
-    let image =
-        |i: u64| bundled(&store, &format!("lab.example/app{i}:1"), &[&layer("only", &noise(i, 300_000))]);
-    let all: Vec<BundleImage> = (1..6).map(image).collect();
+    let all: Vec<BundleImage> = (1..6).map(|i| only(&store, i)).collect();
     let steps = steps(&lab, &store, &all, |_| {}).await;
     assert_eq!((steps.len(), most(&steps)), (10, 2), "{steps:?}");
 }
@@ -121,9 +124,7 @@ async fn lab_a_node_with_one_processor_imports_one_image_at_a_time() {
     let lab = Lab::up(1);
     wait_for_two(&lab, 1, 30);
     let store = MemoryStore::new();
-    let image =
-        |i: u64| bundled(&store, &format!("lab.example/app{i}:1"), &[&layer("only", &noise(i, 300_000))]);
-    let steps = steps(&lab, &store, &[image(1), image(2)], |_| {}).await;
+    let steps = steps(&lab, &store, &[only(&store, 1), only(&store, 2)], |_| {}).await;
     assert_eq!((steps.len(), most(&steps)), (4, 1), "{steps:?}");
 }
 
